@@ -1,0 +1,1 @@
+//! The HTTP side: ordinary clients download from a pinned release tree.

@@ -1,0 +1,1 @@
+//! ClamAV databases: containers, diffs and their signatures.

@@ -1,0 +1,13 @@
+//! The rules of tidecast: bytes and events in, decisions out.
+//!
+//! Nothing here touches a clock, a socket, a file or a source of randomness; callers hand in `now`,
+//! keys, bytes and peers. `#![no_std]` makes the compiler hold us to that: `std::fs`, `Instant::now` or
+//! a `HashMap` (whose order would leak into encodings) do not compile here.
+#![no_std]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
+#[cfg(test)]
+extern crate std;
+
+pub mod database;
