@@ -266,8 +266,10 @@ mod tests {
         let mut long = hello();
         long.name = "x".repeat(129);
         assert!(long.to_frame().is_err());
-        let mut escape = hello();
-        escape.contact = "\x1b[2J".into();
-        assert!(escape.to_frame().is_err());
+        for forged in ["\x1b[2J", "admin\nadmitted: yes", "a\tb"] {
+            let mut escape = hello();
+            escape.contact = forged.into();
+            assert!(escape.to_frame().is_err(), "{forged:?}");
+        }
     }
 }
