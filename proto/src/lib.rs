@@ -25,6 +25,7 @@ pub mod name;
 pub mod plan;
 pub mod receipt;
 pub mod root;
+pub mod session;
 pub mod signed;
 pub mod trust;
 pub mod wire;
