@@ -2,4 +2,11 @@
 //!
 //! Nothing here prints, reads `$HOME` or holds a rule about trust: those live in `cli` and `proto`.
 
+pub mod clock;
+pub mod docroot;
+pub mod durable;
 pub mod http;
+pub mod keyfile;
+pub mod publish;
+pub mod sample;
+pub mod store;

@@ -10,4 +10,22 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+pub mod chunker;
+pub mod codec;
 pub mod database;
+pub mod extension;
+pub mod fingerprint;
+pub mod head;
+pub mod id;
+pub mod key;
+pub mod limits;
+pub mod list;
+pub mod manifest;
+pub mod name;
+pub mod plan;
+pub mod receipt;
+pub mod root;
+pub mod session;
+pub mod signed;
+pub mod trust;
+pub mod wire;

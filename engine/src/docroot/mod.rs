@@ -1,0 +1,1 @@
+//! The docroot: trees, the switch, recovery. SPEC §8.

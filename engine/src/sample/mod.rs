@@ -1,0 +1,1 @@
+//! Made-up feeds with the shape of real ones, for the demo and the benchmarks.

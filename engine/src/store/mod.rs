@@ -1,0 +1,1 @@
+//! The release store of a master. SPEC §7.

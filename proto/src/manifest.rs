@@ -1,0 +1,333 @@
+//! The manifest: the signed list of a release's files. SPEC §3.3.
+
+use alloc::{string::String, vec::Vec};
+
+use crate::codec::{CodecError, Decode, Encode, at_most, strictly_ascending};
+use crate::extension::{Extension, Extensions};
+use crate::head::Head;
+use crate::id::{Epoch, FeedId, FileHash, ListId, ObjectId, RecipeId, ReleaseNumber, Timestamp};
+use crate::limits;
+use crate::name::ReleasePath;
+use crate::root::Root;
+use crate::signed::{Body, Signed, SignedError, Verified, check_text};
+
+/// What a `.cvd` or `.cld` says about itself.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct Database {
+    /// The name in front of the dot: `daily`.
+    pub name: String,
+    /// Its version; never goes back from release to release without the signed flag.
+    pub version: u64,
+    /// Seconds since 1970 from header field 9 (field 2 where 9 is missing). Served as Last-Modified, exactly.
+    pub build_time_s: u64,
+}
+
+/// One file of a release.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct File {
+    /// Where it goes.
+    pub path: ReleasePath,
+    /// Its length in bytes.
+    pub size: u64,
+    /// Mode 0755 instead of 0644.
+    pub executable: bool,
+    /// Seconds since 1970, as the publisher's tree had it: shown to people. Mirrors serve the moment they
+    /// switched the file in, except for databases.
+    pub mtime_s: u64,
+    /// BLAKE3 of the whole content.
+    pub hash: FileHash,
+    /// Its chunks; a file of at most one chunk has none, its chunk's id is its hash.
+    pub list: Option<ListId>,
+    /// How it is rebuilt from opened content.
+    pub recipe: Option<RecipeId>,
+    /// Set for `.cvd` and `.cld`.
+    pub database: Option<Database>,
+}
+
+/// What may be unusual about a release; each is a decision a signer takes knowingly.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Encode, Decode)]
+pub struct Flags {
+    /// More than half of the previous release's files may go.
+    pub allow_shrink: bool,
+    /// A database may go back to an older version.
+    pub allow_database_rollback: bool,
+}
+
+/// What a manifest says.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct ManifestBody {
+    /// The feed.
+    pub feed: FeedId,
+    /// Roots of an older epoch must not install it.
+    pub epoch_min: Epoch,
+    /// Its number.
+    pub release: ReleaseNumber,
+    /// The manifest before it; none for the first.
+    pub previous: Option<ObjectId>,
+    /// When it was made.
+    pub created: Timestamp,
+    /// The change log, for people.
+    pub notes: String,
+    /// Sorted by path.
+    pub files: Vec<File>,
+    /// What a signer allowed.
+    pub flags: Flags,
+    /// Room to grow.
+    pub extensions: Extensions,
+}
+
+/// A manifest as received.
+pub type SignedManifest = Signed<ManifestBody>;
+/// A manifest that enough release keys signed and a head points at.
+pub type Manifest = Verified<ManifestBody>;
+
+/// Why a manifest was refused. The docroot is untouched whenever one comes back.
+#[expect(missing_docs, reason = "each message names its fields")]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ManifestError {
+    /// Malformed, or too few signatures.
+    #[error(transparent)]
+    Signed(#[from] SignedError),
+    /// Not the one the head names.
+    #[error(
+        "manifest {got} ({got_bytes} bytes) is not the {expected} ({expected_bytes} bytes) the head names"
+    )]
+    NotTheHeads {
+        got: ObjectId,
+        got_bytes: u64,
+        expected: ObjectId,
+        expected_bytes: u64,
+    },
+    /// Signed well, but for another feed.
+    #[error("manifest of feed {got}, expected {expected}")]
+    WrongFeed { got: FeedId, expected: FeedId },
+    /// The number in it is not the number the head gave.
+    #[error("manifest is of release {got}, the head says {expected}")]
+    WrongRelease {
+        got: ReleaseNumber,
+        expected: ReleaseNumber,
+    },
+    /// A replay, or a master restored from backup.
+    #[error("manifest of release {got} is not newer than the installed release {have}")]
+    Rollback {
+        got: ReleaseNumber,
+        have: ReleaseNumber,
+    },
+    /// The root forbids it.
+    #[error("manifest {0} of this release was revoked by the feed's root")]
+    Revoked(ObjectId),
+    /// Below the floor the root sets.
+    #[error("release {got} is below the feed's floor {floor}")]
+    BelowFloor {
+        got: ReleaseNumber,
+        floor: ReleaseNumber,
+    },
+    /// Made for keys we have not learned of yet.
+    #[error("release needs epoch {needed}, the root has {have}: a newer root is missing")]
+    Epoch { needed: Epoch, have: Epoch },
+    /// Going back needs the signer's flag.
+    #[error("{path}: database version goes back from {had} to {got} without the signed permission")]
+    DatabaseRollback {
+        path: ReleasePath,
+        had: u64,
+        got: u64,
+    },
+    /// More than half of the files would go without the signer's flag.
+    #[error("the release drops {dropped} of {had} files without the signed permission")]
+    Shrinks { dropped: usize, had: usize },
+}
+
+impl Body for ManifestBody {
+    const NAME: &'static str = "manifest";
+    const BYTES_MAX: usize = limits::MANIFEST_BYTES;
+
+    fn extensions(&self) -> &[Extension] {
+        &self.extensions
+    }
+
+    fn check(&self) -> Result<(), CodecError> {
+        if self.release.0 == 0 {
+            return Err(CodecError::BadField {
+                field: "release",
+                why: "releases count from 1",
+            });
+        }
+        check_text("notes", &self.notes, limits::NOTES_BYTES)?;
+        at_most("files", self.files.len(), limits::FILES_PER_RELEASE)?;
+        strictly_ascending("files", self.files.iter().map(|f| &f.path))?;
+        self.check_folders()?;
+        for file in &self.files {
+            if let Some(database) = &file.database {
+                check_text("database.name", &database.name, limits::NAME_BYTES)?;
+            }
+            if file.list.is_none() && file.size > limits::CHUNK_BYTES as u64 {
+                return Err(CodecError::BadField {
+                    field: "files.list",
+                    why: "missing for a file longer than one chunk",
+                });
+            }
+        }
+        Ok(())
+    }
+}
+
+impl ManifestBody {
+    /// No path may be both a file and a folder.
+    fn check_folders(&self) -> Result<(), CodecError> {
+        for file in &self.files {
+            let mut parent = file.path.parent();
+            while let Some(folder) = parent {
+                if self.file(folder).is_some() {
+                    return Err(CodecError::BadField {
+                        field: "files",
+                        why: "one path is both a file and a folder",
+                    });
+                }
+                parent = folder.rsplit_once('/').map(|(up, _)| up);
+            }
+        }
+        Ok(())
+    }
+
+    /// The file at `path`.
+    #[must_use]
+    pub fn file(&self, path: &str) -> Option<&File> {
+        self.files
+            .binary_search_by(|f| f.path.as_str().cmp(path))
+            .ok()
+            .map(|at| &self.files[at])
+    }
+
+    /// Bytes of all files.
+    #[must_use]
+    pub fn total_bytes(&self) -> u64 {
+        self.files
+            .iter()
+            .fold(0, |sum, f| sum.saturating_add(f.size))
+    }
+
+    /// Checks what one release may do to the one before it: publishers and mirrors apply the same rule.
+    ///
+    /// # Errors
+    /// [`ManifestError::DatabaseRollback`] or [`ManifestError::Shrinks`]; the release's maker is at fault.
+    pub fn check_successor_of(&self, previous: &Self) -> Result<(), ManifestError> {
+        if !self.flags.allow_database_rollback {
+            for file in &self.files {
+                let (Some(new), Some(old)) = (
+                    &file.database,
+                    previous
+                        .file(file.path.as_str())
+                        .and_then(|f| f.database.as_ref()),
+                ) else {
+                    continue;
+                };
+                if new.version < old.version {
+                    return Err(ManifestError::DatabaseRollback {
+                        path: file.path.clone(),
+                        had: old.version,
+                        got: new.version,
+                    });
+                }
+            }
+        }
+        let dropped = previous
+            .files
+            .iter()
+            .filter(|old| self.file(old.path.as_str()).is_none())
+            .count();
+        if dropped * 2 > previous.files.len() && !self.flags.allow_shrink {
+            return Err(ManifestError::Shrinks {
+                dropped,
+                had: previous.files.len(),
+            });
+        }
+        Ok(())
+    }
+}
+
+impl SignedManifest {
+    /// The manifest `head` points at, signed by enough release keys of `root` and newer than `installed`.
+    ///
+    /// # Errors
+    /// [`ManifestError`]; the upstream or the release's maker is at fault, nothing was kept.
+    pub fn verify(
+        self,
+        root: &Root,
+        head: &Head,
+        installed: ReleaseNumber,
+    ) -> Result<Manifest, ManifestError> {
+        let (got, got_bytes) = (self.id(), self.body_len() as u64);
+        if got != head.manifest || got_bytes != head.manifest_bytes {
+            return Err(ManifestError::NotTheHeads {
+                got,
+                got_bytes,
+                expected: head.manifest,
+                expected_bytes: head.manifest_bytes,
+            });
+        }
+        let manifest = self.verify_stored(root, &head.feed)?;
+        if manifest.release != head.release {
+            return Err(ManifestError::WrongRelease {
+                got: manifest.release,
+                expected: head.release,
+            });
+        }
+        if manifest.release <= installed {
+            return Err(ManifestError::Rollback {
+                got: manifest.release,
+                have: installed,
+            });
+        }
+        Ok(manifest)
+    }
+
+    /// A manifest that was verified before it was stored, read again: its id, remembered beside it, stands in
+    /// for the signatures, whose keys may have been replaced since. What is installed keeps being served.
+    ///
+    /// # Errors
+    /// [`ManifestError`]; the file was changed.
+    pub fn reopen(self, id: &ObjectId) -> Result<Manifest, ManifestError> {
+        if self.id() != *id {
+            return Err(ManifestError::NotTheHeads {
+                got: self.id(),
+                got_bytes: self.body_len() as u64,
+                expected: *id,
+                expected_bytes: self.body_len() as u64,
+            });
+        }
+        let body = self.open()?;
+        Ok(self.into_verified(body))
+    }
+
+    /// A manifest of our own store or state: signatures, feed, epoch, revocation and floor are checked again,
+    /// only its being new is not.
+    ///
+    /// # Errors
+    /// [`ManifestError`]; the file was changed, or the root has moved on.
+    pub fn verify_stored(self, root: &Root, feed: &FeedId) -> Result<Manifest, ManifestError> {
+        let manifest = self.verify_with(&root.release_keys, root.release_threshold.into())?;
+        if manifest.feed != *feed {
+            return Err(ManifestError::WrongFeed {
+                got: manifest.feed,
+                expected: *feed,
+            });
+        }
+        if manifest.epoch_min > root.epoch {
+            return Err(ManifestError::Epoch {
+                needed: manifest.epoch_min,
+                have: root.epoch,
+            });
+        }
+        if root.revoked_manifests.binary_search(&manifest.id()).is_ok() {
+            return Err(ManifestError::Revoked(manifest.id()));
+        }
+        if manifest.release < root.release_min {
+            return Err(ManifestError::BelowFloor {
+                got: manifest.release,
+                floor: root.release_min,
+            });
+        }
+        Ok(manifest)
+    }
+}

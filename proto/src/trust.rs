@@ -1,0 +1,463 @@
+//! What a mirror believes, and what it takes to change that. SPEC §3.7.
+//!
+//! Every accepted step must be on disk before it is acted on: [`Trust::to_bytes`] is what to write, and it
+//! changes whenever a method here returns `Ok`.
+
+use alloc::{collections::BTreeMap, vec::Vec};
+
+use crate::codec::{self, CodecError, Decode, Encode};
+use crate::head::{Head, HeadBody, SignedHead};
+use crate::id::{Epoch, FeedId, ObjectId, ReleaseNumber, RootVersion, Seq, Timestamp};
+use crate::key::PublicKey;
+use crate::limits;
+use crate::manifest::{Manifest, ManifestError, SignedManifest};
+use crate::root::{Root, RootError, SignedRoot};
+use crate::signed::SignedError;
+
+/// Why a head was refused. What is installed keeps being served.
+#[expect(missing_docs, reason = "each message names its fields")]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum HeadError {
+    /// Malformed, or signed by no head key of the root.
+    #[error(transparent)]
+    Signed(#[from] SignedError),
+    /// The root's life is over; only a newer root helps.
+    #[error(
+        "root {version} expired; nothing new is accepted until the feed publishes a newer root"
+    )]
+    RootExpired { version: RootVersion },
+    /// Of another feed.
+    #[error("head of feed {got}, expected {expected}")]
+    WrongFeed { got: FeedId, expected: FeedId },
+    /// The root's and the head's epoch differ.
+    #[error("head of epoch {got}, the root has {have}")]
+    WrongEpoch { got: Epoch, have: Epoch },
+    /// A newer root must be fetched first.
+    #[error("head speaks of root {got}, we have {have}")]
+    NewerRoot { got: RootVersion, have: RootVersion },
+    /// Its life is over: the upstream is cut off, frozen, or our clock is ahead.
+    #[error("head expired at {expires} ms, it is {now} ms")]
+    Expired { expires: Timestamp, now: Timestamp },
+    /// Signed in the future: their clock or ours is wrong.
+    #[error(
+        "head was issued at {issued} ms, more than 10 minutes after our {now} ms: is the clock right?"
+    )]
+    FromTheFuture { issued: Timestamp, now: Timestamp },
+    /// Its life is longer than the root allows.
+    #[error("head lives {got_ms} ms, the root allows {max_ms}")]
+    LivesTooLong { got_ms: u64, max_ms: u64 },
+    /// An older head again.
+    #[error("head {got} of key {key} is older than {have}, seen before")]
+    Replayed { key: PublicKey, got: Seq, have: Seq },
+    /// Two different heads under one number: that key's holder is lying or was robbed.
+    #[error(
+        "key {key} signed two different heads under number {seq}: evidence kept, nothing installed"
+    )]
+    Equivocation { key: PublicKey, seq: Seq },
+    /// Points below what is installed.
+    #[error("head points at release {got}, installed is {have}")]
+    Rollback {
+        got: ReleaseNumber,
+        have: ReleaseNumber,
+    },
+    /// Names another manifest for the release we have.
+    #[error("head names manifest {got} for release {release}, installed is {have}")]
+    OtherManifest {
+        release: ReleaseNumber,
+        got: ObjectId,
+        have: ObjectId,
+    },
+    /// Points below the root's floor.
+    #[error("head points at release {got}, below the feed's floor {floor}")]
+    BelowFloor {
+        got: ReleaseNumber,
+        floor: ReleaseNumber,
+    },
+    /// Points at a manifest the root revoked.
+    #[error("head points at manifest {0}, which the feed's root revoked")]
+    Revoked(ObjectId),
+}
+
+/// The release a mirror has installed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+pub struct Installed {
+    /// Its number; it only rises.
+    pub release: ReleaseNumber,
+    /// Its manifest.
+    pub manifest: ObjectId,
+}
+
+/// The newest head of one key.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+struct HeldHead {
+    seq: Seq,
+    bytes: Vec<u8>,
+    /// Another head of the same number: evidence that the key's holder equivocates.
+    rival: Option<Vec<u8>>,
+}
+
+/// The counters on disk. SPEC §8.4.
+#[derive(Debug, Encode, Decode)]
+struct Counters {
+    feed: FeedId,
+    root_version: RootVersion,
+    epoch: Epoch,
+    heads: Vec<(PublicKey, HeldHead)>,
+    installed: Option<Installed>,
+    /// The latest `issued` of an accepted head: our clock is never believed to be before it.
+    issued_floor: Timestamp,
+}
+
+/// A mirror's trust in one feed.
+#[derive(Debug, Clone)]
+pub struct Trust {
+    feed: FeedId,
+    root: Root,
+    heads: BTreeMap<PublicKey, HeldHead>,
+    installed: Option<Installed>,
+    issued_floor: Timestamp,
+}
+
+/// What an acceptable head asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// A release to fetch.
+    Newer(Head),
+    /// The installed release, vouched for afresh.
+    Current(Head),
+}
+
+impl Verdict {
+    /// The head.
+    #[must_use]
+    pub fn head(&self) -> &Head {
+        match self {
+            Self::Newer(head) | Self::Current(head) => head,
+        }
+    }
+}
+
+impl Trust {
+    /// Begins with a feed's first root, which `fingerprint` vouches for.
+    ///
+    /// # Errors
+    /// [`RootError`].
+    pub fn begin(fingerprint: &FeedId, first: SignedRoot) -> Result<Self, RootError> {
+        Ok(Self {
+            feed: *fingerprint,
+            root: first.verify_first(fingerprint)?,
+            heads: BTreeMap::new(),
+            installed: None,
+            issued_floor: Timestamp(0),
+        })
+    }
+
+    /// Takes up again from what was stored: the chain of roots, first to last, and the counters.
+    ///
+    /// # Errors
+    /// [`RootError`] for the first root that does not follow from the one before; [`CodecError`] inside it when
+    /// the counters are not readable or belong to another feed. The state folder was damaged.
+    pub fn resume(
+        fingerprint: &FeedId,
+        roots: impl IntoIterator<Item = SignedRoot>,
+        counters: Option<&[u8]>,
+    ) -> Result<Option<Self>, RootError> {
+        let mut roots = roots.into_iter();
+        let Some(first) = roots.next() else {
+            return Ok(None);
+        };
+        let mut trust = Self::begin(fingerprint, first)?;
+        for next in roots {
+            trust.root = next.verify_next(&trust.root)?;
+        }
+        let Some(bytes) = counters else {
+            return Ok(Some(trust));
+        };
+        let counters: Counters =
+            codec::decode_exact("counters", bytes, Self::BYTES_MAX).map_err(SignedError::from)?;
+        let damaged = |why| {
+            SignedError::from(CodecError::BadField {
+                field: "counters",
+                why,
+            })
+        };
+        if counters.feed != *fingerprint {
+            return Err(damaged("of another feed").into());
+        }
+        if counters.root_version > trust.root.version {
+            return Err(damaged("speak of a root that is missing").into());
+        }
+        trust.installed = counters.installed;
+        // A crash between storing a root of a new epoch and storing the counters leaves the old epoch's heads.
+        if counters.epoch == trust.root.epoch {
+            trust.heads = counters.heads.into_iter().collect();
+            trust.issued_floor = counters.issued_floor;
+        }
+        trust.forget_removed_keys();
+        Ok(Some(trust))
+    }
+
+    /// Most bytes of the stored counters: two heads for every key.
+    pub const BYTES_MAX: usize = limits::KEYS_PER_ROLE * 4 * limits::SMALL_OBJECT_BYTES;
+
+    /// The counters to store, with the roots beside them.
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
+        codec::encode(&Counters {
+            feed: self.feed,
+            root_version: self.root.version,
+            epoch: self.root.epoch,
+            heads: self.heads.clone().into_iter().collect(),
+            installed: self.installed,
+            issued_floor: self.issued_floor,
+        })
+    }
+
+    /// The feed.
+    #[must_use]
+    pub fn feed(&self) -> &FeedId {
+        &self.feed
+    }
+
+    /// The newest root.
+    #[must_use]
+    pub fn root(&self) -> &Root {
+        &self.root
+    }
+
+    /// The installed release.
+    #[must_use]
+    pub fn installed(&self) -> Option<Installed> {
+        self.installed
+    }
+
+    /// The number of the installed release, 0 before the first.
+    #[must_use]
+    pub fn installed_release(&self) -> ReleaseNumber {
+        self.installed.map_or(ReleaseNumber(0), |i| i.release)
+    }
+
+    /// Highest number seen of each head key: what a Hello carries.
+    #[must_use]
+    pub fn seqs(&self) -> Vec<(PublicKey, Seq)> {
+        self.heads
+            .iter()
+            .map(|(key, held)| (*key, held.seq))
+            .collect()
+    }
+
+    /// Keys caught signing two heads under one number.
+    pub fn equivocators(&self) -> impl Iterator<Item = PublicKey> + '_ {
+        self.heads
+            .iter()
+            .filter(|(_, held)| held.rival.is_some())
+            .map(|(key, _)| *key)
+    }
+
+    /// The moment to judge an update by: fixed when it begins, never before the last accepted head was issued.
+    #[must_use]
+    pub fn now(&self, clock: Timestamp) -> Timestamp {
+        clock.max(self.issued_floor)
+    }
+
+    /// The held head with the latest expiry, as bytes to serve on.
+    #[must_use]
+    pub fn newest_head(&self) -> Option<(SignedHead, HeadBody)> {
+        self.heads
+            .values()
+            .filter(|held| held.rival.is_none())
+            .filter_map(|held| {
+                let signed = SignedHead::from_bytes(&held.bytes).ok()?;
+                let body = signed.open().ok()?;
+                Some((signed, body))
+            })
+            .max_by_key(|(_, body)| (body.release, body.expires))
+    }
+
+    /// Whether what is served is still vouched for at `now`.
+    #[must_use]
+    pub fn is_stale(&self, now: Timestamp) -> bool {
+        self.root.expired(now)
+            || self
+                .newest_head()
+                .is_none_or(|(_, head)| now >= head.expires)
+    }
+
+    /// Takes the next root. A new epoch forgets the heads of the old one.
+    ///
+    /// # Errors
+    /// [`RootError`]; nothing changed.
+    pub fn accept_root(&mut self, next: SignedRoot) -> Result<(), RootError> {
+        let next = next.verify_next(&self.root)?;
+        if next.epoch != self.root.epoch {
+            self.heads.clear();
+            self.issued_floor = Timestamp(0);
+        }
+        self.root = next;
+        self.forget_removed_keys();
+        Ok(())
+    }
+
+    fn forget_removed_keys(&mut self) {
+        let root = &self.root;
+        self.heads.retain(|key, _| root.head_keys.contains(key));
+    }
+
+    /// Judges a head at `now` (from [`Self::now`]) and remembers its number.
+    ///
+    /// # Errors
+    /// [`HeadError`]. Only [`HeadError::Equivocation`] changes anything: the rival is kept as evidence.
+    pub fn accept_head(
+        &mut self,
+        signed: SignedHead,
+        now: Timestamp,
+    ) -> Result<Verdict, HeadError> {
+        if self.root.expired(now) {
+            return Err(HeadError::RootExpired {
+                version: self.root.version,
+            });
+        }
+        let head = signed.verify_with(&self.root.head_keys, 1)?;
+        self.check_head(&head, now)?;
+        // Only keys that really signed: naming another master's key beside a bad signature must not move that
+        // master's counter.
+        let keys = head.signed().good_signers(&self.root.head_keys);
+        let bytes = head.to_bytes();
+        for key in &keys {
+            self.check_seq(*key, &head, &bytes)?;
+        }
+        for key in keys {
+            self.heads.insert(
+                key,
+                HeldHead {
+                    seq: head.seq,
+                    bytes: bytes.clone(),
+                    rival: None,
+                },
+            );
+        }
+        self.issued_floor = self.issued_floor.max(head.issued.min(now));
+        Ok(if head.release > self.installed_release() {
+            Verdict::Newer(head)
+        } else {
+            Verdict::Current(head)
+        })
+    }
+
+    /// Everything about a head that does not depend on earlier heads.
+    fn check_head(&self, head: &Head, now: Timestamp) -> Result<(), HeadError> {
+        if head.feed != self.feed {
+            return Err(HeadError::WrongFeed {
+                got: head.feed,
+                expected: self.feed,
+            });
+        }
+        if head.root_version > self.root.version {
+            return Err(HeadError::NewerRoot {
+                got: head.root_version,
+                have: self.root.version,
+            });
+        }
+        if head.epoch != self.root.epoch {
+            return Err(HeadError::WrongEpoch {
+                got: head.epoch,
+                have: self.root.epoch,
+            });
+        }
+        if head.issued > now.plus(limits::CLOCK_SKEW_MS as u64) {
+            return Err(HeadError::FromTheFuture {
+                issued: head.issued,
+                now,
+            });
+        }
+        if now >= head.expires {
+            return Err(HeadError::Expired {
+                expires: head.expires,
+                now,
+            });
+        }
+        let life_ms = head.expires.0 - head.issued.0;
+        if life_ms > self.root.head_ttl_max_ms {
+            return Err(HeadError::LivesTooLong {
+                got_ms: life_ms,
+                max_ms: self.root.head_ttl_max_ms,
+            });
+        }
+        if head.release < self.root.release_min {
+            return Err(HeadError::BelowFloor {
+                got: head.release,
+                floor: self.root.release_min,
+            });
+        }
+        if self
+            .root
+            .revoked_manifests
+            .binary_search(&head.manifest)
+            .is_ok()
+        {
+            return Err(HeadError::Revoked(head.manifest));
+        }
+        if let Some(have) = self.installed {
+            if head.release < have.release {
+                return Err(HeadError::Rollback {
+                    got: head.release,
+                    have: have.release,
+                });
+            }
+            if head.release == have.release && head.manifest != have.manifest {
+                return Err(HeadError::OtherManifest {
+                    release: have.release,
+                    got: head.manifest,
+                    have: have.manifest,
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// The number must rise; the same bytes again resume after a crash; other bytes under a number are evidence.
+    fn check_seq(&mut self, key: PublicKey, head: &Head, bytes: &[u8]) -> Result<(), HeadError> {
+        let Some(held) = self.heads.get_mut(&key) else {
+            return Ok(());
+        };
+        if head.seq < held.seq {
+            return Err(HeadError::Replayed {
+                key,
+                got: head.seq,
+                have: held.seq,
+            });
+        }
+        if head.seq == held.seq {
+            if SignedHead::from_bytes(&held.bytes).is_ok_and(|held| held.id() != head.id()) {
+                held.rival = Some(bytes.to_vec());
+            }
+            if held.rival.is_some() {
+                return Err(HeadError::Equivocation { key, seq: head.seq });
+            }
+        }
+        Ok(())
+    }
+
+    /// Judges the manifest a head points at.
+    ///
+    /// # Errors
+    /// [`ManifestError`]; nothing changed.
+    pub fn verify_manifest(
+        &self,
+        signed: SignedManifest,
+        head: &Head,
+    ) -> Result<Manifest, ManifestError> {
+        signed.verify(&self.root, head, self.installed_release())
+    }
+
+    /// Raises the release counter: the only way to do so is a verified manifest.
+    pub fn install(&mut self, manifest: &Manifest) {
+        if manifest.release > self.installed_release() {
+            self.installed = Some(Installed {
+                release: manifest.release,
+                manifest: manifest.id(),
+            });
+        }
+    }
+}
