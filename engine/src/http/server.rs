@@ -148,13 +148,14 @@ pub async fn serve(
     let _ = drain.send(true);
     let all_ended = async { while connections.join_next().await.is_some() {} };
     let drained = tokio::time::timeout(server.limits.drain_timeout, all_ended).await;
-    ServeSummary {
-        connections_cut: if drained.is_ok() {
-            0
-        } else {
-            connections.len()
-        },
-    }
+    let connections_cut = if drained.is_ok() {
+        0
+    } else {
+        connections.len()
+    };
+    // Waits for the cut ones, so that their log lines are written when this returns.
+    connections.shutdown().await;
+    ServeSummary { connections_cut }
 }
 
 async fn accept(
