@@ -8,5 +8,6 @@ pub mod durable;
 pub mod http;
 pub mod keyfile;
 pub mod publish;
+pub mod quic;
 pub mod sample;
 pub mod store;

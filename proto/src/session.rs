@@ -109,10 +109,11 @@ impl Session {
         self.stage == Stage::Welcome
     }
 
-    /// Whether it said Hello and was let stay. A connection that has not by [`limits::HELLO_MS`] is closed.
+    /// Whether it said Hello and was let stay. A connection that has not by [`limits::HELLO_MS`] is closed; one
+    /// that was nudged to greet again has.
     #[must_use]
     pub fn has_greeted(&self) -> bool {
-        self.stage != Stage::Strange
+        self.hello.is_some()
     }
 
     /// Decides about one question.

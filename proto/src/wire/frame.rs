@@ -4,6 +4,7 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use crate::codec::CodecError;
+use crate::extension::UnknownCritical;
 use crate::limits;
 
 /// Bytes in front of every body: type, then length as 4 bytes LE.
@@ -78,6 +79,12 @@ pub enum WireError {
     /// A body that is not what its type says.
     #[error("{kind} frame: {source}")]
     Body { kind: FrameType, source: CodecError },
+    /// From a later version that says it must be understood.
+    #[error("{kind} frame: {source}")]
+    Critical {
+        kind: FrameType,
+        source: UnknownCritical,
+    },
     /// Refused before the body was read.
     #[error("{kind} frame of {got} bytes, the limit is {limit}")]
     TooLong {

@@ -133,7 +133,15 @@ impl Welcome {
         let kind = FrameType::WELCOME;
         let welcome: Self = decode_exact("Welcome", body, 2 * limits::SMALL_OBJECT_BYTES)
             .map_err(WireError::body(kind))?;
+        if !(PROTOCOL_MIN..=PROTOCOL).contains(&welcome.protocol) {
+            return Err(WireError::body(kind)(CodecError::BadField {
+                field: "Welcome.protocol",
+                why: "a version this node does not speak: upgrade tidecast",
+            }));
+        }
         extension::check_form(&welcome.extensions).map_err(WireError::body(kind))?;
+        extension::check_critical(&welcome.extensions)
+            .map_err(|source| WireError::Critical { kind, source })?;
         Ok(welcome)
     }
 }
@@ -266,8 +274,10 @@ mod tests {
         let mut long = hello();
         long.name = "x".repeat(129);
         assert!(long.to_frame().is_err());
-        let mut escape = hello();
-        escape.contact = "\x1b[2J".into();
-        assert!(escape.to_frame().is_err());
+        for forged in ["\x1b[2J", "admin\nadmitted: yes", "a\tb"] {
+            let mut escape = hello();
+            escape.contact = forged.into();
+            assert!(escape.to_frame().is_err(), "{forged:?}");
+        }
     }
 }
