@@ -101,7 +101,9 @@ fn the_official_bytecode_database_verifies() {
 
 #[test]
 fn genuine_containers_verify_under_another_databases_name_as_clients_have_it() {
-    let Some(folder) = testdata("genuine_containers_verify_under_another_databases_name") else {
+    let Some(folder) =
+        testdata("genuine_containers_verify_under_another_databases_name_as_clients_have_it")
+    else {
         return;
     };
     for (path, version) in [("daily.cvd", 6), ("main.cvd", 5)] {
@@ -156,7 +158,8 @@ fn tampered_containers_are_refused() {
 
 #[test]
 fn a_forged_version_passes_the_outer_signature_and_fails_the_info() {
-    let Some(folder) = testdata("a_forged_version_passes_the_outer_signature") else {
+    let Some(folder) = testdata("a_forged_version_passes_the_outer_signature_and_fails_the_info")
+    else {
         return;
     };
     let forged = edited(&read(&folder, "test-6.cvd"), ":6:14:", ":7:14:");

@@ -112,7 +112,8 @@ pub struct Database {
     pub name: String,
     /// Version by the header.
     pub version: DatabaseVersion,
-    /// Build time in Unix seconds, see [`Header::build_time_s`]. The HTTP `Last-Modified` of the file.
+    /// Build time in Unix seconds, see [`Header::build_time_s`]: the `Last-Modified` of a `.cvd` or `.cld`.
+    /// Not that of a `.cud`: clients compare those with the moment of their own download.
     pub build_time_s: Option<u64>,
     /// Number of signatures by the header.
     pub signatures: u32,

@@ -51,8 +51,10 @@ enum State {
     Header(usize),
     /// Inside a member: bytes of it and of its padding still to come.
     Member { data: u64, padding: u64 },
-    /// After the end block, or after an error.
+    /// After the end block.
     Done,
+    /// After an error.
+    Refused,
 }
 
 impl Default for TarReader {
@@ -84,7 +86,7 @@ impl TarReader {
         mut sink: impl FnMut(TarEvent<'_>) -> Result<(), DatabaseError>,
     ) -> Result<(), DatabaseError> {
         // Whoever goes on after an error is told nothing more, least of all a wrong member boundary.
-        let state = core::mem::replace(&mut self.state, State::Done);
+        let state = core::mem::replace(&mut self.state, State::Refused);
         self.state = self.step(state, bytes, &mut sink)?;
         Ok(())
     }
@@ -92,10 +94,16 @@ impl TarReader {
     /// Says that the tar ends here.
     ///
     /// # Errors
-    /// `TarTruncated`: the file is at fault.
+    /// `TarTruncated`, or `TarHeader` after an error of [`Self::push`]: the file is at fault.
     pub fn finish(&self) -> Result<(), DatabaseError> {
         let (missing, what) = match self.state {
             State::Done | State::Header(0) => return Ok(()),
+            State::Refused => {
+                return Err(DatabaseError::TarHeader {
+                    offset: self.offset,
+                    what: "something before it was refused",
+                });
+            }
             State::Header(filled) => ((BLOCK - filled) as u64, String::from("a header block")),
             State::Member { data, padding } => {
                 let name = member_name(&self.block).unwrap_or("?");
@@ -118,7 +126,7 @@ impl TarReader {
         while !bytes.is_empty() {
             let taken;
             (state, taken) = match state {
-                State::Done => (State::Done, bytes.len()),
+                State::Done | State::Refused => (state, bytes.len()),
                 State::Header(filled) => {
                     let taken = bytes.len().min(BLOCK - filled);
                     self.block[filled..filled + taken].copy_from_slice(&bytes[..taken]);
@@ -429,12 +437,16 @@ mod tests {
     }
 
     #[test]
-    fn after_an_error_nothing_more_is_told() {
+    fn after_an_error_nothing_more_is_told_and_the_end_is_no_good_one() {
         let mut reader = TarReader::new();
         assert!(reader.push(&[b'x'; 512], |_| Ok(())).is_err());
         let good = tar(&[("a", b"1")]);
         let told = reader.push(&good, |event| panic!("{event:?}"));
         assert_eq!(told, Ok(()));
+        assert!(matches!(
+            reader.finish(),
+            Err(DatabaseError::TarHeader { .. })
+        ));
     }
 
     proptest! {
