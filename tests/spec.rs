@@ -11,9 +11,9 @@ use std::path::{Path, PathBuf};
 
 use tidecast_proto::{
     chunker::Chunking,
-    codec, fingerprint,
+    fingerprint,
     head::SignedHead,
-    id::{ChunkId, FeedId, ObjectId, Timestamp},
+    id::{ChunkId, FeedId, ObjectId},
     key::{PublicKey, SecretKey, Signature},
     limits,
     list::List,

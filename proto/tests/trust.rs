@@ -452,7 +452,8 @@ fn a_root_keeps_feed_and_chunking_and_goes_back_in_nothing() {
     let feed = Feed::new();
     let mut high = feed.next_root();
     (high.epoch, high.release_min) = (Epoch(4), ReleaseNumber(4));
-    let changes: [(&str, fn(&mut RootBody)); 4] = [
+    type Change = fn(&mut RootBody);
+    let changes: [(&str, Change); 4] = [
         ("feed", |root| {
             root.feed = FeedName::new("other").expect("legal");
         }),
@@ -545,7 +546,7 @@ fn a_new_root_of_the_same_epoch_keeps_the_numbers() {
 // State on disk
 
 fn resume(feed: &Feed, later: &[SignedRoot], counters: &[u8]) -> Result<Trust, RootError> {
-    let roots = [&[feed.first.clone()], later].concat();
+    let roots = [std::slice::from_ref(&feed.first), later].concat();
     Ok(Trust::resume(&feed.id(), roots, Some(counters))?.expect("there are roots"))
 }
 
