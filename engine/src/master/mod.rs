@@ -37,7 +37,6 @@ use sessions::Sessions;
 const HEAD_CHECK: Duration = Duration::from_secs(20);
 
 /// Why a master cannot serve.
-#[expect(missing_docs, reason = "each message names its fields")]
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum MasterError {

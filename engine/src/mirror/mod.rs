@@ -1,1 +1,5 @@
-//! x
+//! A mirror: keeps a docroot at the newest release.
+
+mod status;
+
+pub use status::{ConnectionStatus, Fault, MirrorStatus, Progress, SyncPlan, SyncReport};
