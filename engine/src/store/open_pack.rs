@@ -48,7 +48,8 @@ impl OpenPack {
             records: BTreeMap::new(),
             buffer: Vec::new(),
         };
-        pack.recover().map_err(FileError::at("read", &pack.path.clone()))?;
+        pack.recover()
+            .map_err(FileError::at("read", &pack.path.clone()))?;
         if pack.len == 0 {
             pack.write(HEAD)?;
         }

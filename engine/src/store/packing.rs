@@ -35,7 +35,8 @@ impl Packer {
     /// The form to keep: zstd where it pays, otherwise `bytes` themselves.
     pub(super) fn pack<'a>(&'a mut self, bytes: &'a [u8]) -> io::Result<(Encoding, &'a [u8])> {
         self.buffer.clear();
-        self.buffer.reserve(zstd::zstd_safe::compress_bound(bytes.len()));
+        self.buffer
+            .reserve(zstd::zstd_safe::compress_bound(bytes.len()));
         let packed_len = self.context.compress_to_buffer(bytes, &mut self.buffer)?;
         if packed_len + bytes.len().div_ceil(SAVES_ONE_IN) <= bytes.len() {
             Ok((Encoding::ZSTD, &self.buffer[..packed_len]))
@@ -46,7 +47,11 @@ impl Packer {
 }
 
 /// Opens a packed form to exactly `opened_len` bytes, which also bounds what is allocated.
-pub(super) fn open(encoding: Encoding, opened_len: u32, stored: &[u8]) -> io::Result<Cow<'_, [u8]>> {
+pub(super) fn open(
+    encoding: Encoding,
+    opened_len: u32,
+    stored: &[u8],
+) -> io::Result<Cow<'_, [u8]>> {
     let opened = match encoding {
         Encoding::PLAIN => Cow::Borrowed(stored),
         Encoding::ZSTD => Cow::Owned(zstd::bulk::decompress(stored, opened_len as usize)?),
@@ -81,7 +86,10 @@ mod tests {
 
         let mut noise = vec![0; 5000];
         blake3::Hasher::new().finalize_xof().fill(&mut noise);
-        assert_eq!(packer.pack(&noise).unwrap(), (Encoding::PLAIN, noise.as_slice()));
+        assert_eq!(
+            packer.pack(&noise).unwrap(),
+            (Encoding::PLAIN, noise.as_slice())
+        );
     }
 
     #[test]

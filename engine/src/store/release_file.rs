@@ -77,9 +77,7 @@ impl ReleaseFile {
     ) -> Result<u64, StoreError> {
         let path = folder.join(file_name(release));
         let opened = manifest.to_bytes();
-        let (encoding, stored) = packer
-            .pack(&opened)
-            .map_err(FileError::at("pack", &path))?;
+        let (encoding, stored) = packer.pack(&opened).map_err(FileError::at("pack", &path))?;
         let length = |len: usize| {
             u32::try_from(len)
                 .ok()

@@ -139,7 +139,9 @@ impl StoreWriter {
     }
 
     fn contains(&self, kind: Kind, id: &[u8; 32]) -> bool {
-        self.open.as_ref().is_some_and(|pack| pack.contains(kind, id))
+        self.open
+            .as_ref()
+            .is_some_and(|pack| pack.contains(kind, id))
             || self.store.shared.current.load().find(kind, id).is_some()
     }
 
