@@ -41,6 +41,9 @@ pub use record::{Kind, RecordError};
 pub use verify::{PROBLEMS_LISTED, VerifyReport};
 pub use writer::StoreWriter;
 
+#[cfg(test)]
+pub(crate) use open_pack::full_disk;
+
 use snapshot::Snapshot;
 
 /// A thing as it is stored and sent.
