@@ -15,9 +15,9 @@ const DAY_S: u64 = 86_400;
 /// How large a feed is, in lines of its databases.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Scale {
-    /// File hashes in `daily`; about 48 packed bytes each.
+    /// File hashes in `daily`; about 40 packed bytes each.
     pub hash_lines: u32,
-    /// Pattern signatures in `daily`; about 60 packed bytes each.
+    /// Pattern signatures in `daily`; about 80 packed bytes each.
     pub logical_lines: u32,
     /// File hashes in `main`.
     pub main_lines: u32,
@@ -36,9 +36,9 @@ impl Scale {
     #[must_use]
     pub const fn packed_mb(mb: u32) -> Self {
         Self {
-            hash_lines: mb * 8_600,
-            logical_lines: mb * 3_500,
-            main_lines: mb * 8_000,
+            hash_lines: mb * 9_850,
+            logical_lines: mb * 4_000,
+            main_lines: mb * 9_150,
         }
     }
 }
