@@ -476,7 +476,7 @@ async fn sleep_until(wake: Option<Instant>) {
 
 impl Mirror {
     /// What to tell the upstream about the docroot.
-    async fn receipt(&self) -> Option<Vec<u8>> {
+    pub(super) async fn receipt(&self) -> Option<Vec<u8>> {
         let live = self
             .disk
             .run(|disk| disk.docroot.current().cloned())

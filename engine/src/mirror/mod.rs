@@ -37,7 +37,7 @@ use crate::docroot::{Docroot, DocrootError, Options};
 use crate::http::{HealthHandle, SiteHandle};
 use crate::keyfile::{self, KeyFileError};
 use crate::quic::Link;
-use course::{Notice, Running, Wish};
+use course::{Running, Wish};
 use disk::Disk;
 use memory::Memory;
 use sync::{Begin, Sync};
@@ -256,8 +256,16 @@ impl Mirror {
     async fn mend(&self) -> Vec<ReleasePath> {
         match self.disk.run(|disk| disk.docroot.mend()).await {
             Ok(Ok(report)) => {
-                for line in &report.mended {
-                    tracing::warn!("mended: {line}");
+                if !report.is_clean() {
+                    tracing::warn!(
+                        restored = report.restored.len(),
+                        moved_away = report.moved_away.len(),
+                        damaged = report.damaged.len(),
+                        "docroot mended"
+                    );
+                }
+                for warning in &report.warnings {
+                    tracing::warn!("{warning}");
                 }
                 report.damaged
             }
