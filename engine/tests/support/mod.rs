@@ -1,6 +1,8 @@
 //! A feed on loopback: a master and mirrors in this process, real sockets and real docroots.
 #![allow(dead_code, reason = "each test uses a part")]
 
+pub(crate) mod hostile;
+
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
