@@ -10,6 +10,7 @@ pub mod durable;
 pub mod http;
 pub mod keyfile;
 pub mod master;
+pub mod mirror;
 pub mod publish;
 pub mod quic;
 pub mod roots;
