@@ -18,6 +18,7 @@ use crate::clock::Clock;
 use crate::config::MirrorConfig;
 use crate::docroot::{self, Peek};
 use crate::keyfile;
+use crate::network::SystemNetwork;
 use crate::quic::{Link, LinkError, close_code};
 
 /// Asks the first upstream that answers, and compares what it offers with the docroot.
@@ -40,7 +41,7 @@ pub async fn plan(
     let live = docroot::peek(&config.docroot, &feed).map_err(|e| mirror(e.into()))?;
     let mut tried = Vec::new();
     for name in &config.upstreams {
-        let link = match upstream::dial(name, &key).await {
+        let link = match upstream::dial(name, &key, &SystemNetwork).await {
             Ok(link) => link,
             Err(error) => {
                 tried.push((name.clone(), error.into()));
