@@ -286,6 +286,20 @@ impl ManifestBody {
     }
 }
 
+impl Manifest {
+    /// Checks what this release may do to the one a mirror has live. Its flags speak of the release right before
+    /// it: a mirror that missed some is not bound by them, or it would be stuck on one it never saw.
+    ///
+    /// # Errors
+    /// As [`ManifestBody::check_successor_of`].
+    pub fn check_replaces(&self, live: &Self) -> Result<(), ManifestError> {
+        match self.previous {
+            Some(previous) if previous != live.id() => Ok(()),
+            _ => self.check_successor_of(live),
+        }
+    }
+}
+
 impl SignedManifest {
     /// The manifest `head` points at, signed by enough release keys of `root` and newer than `installed`.
     ///

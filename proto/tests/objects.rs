@@ -446,6 +446,39 @@ fn more_than_half_of_the_files_go_only_with_the_signed_flag() {
     assert!(with(&[], true).check_successor_of(&old).is_ok());
 }
 
+#[test]
+fn a_mirror_that_missed_a_release_is_not_stuck_on_what_that_one_was_allowed() {
+    let feed = Feed::new();
+    let root = feed.trust().root().clone();
+    let verified = |release: u64, previous, version, flags| {
+        let body = ManifestBody {
+            previous,
+            flags,
+            files: vec![database("daily.cvd", version)],
+            ..feed.manifest_body(release)
+        };
+        sign(&body, &feed.release_keys)
+            .verify_stored(&root, &feed.id())
+            .expect("good")
+    };
+    let strict = Flags::default();
+    let back = Flags {
+        allow_database_rollback: true,
+        ..strict
+    };
+    let first = verified(1, None, 10, strict);
+    let second = verified(2, Some(first.id()), 9, back);
+    let third = verified(3, Some(second.id()), 9, strict);
+    assert!(second.check_replaces(&first).is_ok());
+    assert!(third.check_replaces(&second).is_ok());
+    assert!(third.check_replaces(&first).is_ok(), "it skipped release 2");
+    // What claims to follow the live release, or none at all, keeps the rule.
+    for previous in [Some(first.id()), None] {
+        let sloppy = verified(2, previous, 9, strict);
+        assert!(sloppy.check_replaces(&first).is_err());
+    }
+}
+
 fn extension(tag: u16, critical: bool) -> Extension {
     Extension {
         tag,
