@@ -1,1 +1,305 @@
 //! The docroot: trees, the switch, recovery. SPEC §8.
+//!
+//! ```text
+//! docroot/<name>             -> .tidecast/current/<name>
+//! docroot/local_*               never touched
+//! docroot/.tidecast/current  -> r<N>      the switch is one rename of this link
+//! docroot/.tidecast/r<N>/       release N, whole; its files never change
+//! docroot/.tidecast/new/        the tree being built
+//! ```
+//!
+//! Everything here blocks on the disk: run it on a thread of its own.
+
+mod adopt;
+mod build;
+mod error;
+mod files;
+mod index;
+mod layout;
+mod leftovers;
+mod links;
+mod lock;
+mod mend;
+mod recover;
+mod removed;
+mod reuse;
+mod survey;
+mod switch;
+mod targets;
+#[cfg(test)]
+mod testing;
+mod tree;
+mod verify;
+
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tidecast_proto::id::{FeedId, Timestamp};
+use tidecast_proto::manifest::Manifest;
+use tidecast_proto::name::ReleasePath;
+
+use crate::clock::Clock;
+
+pub use build::{Build, BuildBytes, LinkReport, Prepared, PutOutcome};
+pub use error::DocrootError;
+pub use files::FileRecord;
+pub use mend::MendReport;
+pub use recover::Recovery;
+pub use survey::{Concern, Foreign, ForeignKind, Survey};
+pub use switch::{ExpireReport, SwitchReport};
+pub use tree::{LiveTree, SiteFile};
+pub use verify::{Fault, Progress, VerifyReport, verify_readonly};
+
+use build::FileState;
+use layout::Folders;
+use lock::Lock;
+
+/// How a docroot is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Options {
+    /// How long a replaced tree stays, for downloads that began in it.
+    pub grace: Duration,
+    /// Trees that stay whatever their age, the live one among them.
+    pub keep_trees_min: usize,
+    /// How long what was moved out of the docroot stays in `.tidecast/removed`.
+    pub removed_keep: Duration,
+    /// Make the docroot where it is missing. For the first time only: later its absence means a missing mount.
+    pub create: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            grace: Duration::from_secs(10 * 60),
+            keep_trees_min: 2,
+            removed_keep: Duration::from_secs(30 * 24 * 60 * 60),
+            create: false,
+        }
+    }
+}
+
+/// A docroot that this process holds the lock of.
+#[derive(Debug)]
+pub struct Docroot {
+    folders: Arc<Folders>,
+    lock: Lock,
+    feed: FeedId,
+    options: Options,
+    clock: Arc<dyn Clock>,
+    live: Option<Arc<LiveTree>>,
+    /// Where tests cut the power.
+    #[cfg(test)]
+    stop_after: Option<switch::Step>,
+}
+
+impl Docroot {
+    /// Looks at what is in `path`, for `feed`, without changing anything.
+    ///
+    /// # Errors
+    /// [`DocrootError`] when it is no folder, not writable, or another feed's; the operator decides.
+    pub fn survey(path: &Path, feed: &FeedId) -> Result<Survey, DocrootError> {
+        survey::survey(path, feed)
+    }
+
+    /// Takes the docroot at `path` for `feed` and brings it out of any state a crash may have left it in.
+    ///
+    /// # Errors
+    /// [`DocrootError`]: missing, no folder, not writable, another feed's, in use; or of the disk.
+    pub fn open(
+        path: &Path,
+        feed: FeedId,
+        options: Options,
+        clock: Arc<dyn Clock>,
+    ) -> Result<(Self, Recovery), DocrootError> {
+        if options.create {
+            match std::fs::create_dir(path) {
+                Ok(()) => crate::durable::sync_folder_of(path)
+                    .map_err(|error| DocrootError::at("sync", path)(error.source))?,
+                Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(DocrootError::at("make", path)(error)),
+            }
+        }
+        // Before anything is made in a folder that may be another feed's.
+        if let Some(folders) = Folders::open(path)? {
+            check_feed(&folders, &feed)?;
+        }
+        let folders = Arc::new(Folders::make(path)?);
+        let lock = Lock::take(&folders)?;
+        if !check_feed(&folders, &feed)? {
+            files::write_whole(&folders.state, layout::FEED, format!("{feed}\n").as_bytes())
+                .map_err(folders.fault("write", layout::FEED))?;
+        }
+        let mut docroot = Self {
+            folders,
+            lock,
+            feed,
+            options,
+            clock,
+            live: None,
+            #[cfg(test)]
+            stop_after: None,
+        };
+        let recovery = docroot.recover()?;
+        Ok((docroot, recovery))
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.folders.path
+    }
+
+    /// The docroot's own folder, for serving what is not of the release: `local_*` and `timestamp`.
+    #[must_use]
+    pub fn folder(&self) -> Arc<OwnedFd> {
+        self.folders.docroot.clone()
+    }
+
+    /// The feed it belongs to.
+    #[must_use]
+    pub fn feed(&self) -> FeedId {
+        self.feed
+    }
+
+    /// What is served; `None` before the first switch.
+    #[must_use]
+    pub fn current(&self) -> Option<&Arc<LiveTree>> {
+        self.live.as_ref()
+    }
+
+    /// Bytes free for this user on the docroot's file system.
+    ///
+    /// # Errors
+    /// [`DocrootError`] of the disk.
+    pub fn free_bytes(&self) -> Result<u64, DocrootError> {
+        self.folders.free_bytes()
+    }
+
+    /// Checks that the docroot's path still leads to the folder, and to the lock, that this process holds. To be
+    /// called at the beginning of every sync.
+    ///
+    /// # Errors
+    /// [`DocrootError::Replaced`]; somebody renamed or replaced the docroot, nothing was changed.
+    pub fn check_still_ours(&self) -> Result<(), DocrootError> {
+        self.lock.check(&self.folders)
+    }
+
+    /// Begins the tree of a release, or goes on with what an earlier attempt left.
+    ///
+    /// # Errors
+    /// [`DocrootError::NotNewer`], [`DocrootError::WrongFeed`]; else of the disk.
+    pub fn begin(&mut self, manifest: Arc<Manifest>) -> Result<Build, DocrootError> {
+        self.check_still_ours()?;
+        if manifest.feed != self.feed {
+            return Err(DocrootError::WrongFeed {
+                got: manifest.feed,
+                have: self.feed,
+            });
+        }
+        if let Some(live) = &self.live
+            && manifest.release <= live.release()
+        {
+            return Err(DocrootError::NotNewer {
+                got: manifest.release,
+                have: live.release(),
+            });
+        }
+        self.demote_prepared()?;
+        let states = vec![FileState::ToBuild { missing: 0 }; manifest.files.len()];
+        let build = Build::new(
+            self.folders.clone(),
+            manifest,
+            self.live.clone(),
+            layout::NEW,
+            states,
+        )?;
+        #[cfg(test)]
+        let build = Build {
+            stop_after: self.stop_after,
+            ..build
+        };
+        Ok(build)
+    }
+
+    /// Begins to build `damaged` files of the live release again; ends with [`Self::finish_repair`].
+    ///
+    /// # Errors
+    /// [`DocrootError::NothingLive`]; else of the disk.
+    pub fn begin_repair(&mut self, damaged: &[ReleasePath]) -> Result<Build, DocrootError> {
+        self.check_still_ours()?;
+        let live = self.live.clone().ok_or_else(|| DocrootError::NothingLive {
+            path: self.folders.path.clone(),
+        })?;
+        let manifest = live.manifest().clone();
+        let mut states = vec![FileState::Elsewhere; manifest.files.len()];
+        for path in damaged {
+            if let Ok(at) = manifest.files.binary_search_by(|file| file.path.cmp(path)) {
+                states[at] = FileState::ToBuild { missing: 0 };
+            }
+        }
+        Build::new(
+            self.folders.clone(),
+            manifest,
+            Some(live),
+            layout::MEND,
+            states,
+        )
+    }
+
+    /// Writes the reserved file `timestamp`: `unix_seconds` on the first line, as scripts that watch mirrors
+    /// expect it, then the signed `head` in hexadecimal, 64 digits a line.
+    ///
+    /// # Errors
+    /// [`DocrootError`] of the disk; the old file stays.
+    pub fn write_timestamp(&self, unix_seconds: u64, head: &[u8]) -> Result<(), DocrootError> {
+        use std::fmt::Write as _;
+        let mut text = format!("{unix_seconds}\n");
+        for line in head.chunks(32) {
+            for byte in line {
+                // Writing into a string has no way to fail.
+                let _ = write!(text, "{byte:02x}");
+            }
+            text.push('\n');
+        }
+        files::write_unsynced(
+            &self.folders.state,
+            layout::TIMESTAMP,
+            text.as_bytes(),
+            false,
+        )
+        .map_err(self.folders.fault("write", layout::TIMESTAMP))?;
+        self.link_timestamp()
+    }
+
+    fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+}
+
+/// Whether the docroot is this feed's already; false when it is nobody's.
+fn check_feed(folders: &Folders, feed: &FeedId) -> Result<bool, DocrootError> {
+    /// 64 digits and a line end, with room for an editor's additions.
+    const FEED_FILE_BYTES_MAX: usize = 256;
+    let text = files::read_whole(&folders.state, layout::FEED, FEED_FILE_BYTES_MAX)
+        .map_err(folders.fault("read", layout::FEED))?;
+    let Some(text) = text else {
+        return Ok(false);
+    };
+    let has: FeedId = std::str::from_utf8(&text)
+        .ok()
+        .and_then(|text| text.trim().parse().ok())
+        .ok_or_else(|| DocrootError::State {
+            path: folders.state_path(layout::FEED),
+            what: "it names no feed".to_owned(),
+        })?;
+    if has != *feed {
+        return Err(DocrootError::OtherFeed {
+            path: folders.path.clone(),
+            has,
+            wanted: *feed,
+        });
+    }
+    Ok(true)
+}

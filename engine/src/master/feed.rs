@@ -138,7 +138,7 @@ pub const MASTER_CONFIG: &str = "master.toml";
 const ROOTS: &str = "roots";
 
 /// A folder that only its owner can look into.
-pub(crate) fn private_folder(folder: &Path) -> Result<(), FileError> {
+pub(super) fn private_folder(folder: &Path) -> Result<(), FileError> {
     use std::os::unix::fs::DirBuilderExt;
     std::fs::DirBuilder::new()
         .recursive(true)

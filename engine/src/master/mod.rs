@@ -19,7 +19,6 @@ use tidecast_proto::manifest::ManifestError;
 use tidecast_proto::session::{Admission, FeedView};
 use tokio::sync::watch;
 
-pub(crate) use feed::private_folder;
 pub use feed::{
     Feed, FeedError, HEAD_KEY, MASTER_CONFIG, NODE_KEY, NewFeed, RELEASE_KEY, ROOT_KEY, init,
 };

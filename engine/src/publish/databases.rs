@@ -272,7 +272,7 @@ fn place(file: &File) -> Option<(Option<&str>, &str)> {
 }
 
 /// Warns of each `.sign` that has lost the bytes it signs: ClamAV 1.5 refuses a file whose `.sign` does not fit,
-/// with no way back to the older signatures (libclamav_rust/src/codesign.rs).
+/// with no way back to the older signatures (`libclamav_rust/src/codesign.rs`).
 pub(super) fn unpaired_signatures(files: &[File], previous: Option<&ManifestBody>) -> Vec<String> {
     let mut warnings = Vec::new();
     for sign in files {

@@ -192,3 +192,44 @@ fn kind_name(kind: FileType) -> &'static str {
         _ => "something unknown",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs::{self, Permissions};
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn what_this_user_may_not_read_is_found_by_the_walk() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        fs::write(path("good"), "x").unwrap();
+        fs::write(path("secret"), "x").unwrap();
+        fs::create_dir(path("closed")).unwrap();
+        for name in ["secret", "closed"] {
+            fs::set_permissions(path(name), Permissions::from_mode(0o000)).unwrap();
+        }
+        fs::set_permissions(folder.path(), Permissions::from_mode(0o755)).unwrap();
+        let tree = Tree::open(folder.path()).unwrap();
+        let walk = || {
+            // Nothing is unreadable for root, so this thread stops being root.
+            let nobody = rustix::thread::Uid::from_raw(65_534);
+            if rustix::process::geteuid().is_root() {
+                rustix::thread::set_thread_uid(nobody).unwrap();
+            }
+            tree.walk()
+        };
+        let outcome = std::thread::scope(|scope| scope.spawn(walk).join()).unwrap();
+        let Err(PublishError::Tree { offences, .. }) = outcome else {
+            panic!("{outcome:?}");
+        };
+        let named: Vec<&str> = offences.listed().iter().map(|o| o.path.as_str()).collect();
+        assert_eq!(named, ["closed", "secret"]);
+        let denied = |rule: &Rule| matches!(rule, Rule::Unreadable(why) if why.contains("denied"));
+        assert!(
+            offences.listed().iter().all(|o| denied(&o.rule)),
+            "{offences}"
+        );
+        fs::set_permissions(path("closed"), Permissions::from_mode(0o755)).unwrap();
+    }
+}

@@ -21,6 +21,9 @@ mod snapshot;
 mod verify;
 mod writer;
 
+#[cfg(test)]
+mod tests;
+
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -37,6 +40,9 @@ pub use pack::{PACK_BYTES, PACK_RECORDS};
 pub use record::{Kind, RecordError};
 pub use verify::{PROBLEMS_LISTED, VerifyReport};
 pub use writer::StoreWriter;
+
+#[cfg(test)]
+pub(crate) use open_pack::full_disk;
 
 use snapshot::Snapshot;
 

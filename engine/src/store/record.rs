@@ -1,6 +1,8 @@
 //! One stored thing: what it is, how it is packed, how long, and its name. SPEC §7.3.
 
-use tidecast_proto::{limits, wire::Encoding};
+use tidecast_proto::{
+    codec, id::ObjectId, limits, list::List, manifest::SignedManifest, wire::Encoding,
+};
 
 use super::StoreError;
 
@@ -134,8 +136,13 @@ impl Record {
     pub(super) fn check(&self, stored: &[u8]) -> Result<(), StoreError> {
         let opened = super::packing::open(self.encoding, self.opened_len, stored);
         let id = opened.as_ref().ok().and_then(|bytes| match self.kind {
-            Kind::Chunk | Kind::List => Some(*blake3::hash(bytes).as_bytes()),
-            Kind::Manifest => tidecast_proto::manifest::SignedManifest::from_bytes(bytes)
+            Kind::Chunk => Some(*blake3::hash(bytes).as_bytes()),
+            // Lists and chunks are both named by the hash of their bytes, so a list must read like one too.
+            Kind::List => codec::decode_exact("list", bytes, limits::LIST_BYTES)
+                .and_then(List::new)
+                .ok()
+                .map(|list| list.id().0),
+            Kind::Manifest => SignedManifest::from_bytes(bytes)
                 .ok()
                 .map(|signed| signed.id().0),
         });
@@ -144,7 +151,7 @@ impl Record {
         }
         Err(StoreError::WrongContent {
             kind: self.kind.name(),
-            id: tidecast_proto::id::ObjectId(self.id),
+            id: ObjectId(self.id),
         })
     }
 }

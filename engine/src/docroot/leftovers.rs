@@ -1,0 +1,71 @@
+//! Walking the tree that is being built.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+
+use tidecast_proto::manifest;
+
+use super::build::FileState;
+use super::files::{self, Kind};
+
+/// Removes everything below `folder` that the build has no use for: names not in the release, files where folders
+/// belong, and hard links to an older tree, which are made again in no time.
+pub(super) fn clear(
+    folder: &OwnedFd,
+    prefix: &str,
+    wanted: &[manifest::File],
+    states: &[FileState],
+) -> io::Result<()> {
+    for name in files::names(folder.as_fd())? {
+        let Some(found) = files::look(folder, name.as_os_str())? else {
+            continue;
+        };
+        let path = name.to_str().map(|name| format!("{prefix}{name}"));
+        let keep = match (&path, found.kind) {
+            (Some(path), Kind::File) => {
+                found.links == 1
+                    && wanted
+                        .binary_search_by(|file| file.path.as_str().cmp(path))
+                        .is_ok_and(|at| states[at] != FileState::Elsewhere)
+            }
+            (Some(path), Kind::Folder) => {
+                let inside = format!("{path}/");
+                let first = wanted.partition_point(|file| file.path.as_str() < inside.as_str());
+                // The depth of this recursion is that of a release's path: at most 16.
+                let keep = wanted
+                    .get(first)
+                    .is_some_and(|file| file.path.as_str().starts_with(&inside));
+                if keep {
+                    let inner = files::open_folder(folder, name.as_os_str())?;
+                    clear(&inner, &inside, wanted, states)?;
+                }
+                keep
+            }
+            _ => false,
+        };
+        if !keep {
+            files::remove_all(folder, name.as_os_str())?;
+        }
+    }
+    Ok(())
+}
+
+/// Brings a tree's folders to the disk, the inner ones first; with `few` files written these have been synced one
+/// by one, otherwise the whole file system is.
+pub(super) fn sync_folders(folder: &OwnedFd, few: bool) -> io::Result<()> {
+    if !few {
+        rustix::fs::syncfs(folder)?;
+        return Ok(());
+    }
+    sync_bottom_up(folder)
+}
+
+fn sync_bottom_up(folder: &OwnedFd) -> io::Result<()> {
+    for name in files::names(folder.as_fd())? {
+        if files::look(folder, name.as_os_str())?.is_some_and(|found| found.kind == Kind::Folder) {
+            sync_bottom_up(&files::open_folder(folder, name.as_os_str())?)?;
+        }
+    }
+    rustix::fs::fsync(folder)?;
+    Ok(())
+}

@@ -1,0 +1,226 @@
+//! Bytes that need not be fetched, because they are on this machine already.
+
+use std::collections::HashSet;
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+
+use rustix::fs::OFlags;
+use tidecast_proto::chunker::Chunker;
+use tidecast_proto::id::ListId;
+use tidecast_proto::limits;
+use tidecast_proto::list::List;
+
+use super::build::Build;
+use super::error::DocrootError;
+use super::files::{self, FolderCache, Kind};
+use super::layout::{self, Folders, LISTS};
+use super::tree;
+
+/// Windows of the chunker held in memory while a file is cut.
+const WINDOWS_HELD: usize = 8;
+
+/// The list `id` of a file of `size` bytes, if it is stored whole.
+pub(super) fn stored_list(
+    folders: &Folders,
+    id: &ListId,
+    size: u64,
+) -> Result<Option<List>, DocrootError> {
+    let lists = match files::open_folder(&folders.state, LISTS) {
+        Ok(lists) => lists,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(folders.fault("open", LISTS)(error)),
+    };
+    let bytes = match files::read_whole(lists, &id.to_string(), limits::LIST_BYTES) {
+        Err(error) if error.kind() == io::ErrorKind::FileTooLarge => None,
+        other => other.map_err(folders.fault("read", LISTS))?,
+    };
+    Ok(bytes.and_then(|bytes| List::decode(&bytes, *id, size).ok()))
+}
+
+/// Stores a list. It is hashed whenever it is read, so it is not synced.
+pub(super) fn store_list(folders: &Folders, id: &ListId, list: &List) -> Result<(), DocrootError> {
+    let lists = folders.subfolder(LISTS, 0o755)?;
+    files::write_unsynced(lists, &id.to_string(), &list.encode(), false)
+        .map_err(folders.fault("write", LISTS))
+}
+
+/// Removes lists that are not in `keep`.
+pub(super) fn prune_lists(folders: &Folders, keep: &HashSet<ListId>) -> Result<(), DocrootError> {
+    let fault = || folders.fault("clear", LISTS);
+    let lists = match files::open_folder(&folders.state, LISTS) {
+        Ok(lists) => lists,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(fault()(error)),
+    };
+    for name in files::names(&lists).map_err(fault())? {
+        let kept = name
+            .to_str()
+            .and_then(|name| name.parse().ok())
+            .is_some_and(|id: ListId| keep.contains(&id));
+        if !kept {
+            files::unlink(&lists, name.as_os_str()).map_err(fault())?;
+        }
+    }
+    Ok(())
+}
+
+/// Takes chunks out of the live tree's files, found by their lists.
+pub(super) fn from_live_tree(build: &mut Build, chunker: &Chunker) -> Result<(), DocrootError> {
+    let Some(live) = build.live.clone() else {
+        return Ok(());
+    };
+    let folders = build.folders.clone();
+    let mut source = FolderCache::reading(live.folder());
+    let mut chunk = vec![0; limits::CHUNK_BYTES];
+    for file in &live.manifest().files {
+        if !build.wants_anything() {
+            return Ok(());
+        }
+        let path = file.path.as_str();
+        let list = match file.list {
+            Some(id) => build.known_list(&id, file.size)?,
+            None => List::of_small_file(file.hash, file.size).map(Arc::new),
+        };
+        if let Some(list) = &list
+            && !list.entries().iter().any(|entry| build.wants(&entry.id))
+        {
+            continue;
+        }
+        // A file that somebody removed or replaced is simply no source.
+        let Ok(opened) = source.open(path) else {
+            continue;
+        };
+        match list {
+            Some(list) => {
+                for (offset, entry) in list.with_offsets() {
+                    let chunk = &mut chunk[..entry.len as usize];
+                    if build.wants(&entry.id)
+                        && files::read_exact_at(&opened, chunk, offset)
+                            .map_err(folders.fault("read", path))?
+                    {
+                        build.offer(chunk)?;
+                    }
+                }
+            }
+            None => cut(build, chunker, &opened, path)?,
+        }
+    }
+    Ok(())
+}
+
+/// Takes whole files and chunks out of real files that no release of ours put there: the docroot of an older mirror
+/// script, or a tree whose manifest was lost. Only when no release is live.
+pub(super) fn from_strangers(build: &mut Build, chunker: &Chunker) -> Result<(), DocrootError> {
+    if build.live.is_some() || !build.wants_anything() {
+        return Ok(());
+    }
+    let folders = build.folders.clone();
+    let fault = || DocrootError::at("read", &folders.path);
+    let tree = match tree::current_tree(&folders)? {
+        Some(Some(release)) => tree::open_tree(&folders, release).ok(),
+        Some(None) => files::open_folder(&folders.state, layout::ADOPTED)
+            .ok()
+            .map(Arc::new),
+        None => None,
+    };
+    if let Some(tree) = tree {
+        walk(build, chunker, &tree, 0)?;
+    }
+    let docroot = folders.docroot.clone();
+    for name in files::names(&docroot).map_err(fault())? {
+        if layout::may_touch(&name) {
+            visit(build, chunker, &docroot, &name, 0)?;
+        }
+    }
+    Ok(())
+}
+
+fn walk(
+    build: &mut Build,
+    chunker: &Chunker,
+    folder: &OwnedFd,
+    depth: usize,
+) -> Result<(), DocrootError> {
+    let folders = build.folders.clone();
+    for name in files::names(folder.as_fd()).map_err(folders.fault("read", "."))? {
+        visit(build, chunker, folder, &name, depth)?;
+    }
+    Ok(())
+}
+
+fn visit(
+    build: &mut Build,
+    chunker: &Chunker,
+    folder: &OwnedFd,
+    name: &std::ffi::OsStr,
+    depth: usize,
+) -> Result<(), DocrootError> {
+    if !build.wants_anything() {
+        return Ok(());
+    }
+    let folders = build.folders.clone();
+    let fault = || folders.name_fault("read", name);
+    match files::look(folder, name)
+        .map_err(fault())?
+        .map(|found| found.kind)
+    {
+        Some(Kind::Folder) if depth < limits::PATH_DEPTH => {
+            // A folder or file we may not read is no source.
+            if let Ok(inner) = files::open_folder(folder, name) {
+                walk(build, chunker, &inner, depth + 1)?;
+            }
+        }
+        Some(Kind::File) => {
+            if let Some(text) = name.to_str()
+                && let Ok(opened) = files::open_below(folder, text, OFlags::RDONLY)
+            {
+                cut(build, chunker, &opened.into(), text)?;
+            }
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
+/// Offers a whole small file, and every chunk of a longer one.
+fn cut(build: &mut Build, chunker: &Chunker, file: &File, path: &str) -> Result<(), DocrootError> {
+    let folders = build.folders.clone();
+    let capacity = chunker.window() * WINDOWS_HELD;
+    let mut held = vec![0; capacity];
+    let (mut from, mut until, mut offset, mut ended) = (0, 0, 0_u64, false);
+    let mut first = true;
+    loop {
+        if !ended && until - from < chunker.window() {
+            held.copy_within(from..until, 0);
+            until -= from;
+            from = 0;
+            while until < capacity {
+                match file.read_at(&mut held[until..], offset) {
+                    Ok(0) => {
+                        ended = true;
+                        break;
+                    }
+                    Ok(count) => {
+                        until += count;
+                        offset += count as u64;
+                    }
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                    Err(error) => return Err(folders.fault("read", path)(error)),
+                }
+            }
+            if first && ended && until <= limits::CHUNK_BYTES && build.offer(&held[..until])? {
+                return Ok(());
+            }
+            first = false;
+        }
+        if from == until {
+            return Ok(());
+        }
+        let len = chunker.cut(&held[from..until]);
+        build.offer(&held[from..from + len])?;
+        from += len;
+    }
+}

@@ -1,0 +1,128 @@
+//! Which chunks a build lacks, and every place each of them goes.
+
+use tidecast_proto::id::ChunkId;
+use tidecast_proto::list::Entry;
+
+/// One place of one chunk.
+#[derive(Debug, Clone, Copy)]
+struct Target {
+    entry: Entry,
+    file: u32,
+    offset: u64,
+}
+
+/// Sorted by chunk: about 56 bytes per place, so a 10 GB feed costs 10 MB.
+#[derive(Debug, Default)]
+pub(super) struct Targets {
+    sorted: Vec<Target>,
+    done: Vec<bool>,
+    /// Where in `sorted` each distinct chunk begins, in file order.
+    order: Vec<u32>,
+}
+
+impl Targets {
+    /// Takes places in file order.
+    pub(super) fn new(places: Vec<(Entry, u32, u64)>) -> Self {
+        let mut sorted: Vec<Target> = places
+            .into_iter()
+            .map(|(entry, file, offset)| Target {
+                entry,
+                file,
+                offset,
+            })
+            .collect();
+        sorted.sort_unstable_by_key(|t| (t.entry.id, t.entry.len, t.file, t.offset));
+        let mut order: Vec<u32> = (0..u32::try_from(sorted.len()).unwrap_or(u32::MAX))
+            .filter(|at| {
+                let at = *at as usize;
+                at == 0 || sorted[at - 1].entry.id != sorted[at].entry.id
+            })
+            .collect();
+        order.sort_unstable_by_key(|at| {
+            let first = &sorted[*at as usize];
+            (first.file, first.offset)
+        });
+        Self {
+            done: vec![false; sorted.len()],
+            sorted,
+            order,
+        }
+    }
+
+    fn range(&self, id: &ChunkId) -> std::ops::Range<usize> {
+        let from = self.sorted.partition_point(|t| t.entry.id < *id);
+        let count = self.sorted[from..].partition_point(|t| t.entry.id == *id);
+        from..from + count
+    }
+
+    /// Whether any place lacks the chunk.
+    pub(super) fn wants(&self, id: &ChunkId) -> bool {
+        let range = self.range(id);
+        self.done[range].iter().any(|done| !done)
+    }
+
+    /// Places that lack the chunk, file and offset.
+    pub(super) fn places(&self, id: &ChunkId, len: usize) -> impl Iterator<Item = (u32, u64)> + '_ {
+        self.range(id)
+            .filter(|at| !self.done[*at])
+            .map(|at| &self.sorted[at])
+            // A list that names a chunk with two lengths lies about one; that file never becomes complete.
+            .filter(move |t| t.entry.len as usize == len)
+            .map(|t| (t.file, t.offset))
+    }
+
+    /// Marks the chunk as there.
+    pub(super) fn done(&mut self, id: &ChunkId) {
+        let range = self.range(id);
+        self.done[range].fill(true);
+    }
+
+    /// Distinct chunks not there yet, in file order.
+    pub(super) fn missing(&self) -> impl Iterator<Item = Entry> + '_ {
+        self.order
+            .iter()
+            .filter(|at| !self.done[**at as usize])
+            .map(|at| self.sorted[*at as usize].entry)
+    }
+
+    /// Bytes of all places that lack their chunk.
+    pub(super) fn missing_bytes(&self) -> u64 {
+        self.sorted
+            .iter()
+            .zip(&self.done)
+            .filter(|(_, done)| !**done)
+            .map(|(t, _)| u64::from(t.entry.len))
+            .sum()
+    }
+
+    /// The file of every place.
+    pub(super) fn files(&self) -> impl Iterator<Item = u32> + '_ {
+        self.sorted.iter().map(|t| t.file)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(name: &[u8]) -> Entry {
+        Entry {
+            id: ChunkId::of(name),
+            len: 10,
+        }
+    }
+
+    #[test]
+    fn each_chunk_is_asked_for_once_in_file_order_and_goes_to_all_its_places() {
+        let (a, b) = (entry(b"a"), entry(b"b"));
+        let mut targets = Targets::new(vec![(b, 0, 0), (a, 0, 10), (b, 1, 30)]);
+        assert_eq!(targets.missing().collect::<Vec<_>>(), [b, a]);
+        assert_eq!(targets.missing_bytes(), 30);
+        let places: Vec<_> = targets.places(&b.id, 10).collect();
+        assert_eq!(places, [(0, 0), (1, 30)]);
+        targets.done(&b.id);
+        assert!(!targets.wants(&b.id) && targets.wants(&a.id));
+        assert_eq!(targets.missing().collect::<Vec<_>>(), [a]);
+        assert!(!targets.wants(&ChunkId::of(b"never")));
+    }
+}

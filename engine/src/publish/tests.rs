@@ -1,1 +1,0 @@
-//! What publishing promises, on real folders.
