@@ -8,12 +8,13 @@ use tidecast_engine::docroot::DocrootError;
 use tidecast_engine::durable::FileError;
 use tidecast_engine::keyfile::KeyFileError;
 use tidecast_engine::master::{FeedError, HeadsError, MasterError, NodesError};
+use tidecast_engine::mirror::{MemoryError, MirrorError, SyncError, SyncFailure, with_port};
 use tidecast_engine::publish::PublishError;
-use tidecast_engine::quic::ListenError;
+use tidecast_engine::quic::{LinkError, ListenError};
 use tidecast_engine::roots::RootsError;
 use tidecast_engine::store::StoreError;
 
-use crate::suggestion;
+use crate::{diagnosis, suggestion};
 
 /// How the process ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -342,6 +343,78 @@ impl Diagnose for DocrootError {
     }
 }
 
+impl Diagnose for MemoryError {
+    fn exit(&self) -> Exit {
+        match self {
+            Self::File(error) => error.exit(),
+            _ => Exit::Data,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::File(error) => error.hint(),
+            _ => Some("restore the state folder, or join again with the fingerprint".into()),
+        }
+    }
+}
+
+impl Diagnose for MirrorError {
+    fn exit(&self) -> Exit {
+        match self {
+            Self::Config(error) => error.exit(),
+            Self::Key(error) => error.exit(),
+            Self::Memory(error) => error.exit(),
+            Self::Docroot(error) => error.exit(),
+            _ => Exit::Internal,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Config(error) => error.hint(),
+            Self::Key(error) => error.hint(),
+            Self::Memory(error) => error.hint(),
+            Self::Docroot(error) => error.hint(),
+            _ => None,
+        }
+    }
+}
+
+impl Diagnose for SyncFailure {
+    fn exit(&self) -> Exit {
+        match self {
+            Self::Pending { .. } | Self::Refused(_) => Exit::NoPermission,
+            Self::Unreachable { .. } => Exit::Unavailable,
+            Self::Sync(SyncError::Docroot(error)) => error.exit(),
+            Self::Sync(SyncError::Memory(error)) => error.exit(),
+            Self::Sync(error) => diagnosis::exit_of(error.whose()),
+            Self::Mirror(error) => error.exit(),
+            _ => Exit::Temporary,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Mirror(error) => error.hint(),
+            Self::Unreachable { tried } => match tried.first() {
+                Some((upstream, SyncError::Link(LinkError::NoAnswer))) => Some(unanswered(upstream)),
+                _ => Some(self.advice()),
+            },
+            _ => Some(self.advice()).filter(|advice| !advice.is_empty()),
+        }
+    }
+}
+
+/// What to check when an upstream does not answer.
+fn unanswered(upstream: &str) -> String {
+    let full = with_port(upstream);
+    let (host, port) = full.rsplit_once(':').unwrap_or((&full, ""));
+    format!(
+        "check that a master runs on {host}, that it listens on UDP port {port}, and that firewalls on both sides let UDP {port} through"
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -363,6 +436,17 @@ mod tests {
         let wrapped = MasterError::Feed(FeedError::Key(missing()));
         assert_eq!(wrapped.exit(), missing().exit());
         assert_eq!(wrapped.hint(), missing().hint());
+    }
+
+    #[test]
+    fn an_upstream_that_does_not_answer_is_named_with_host_port_and_what_to_check() {
+        let failure = SyncFailure::Unreachable {
+            tried: vec![("master.example.org".into(), LinkError::NoAnswer.into())],
+        };
+        assert_eq!(failure.exit(), Exit::Unavailable);
+        let hint = failure.hint().unwrap();
+        assert!(hint.contains("runs on master.example.org"), "{hint}");
+        assert!(hint.contains("UDP port 4873") && hint.contains("firewalls"), "{hint}");
     }
 
     #[test]
