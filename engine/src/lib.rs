@@ -11,6 +11,7 @@ pub mod http;
 pub mod keyfile;
 pub mod master;
 pub mod mirror;
+pub mod network;
 pub mod publish;
 pub mod quic;
 pub mod roots;

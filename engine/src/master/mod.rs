@@ -200,16 +200,20 @@ impl Master {
             .is_some_and(|head| self.clock.now().0.saturating_sub(head.body.issued.0) >= RESIGN_MS)
     }
 
-    /// Serves until `shutdown` completes, then says goodbye to every mirror.
+    /// An endpoint that shows this master's key; its address is known before it serves.
     ///
     /// # Errors
     /// [`MasterError::Listen`].
+    pub fn listen(&self, bind: Bind) -> Result<quinn::Endpoint, MasterError> {
+        Ok(quic::server(bind, &self.node_key)?)
+    }
+
+    /// Serves until `shutdown` completes, then says goodbye to every mirror.
     pub async fn serve(
         self: Arc<Self>,
-        bind: Bind,
+        endpoint: quinn::Endpoint,
         shutdown: impl Future<Output = ()>,
-    ) -> Result<(), MasterError> {
-        let endpoint = quic::server(bind, &self.node_key)?;
+    ) {
         let mut shutdown = std::pin::pin!(shutdown);
         loop {
             tokio::select! {
@@ -229,7 +233,6 @@ impl Master {
         endpoint.close(quic::close_code::SHUTDOWN, b"shutting down");
         // Goodbyes should get out, but a peer that does not acknowledge must not hold up the end.
         let _ = tokio::time::timeout(Duration::from_secs(1), endpoint.wait_idle()).await;
-        Ok(())
     }
 }
 

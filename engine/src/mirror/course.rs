@@ -5,16 +5,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tidecast_proto::mirror::{Action, Event, Mirror as Course, SyncOutcome};
+use tidecast_proto::name::ReleasePath;
 use tidecast_proto::rate::Millis;
 use tidecast_proto::receipt::{ReceiptBody, ServingState, SignedReceipt};
 use tidecast_proto::wire::{FrameType, Poll, RefusalReason, Refused, Welcome, frame};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
+use super::Mirror;
 use super::error::SyncError;
 use super::status::SyncReport;
 use super::sync::Sync;
-use super::{Mirror, upstream};
 use crate::quic::{Link, LinkError, close_code};
 
 /// How often the docroot is looked after: old trees go when their grace is over.
@@ -38,6 +39,7 @@ enum What {
     Polled(Result<Option<Vec<u8>>, SyncError>),
     Synced(Result<SyncReport, SyncError>),
     Probed(bool),
+    Mended(Vec<ReleasePath>),
     Lost(SyncError),
 }
 
@@ -140,10 +142,13 @@ impl Running {
                 },
                 () = sleep_until(wake) => self.handle(Event::Tick),
                 _ = tidy.tick() => {
-                    self.mirror.tidy().await;
+                    // On tasks of their own: they wait for the disk, and this loop must not.
+                    let mirror = self.mirror.clone();
+                    tokio::spawn(async move { mirror.tidy().await });
                     if Instant::now() >= mend_at && !self.syncing {
                         mend_at = Instant::now() + MEND;
-                        self.mend().await;
+                        let mirror = self.mirror.clone();
+                        self.start(async move { What::Mended(mirror.mend().await) });
                     }
                 }
             }
@@ -209,9 +214,9 @@ impl Running {
                     return;
                 };
                 self.mirror.set_connection("connecting", Some(&upstream));
-                let key = self.mirror.node_key.clone();
+                let mirror = self.mirror.clone();
                 self.start(async move {
-                    match upstream::dial(&upstream, &key).await {
+                    match mirror.dial(&upstream).await {
                         Ok(link) => What::Dialled(link),
                         Err(error) => What::Lost(error.into()),
                     }
@@ -219,12 +224,12 @@ impl Running {
             }
             Action::Probe(index) => {
                 let upstream = self.mirror.config.upstreams.get(index).cloned();
-                let key = self.mirror.node_key.clone();
+                let mirror = self.mirror.clone();
                 self.start(async move {
                     let Some(upstream) = upstream else {
                         return What::Probed(false);
                     };
-                    let up = match upstream::dial(&upstream, &key).await {
+                    let up = match mirror.dial(&upstream).await {
                         Ok(link) => {
                             link.connection().close(close_code::DONE, b"");
                             true
@@ -297,7 +302,9 @@ impl Running {
 
     fn take_in(&mut self, happened: Happened) {
         // A sync's end is always of interest: the disk was busy with it whichever connection it used.
-        if happened.connection != self.connection && !matches!(happened.what, What::Synced(_)) {
+        if happened.connection != self.connection
+            && !matches!(happened.what, What::Synced(_) | What::Mended(_))
+        {
             if let What::Dialled(link) = happened.what {
                 link.connection().close(close_code::DONE, b"");
             }
@@ -334,6 +341,7 @@ impl Running {
                 self.handle(Event::Unchanged);
                 self.notice(Notice::Synced(Box::new(self.mirror.nothing_new())));
             }
+            What::Mended(damaged) => self.mended(damaged),
             What::Probed(up) => self.handle(Event::Probed { up }),
             What::Synced(result) => self.synced(result),
         }
@@ -448,10 +456,9 @@ impl Running {
         }
     }
 
-    /// Checks names, links and sizes, and fetches what is damaged.
-    async fn mend(&mut self) {
-        let damaged = self.mirror.mend().await;
-        if damaged.is_empty() {
+    /// Fetches what was found damaged.
+    fn mended(&mut self, damaged: Vec<ReleasePath>) {
+        if damaged.is_empty() || self.syncing {
             return;
         }
         let Some(link) = self.link.clone() else {
@@ -476,7 +483,7 @@ async fn sleep_until(wake: Option<Instant>) {
 
 impl Mirror {
     /// What to tell the upstream about the docroot.
-    async fn receipt(&self) -> Option<Vec<u8>> {
+    pub(super) async fn receipt(&self) -> Option<Vec<u8>> {
         let live = self
             .disk
             .run(|disk| disk.docroot.current().cloned())

@@ -1,5 +1,7 @@
 //! The disk thread: every step on the docroot happens there, one after another, off the network's tasks.
 
+use std::sync::{Arc, Mutex};
+
 use tokio::sync::{mpsc, oneshot};
 
 use crate::docroot::{Build, Docroot};
@@ -18,10 +20,21 @@ pub(super) struct DiskState {
 
 type Job = Box<dyn FnOnce(&mut DiskState) + Send>;
 
-/// A handle to the thread, which ends when the last handle is dropped.
+/// Where the disk's work is done.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum DiskMode {
+    /// On a thread of its own, named `tidecast-disk`.
+    #[default]
+    Thread,
+    /// Where it is asked for, at once: a simulator's order of events must not depend on threads.
+    Inline,
+}
+
+/// A handle to the disk's thread, which ends when the last handle is dropped.
 #[derive(Debug, Clone)]
-pub(super) struct Disk {
-    jobs: mpsc::Sender<Job>,
+pub(super) enum Disk {
+    Thread(mpsc::Sender<Job>),
+    Inline(Arc<Mutex<DiskState>>),
 }
 
 /// The disk thread is gone: a job on it panicked.
@@ -31,12 +44,15 @@ pub struct DiskGone;
 
 impl Disk {
     /// Starts the thread.
-    pub(super) fn start(docroot: Docroot) -> std::io::Result<Self> {
-        let (jobs, mut queue) = mpsc::channel::<Job>(JOBS);
+    pub(super) fn start(docroot: Docroot, mode: DiskMode) -> std::io::Result<Self> {
         let mut state = DiskState {
             docroot,
             build: None,
         };
+        if mode == DiskMode::Inline {
+            return Ok(Self::Inline(Arc::new(Mutex::new(state))));
+        }
+        let (jobs, mut queue) = mpsc::channel::<Job>(JOBS);
         std::thread::Builder::new()
             .name("tidecast-disk".into())
             .spawn(move || {
@@ -44,7 +60,7 @@ impl Disk {
                     job(&mut state);
                 }
             })?;
-        Ok(Self { jobs })
+        Ok(Self::Thread(jobs))
     }
 
     /// Runs `job` after everything that was handed in before, and brings back its result.
@@ -66,6 +82,13 @@ impl Disk {
         &self,
         job: impl FnOnce(&mut DiskState) + Send + 'static,
     ) -> Result<(), DiskGone> {
-        self.jobs.send(Box::new(job)).await.map_err(|_| DiskGone)
+        match self {
+            Self::Thread(jobs) => jobs.send(Box::new(job)).await.map_err(|_| DiskGone),
+            Self::Inline(state) => {
+                let mut state = state.lock().map_err(|_| DiskGone)?;
+                job(&mut state);
+                Ok(())
+            }
+        }
     }
 }

@@ -22,7 +22,7 @@ use tidecast_proto::name::ReleasePath;
 use tidecast_proto::trust::Trust;
 use tokio::sync::{mpsc, watch};
 
-pub use disk::DiskGone;
+pub use disk::{DiskGone, DiskMode};
 pub use error::SyncError;
 pub use memory::MemoryError;
 pub use once::SyncFailure;
@@ -36,8 +36,9 @@ use crate::control::{Command, Handler};
 use crate::docroot::{Docroot, DocrootError, Options};
 use crate::http::{HealthHandle, SiteHandle};
 use crate::keyfile::{self, KeyFileError};
-use crate::quic::Link;
-use course::{Notice, Running, Wish};
+use crate::network::{Network, SystemNetwork};
+use crate::quic::{Link, LinkError};
+use course::{Running, Wish};
 use disk::Disk;
 use memory::Memory;
 use sync::{Begin, Sync};
@@ -74,6 +75,29 @@ pub enum MirrorError {
     Disk(#[from] DiskGone),
 }
 
+/// What a mirror takes from its surroundings; a simulator hands in its own.
+#[derive(Debug, Clone)]
+pub struct Surroundings {
+    /// What time it is.
+    pub clock: Arc<dyn Clock>,
+    /// Where datagrams go.
+    pub network: Arc<dyn Network>,
+    /// Where the disk's work is done.
+    pub disk: DiskMode,
+}
+
+impl Surroundings {
+    /// This machine's, but for the clock.
+    #[must_use]
+    pub fn system(clock: Arc<dyn Clock>) -> Self {
+        Self {
+            clock,
+            network: Arc::new(SystemNetwork),
+            disk: DiskMode::Thread,
+        }
+    }
+}
+
 /// What changes while a mirror runs, for those who ask.
 #[derive(Debug, Default)]
 struct Present {
@@ -90,6 +114,7 @@ pub struct Mirror {
     feed: FeedId,
     node_key: SecretKey,
     clock: Arc<dyn Clock>,
+    network: Arc<dyn Network>,
     trust: Arc<tokio::sync::Mutex<Option<Trust>>>,
     memory: Memory,
     disk: Disk,
@@ -113,6 +138,23 @@ impl Mirror {
         config: MirrorConfig,
         clock: Arc<dyn Clock>,
     ) -> Result<(Arc<Self>, String), MirrorError> {
+        Self::open_in(state, config, Surroundings::system(clock))
+    }
+
+    /// Like [`Self::open`], in surroundings of the caller's making.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn open_in(
+        state: &Path,
+        config: MirrorConfig,
+        surroundings: Surroundings,
+    ) -> Result<(Arc<Self>, String), MirrorError> {
+        let Surroundings {
+            clock,
+            network,
+            disk,
+        } = surroundings;
         let feed = config.feed_id(&state.join(MIRROR_CONFIG))?;
         let node_key = keyfile::load(&state.join(NODE_KEY))?;
         let memory = Memory::new(state);
@@ -135,9 +177,10 @@ impl Mirror {
             feed,
             node_key,
             clock,
+            network,
             trust: Arc::new(tokio::sync::Mutex::new(trust)),
             memory,
-            disk: Disk::start(docroot).map_err(MirrorError::Thread)?,
+            disk: Disk::start(docroot, disk).map_err(MirrorError::Thread)?,
             progress: watch::Sender::new(Progress::default()),
             site: SiteHandle::default(),
             health: HealthHandle::default(),
@@ -213,6 +256,10 @@ impl Mirror {
         Ok(())
     }
 
+    async fn dial(&self, upstream: &str) -> Result<Link, LinkError> {
+        upstream::dial(upstream, &self.node_key, &*self.network).await
+    }
+
     fn present(&self) -> MutexGuard<'_, Present> {
         self.present.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -256,8 +303,16 @@ impl Mirror {
     async fn mend(&self) -> Vec<ReleasePath> {
         match self.disk.run(|disk| disk.docroot.mend()).await {
             Ok(Ok(report)) => {
-                for line in &report.mended {
-                    tracing::warn!("mended: {line}");
+                if !report.is_clean() {
+                    tracing::warn!(
+                        restored = report.restored.len(),
+                        moved_away = report.moved_away.len(),
+                        damaged = report.damaged.len(),
+                        "docroot mended"
+                    );
+                }
+                for warning in &report.warnings {
+                    tracing::warn!("{warning}");
                 }
                 report.damaged
             }

@@ -1,24 +1,24 @@
 //! What a sync would do, without doing it: `tidecast sync -n`. Writes nothing.
 
-use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
 use tidecast_proto::head::SignedHead;
-use tidecast_proto::id::{ChunkId, RootVersion, Timestamp};
+use tidecast_proto::id::{RootVersion, Timestamp};
 use tidecast_proto::list::List;
 use tidecast_proto::manifest::{File, Manifest, SignedManifest};
 use tidecast_proto::plan::Plan;
 use tidecast_proto::root::SignedRoot;
-use tidecast_proto::trust::{HeadError, Trust};
+use tidecast_proto::trust::Trust;
 use tidecast_proto::wire::{Hello, ObjectName, PROTOCOL, RefusalReason, Serves};
 
 use super::memory::Memory;
 use super::{MIRROR_CONFIG, MirrorError, NODE_KEY, SyncError, SyncFailure, SyncPlan, upstream};
 use crate::clock::Clock;
 use crate::config::MirrorConfig;
-use crate::docroot::{self, LiveTree};
+use crate::docroot::{self, Peek};
 use crate::keyfile;
+use crate::network::SystemNetwork;
 use crate::quic::{Link, LinkError, close_code};
 
 /// Asks the first upstream that answers, and compares what it offers with the docroot.
@@ -38,10 +38,10 @@ pub async fn plan(
     let trust = Memory::new(state)
         .load(&feed)
         .map_err(|e| mirror(e.into()))?;
-    let live = docroot::read_live(&config.docroot, &feed).map_err(|e| mirror(e.into()))?;
+    let live = docroot::peek(&config.docroot, &feed).map_err(|e| mirror(e.into()))?;
     let mut tried = Vec::new();
     for name in &config.upstreams {
-        let link = match upstream::dial(name, &key).await {
+        let link = match upstream::dial(name, &key, &SystemNetwork).await {
             Ok(link) => link,
             Err(error) => {
                 tried.push((name.clone(), error.into()));
@@ -74,7 +74,7 @@ pub async fn plan(
 struct Look<'a> {
     link: &'a Link,
     config: &'a MirrorConfig,
-    live: Option<&'a LiveTree>,
+    live: Option<&'a Peek>,
     now: Timestamp,
 }
 
@@ -109,7 +109,7 @@ impl Look<'_> {
         if !trust.root().names_master(&self.link.upstream()) {
             return Err(SyncError::NotAMaster(self.link.upstream()));
         }
-        let from = self.live.map_or(0, |live| live.release().0);
+        let from = self.live.map_or(0, |live| live.manifest.release.0);
         let Some(head) = welcome.head else {
             return Ok(SyncPlan {
                 from,
@@ -120,16 +120,10 @@ impl Look<'_> {
         };
         let now = trust.now(self.now);
         let signed = SignedHead::from_bytes(&head)?;
-        let head = match trust.accept_head(signed, now) {
-            Ok(verdict) => verdict.head().clone(),
-            Err(HeadError::Rollback { got, have }) => {
-                return Err(HeadError::Rollback { got, have }.into());
-            }
-            Err(other) => return Err(other.into()),
-        };
+        let head = trust.accept_head(signed, now)?.head().clone();
         if self
             .live
-            .is_some_and(|live| live.manifest().id() == head.manifest)
+            .is_some_and(|live| live.manifest.id() == head.manifest)
         {
             return Ok(SyncPlan {
                 from,
@@ -159,7 +153,7 @@ impl Look<'_> {
     }
 
     async fn compare(&self, manifest: &Manifest) -> Result<SyncPlan, SyncError> {
-        let old = self.live.map(|live| &***live.manifest());
+        let old = self.live.map(|live| &**live.manifest);
         let plan = Plan::new(manifest, old);
         let named = |files: &[&File]| {
             files
@@ -167,7 +161,10 @@ impl Look<'_> {
                 .map(|f| (f.path.to_string(), f.size))
                 .collect::<Vec<_>>()
         };
-        let mut on_this_machine = self.live.map(LiveTree::chunk_ids).unwrap_or_default();
+        let mut on_this_machine = self
+            .live
+            .map(|live| live.chunks.clone())
+            .unwrap_or_default();
         let (mut fetch_bytes, mut reuse_bytes) = (0, 0);
         for file in plan.to_build() {
             for entry in self.list(file).await?.entries() {
@@ -181,7 +178,7 @@ impl Look<'_> {
             }
         }
         Ok(SyncPlan {
-            from: self.live.map_or(0, |live| live.release().0),
+            from: self.live.map_or(0, |live| live.manifest.release.0),
             to: manifest.release.0,
             notes: manifest.notes.clone(),
             added: named(&plan.added),
@@ -212,6 +209,3 @@ impl Look<'_> {
         }
     }
 }
-
-/// Chunks that are in the docroot already.
-pub(crate) type KnownChunks = BTreeSet<ChunkId>;

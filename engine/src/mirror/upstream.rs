@@ -12,7 +12,8 @@ use tidecast_proto::wire::{DEFAULT_PORT, Hello, PROTOCOL, Serves, Welcome};
 use super::error::SyncError;
 use super::sync::Sync;
 use crate::config::MirrorConfig;
-use crate::quic::{self, Bind, Link, LinkError};
+use crate::network::Network;
+use crate::quic::{self, Link, LinkError};
 
 /// Name look-up must be through by then.
 const RESOLVE_TIMEOUT: Duration = Duration::from_secs(4);
@@ -36,25 +37,27 @@ pub fn with_port(upstream: &str) -> String {
 ///
 /// # Errors
 /// [`LinkError::Connect`] when the name does not resolve; [`LinkError::NoAnswer`] when nobody answers.
-pub(super) async fn dial(upstream: &str, key: &SecretKey) -> Result<Link, LinkError> {
-    let address = resolve(upstream).await?;
-    let bind =
-        Bind::any_port_for(address).map_err(|error| LinkError::Connect(error.to_string()))?;
-    let endpoint =
-        quic::client(bind, key).map_err(|error| LinkError::Connect(error.to_string()))?;
+pub(super) async fn dial(
+    upstream: &str,
+    key: &SecretKey,
+    network: &dyn Network,
+) -> Result<Link, LinkError> {
+    let failed = |error: &dyn std::error::Error| LinkError::Connect(error.to_string());
+    let address = resolve(upstream, network).await?;
+    let bind = network.bind_for(address).map_err(|error| failed(&error))?;
+    let endpoint = quic::client(bind, key).map_err(|error| failed(&error))?;
     Link::connect(&endpoint, address).await
 }
 
-async fn resolve(upstream: &str) -> Result<SocketAddr, LinkError> {
+async fn resolve(upstream: &str, network: &dyn Network) -> Result<SocketAddr, LinkError> {
     let upstream = with_port(upstream);
     let failed = |why: String| LinkError::Connect(format!("{upstream}: {why}"));
-    let mut addresses =
-        tokio::time::timeout(RESOLVE_TIMEOUT, tokio::net::lookup_host(upstream.clone()))
-            .await
-            .map_err(|_| failed("the name look-up does not answer".into()))?
-            .map_err(|error| failed(error.to_string()))?;
-    addresses
-        .next()
+    tokio::time::timeout(RESOLVE_TIMEOUT, network.resolve(&upstream))
+        .await
+        .map_err(|_| failed("the name look-up does not answer".into()))?
+        .map_err(|error| failed(error.to_string()))?
+        .first()
+        .copied()
         .ok_or_else(|| failed("the name has no address".into()))
 }
 
