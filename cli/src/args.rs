@@ -25,7 +25,7 @@ pub(crate) struct Args {
 pub(crate) struct Global {
     /// The folder that holds keys, configuration and, on a master, the releases.
     ///
-    /// Default: /var/lib/tidecast for root, otherwise tidecast in $XDG_STATE_HOME or ~/.local/state.
+    /// Default: /var/lib/tidecast for root, otherwise ~/.local/state/tidecast (XDG).
     #[arg(long, global = true, value_name = "DIR", env = "TIDECAST_STATE")]
     state: Option<PathBuf>,
     /// Print results as JSON, one object per line; errors too, on stderr.
@@ -38,7 +38,13 @@ pub(crate) struct Global {
     #[arg(short, long, global = true, conflicts_with = "verbose")]
     pub(crate) quiet: bool,
     /// How log lines on stderr look.
-    #[arg(long, global = true, value_name = "FORMAT", value_enum, default_value_t)]
+    #[arg(
+        long,
+        global = true,
+        value_name = "FORMAT",
+        value_enum,
+        default_value_t
+    )]
     pub(crate) log_format: LogFormat,
 }
 

@@ -161,7 +161,10 @@ pub(crate) fn of_mirror(
         let (whose, what) = if root_over {
             ("feed", "the feed's root has expired")
         } else {
-            ("upstream", "no fresh head has come, so nobody vouches for what is newest")
+            (
+                "upstream",
+                "no fresh head has come, so nobody vouches for what is newest",
+            )
         };
         return Diagnosis::fault(&owner(whose, &upstream), format!("stale: {what}; {serves}"))
             .next(command("sync"));
@@ -197,7 +200,8 @@ pub(crate) fn of_master(
 ) -> Diagnosis {
     let operator = "this master's operator";
     let Some(newest) = &status.newest else {
-        return Diagnosis::fault(operator, "nothing is published yet").next(command("publish TREE"));
+        return Diagnosis::fault(operator, "nothing is published yet")
+            .next(command("publish TREE"));
     };
     let serves = format!("release {} is the newest", newest.release);
     if !daemon {
@@ -278,7 +282,12 @@ mod tests {
             diagnosis.next,
             Some(format!("tidecast node admit {}", status.node_key))
         );
-        assert!(diagnosis.fault_of.unwrap().contains("operator of master.example.org"));
+        assert!(
+            diagnosis
+                .fault_of
+                .unwrap()
+                .contains("operator of master.example.org")
+        );
     }
 
     #[test]
@@ -333,13 +342,28 @@ mod tests {
         let judge = |status: &MasterStatus, daemon| {
             of_master(status, daemon, 10_000, |rest| format!("tidecast {rest}"))
         };
-        let empty = MasterStatus { newest: None, ..master() };
-        assert_eq!(judge(&empty, true).next.as_deref(), Some("tidecast publish TREE"));
-        assert_eq!(judge(&master(), false).next.as_deref(), Some("tidecast master"));
+        let empty = MasterStatus {
+            newest: None,
+            ..master()
+        };
+        assert_eq!(
+            judge(&empty, true).next.as_deref(),
+            Some("tidecast publish TREE")
+        );
+        assert_eq!(
+            judge(&master(), false).next.as_deref(),
+            Some("tidecast master")
+        );
         assert!(judge(&master(), true).well);
-        let ending = MasterStatus { root_expires_ms: 20_000, ..master() };
+        let ending = MasterStatus {
+            root_expires_ms: 20_000,
+            ..master()
+        };
         assert!(judge(&ending, true).what.contains("expires in 10 s"));
-        let over = MasterStatus { root_expires_ms: 10_000, ..master() };
+        let over = MasterStatus {
+            root_expires_ms: 10_000,
+            ..master()
+        };
         assert!(judge(&over, true).what.contains("has expired"));
     }
 

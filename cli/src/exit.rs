@@ -139,9 +139,9 @@ impl Diagnose for KeyFileError {
     fn hint(&self) -> Option<String> {
         match self {
             Self::File(error) => error.hint(),
-            Self::Missing { .. } => {
-                Some("name the folder that `tidecast feed init` put the keys into, with --keys".into())
-            }
+            Self::Missing { .. } => Some(
+                "name the folder that `tidecast feed init` put the keys into, with --keys".into(),
+            ),
             Self::Malformed { .. } => Some("restore it from a backup".into()),
             _ => None,
         }
@@ -398,7 +398,9 @@ impl Diagnose for SyncFailure {
         match self {
             Self::Mirror(error) => error.hint(),
             Self::Unreachable { tried } => match tried.first() {
-                Some((upstream, SyncError::Link(LinkError::NoAnswer))) => Some(unanswered(upstream)),
+                Some((upstream, SyncError::Link(LinkError::NoAnswer))) => {
+                    Some(unanswered(upstream))
+                }
                 _ => Some(self.advice()),
             },
             _ => Some(self.advice()).filter(|advice| !advice.is_empty()),
@@ -446,7 +448,10 @@ mod tests {
         assert_eq!(failure.exit(), Exit::Unavailable);
         let hint = failure.hint().unwrap();
         assert!(hint.contains("runs on master.example.org"), "{hint}");
-        assert!(hint.contains("UDP port 4873") && hint.contains("firewalls"), "{hint}");
+        assert!(
+            hint.contains("UDP port 4873") && hint.contains("firewalls"),
+            "{hint}"
+        );
     }
 
     #[test]
@@ -462,9 +467,6 @@ mod tests {
             Exit::NoPermission,
             Exit::Config,
         ];
-        assert_eq!(
-            codes.map(Exit::code),
-            [65, 66, 69, 70, 73, 74, 75, 77, 78]
-        );
+        assert_eq!(codes.map(Exit::code), [65, 66, 69, 70, 73, 74, 75, 77, 78]);
     }
 }

@@ -137,8 +137,16 @@ mod tests {
             source: denied(),
         });
         assert_eq!(failure.causes, ["permission denied"]);
-        assert!(failure.text().starts_with("error: docroot /srv is not writable"));
-        assert!(failure.text().contains("\n  because: permission denied\nhint: "));
+        assert!(
+            failure
+                .text()
+                .starts_with("error: docroot /srv is not writable")
+        );
+        assert!(
+            failure
+                .text()
+                .contains("\n  because: permission denied\nhint: ")
+        );
     }
 
     #[test]

@@ -49,6 +49,9 @@ pub(crate) fn hangup() -> Result<Signal, Failure> {
 
 fn listen(kind: SignalKind) -> Result<Signal, Failure> {
     signal(kind).map_err(|error| {
-        Failure::new(Exit::Internal, format!("cannot listen for signals: {error}"))
+        Failure::new(
+            Exit::Internal,
+            format!("cannot listen for signals: {error}"),
+        )
     })
 }

@@ -27,7 +27,8 @@ mod tests {
 
     #[test]
     fn the_nearest_field_is_offered() {
-        let message = "unknown field `upstream`, expected one of `fingerprint`, `upstreams`, `docroot`";
+        let message =
+            "unknown field `upstream`, expected one of `fingerprint`, `upstreams`, `docroot`";
         assert_eq!(
             for_unknown_field(message).unwrap(),
             "did you mean `upstreams`?"

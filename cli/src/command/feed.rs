@@ -40,7 +40,7 @@ pub(crate) struct Init {
     /// Where root and release keys go.
     ///
     /// Default: the state folder's name with -keys behind it; without --state, /etc/tidecast/keys for root and
-    /// tidecast/keys in $XDG_CONFIG_HOME or ~/.config otherwise.
+    /// ~/.config/tidecast/keys (XDG) otherwise.
     #[arg(long, value_name = "DIR")]
     keys: Option<PathBuf>,
     /// What publishing demands of databases: all that ClamAV's clients check, or header and MD5, or nothing.
@@ -86,7 +86,11 @@ impl Init {
             state: shell.state.display().to_string(),
             keys: keys.display().to_string(),
         };
-        let text = render(&made, &shell.command("publish TREE"), &shell.command("master"));
+        let text = render(
+            &made,
+            &shell.command("publish TREE"),
+            &shell.command("master"),
+        );
         shell.result(&made, &text)?;
         Ok(Exit::Ok)
     }

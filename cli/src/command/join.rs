@@ -97,7 +97,11 @@ impl Join {
             grace_s: DEFAULT_GRACE_S,
         };
         // Last, so that a join that failed can be done again.
-        config::store(&path, &config, "A tidecast mirror. Restart the daemon after editing.")?;
+        config::store(
+            &path,
+            &config,
+            "A tidecast mirror. Restart the daemon after editing.",
+        )?;
 
         let joined = Joined {
             node_key: key.public().to_string(),
@@ -142,9 +146,8 @@ impl Join {
             return Ok(());
         }
         let why = reasons(docroot, survey);
-        let asked = !shell.json
-            && std::io::stdin().is_terminal()
-            && std::io::stderr().is_terminal();
+        let asked =
+            !shell.json && std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
         if asked {
             eprint!("{why}\nGo on? [y/N] ");
             let mut answer = String::new();
@@ -152,18 +155,17 @@ impl Join {
             if read.is_ok() && matches!(answer.trim(), "y" | "Y" | "yes") {
                 return Ok(());
             }
-            return Err(Failure::new(Exit::General, "not joined; nothing was changed"));
+            return Err(Failure::new(
+                Exit::General,
+                "not joined; nothing was changed",
+            ));
         }
         let hint = if survey.concerns.is_empty() {
             "with --yes they are moved to .tidecast/removed by the first sync, and kept there for 30 days"
         } else {
             "name a folder that holds nothing but the databases; or, if you are sure, add --yes"
         };
-        Err(Failure::new(
-            Exit::General,
-            format!("{why}nothing was changed"),
-        )
-        .hint(hint))
+        Err(Failure::new(Exit::General, format!("{why}nothing was changed")).hint(hint))
     }
 }
 
@@ -280,10 +282,23 @@ mod tests {
 
     #[test]
     fn an_upstream_is_a_host_with_or_without_a_port() {
-        for good in ["master.example.org", "192.0.2.1:4873", "2001:db8::1", "[::1]:9"] {
+        for good in [
+            "master.example.org",
+            "192.0.2.1:4873",
+            "2001:db8::1",
+            "[::1]:9",
+        ] {
             assert!(check_upstream(good).is_ok(), "{good}");
         }
-        for bad in ["", ":4873", "host:", "host:0", "host:99999", "https://host", "a b"] {
+        for bad in [
+            "",
+            ":4873",
+            "host:",
+            "host:0",
+            "host:99999",
+            "https://host",
+            "a b",
+        ] {
             assert!(check_upstream(bad).is_err(), "{bad}");
         }
     }
@@ -302,7 +317,10 @@ mod tests {
             concerns: vec![Concern::DefaultFolder("/var/www/html".into())],
         };
         let text = reasons(Path::new("/var/www/html"), &survey);
-        assert!(text.contains("/var/www/html is the web server's default folder"), "{text}");
+        assert!(
+            text.contains("/var/www/html is the web server's default folder"),
+            "{text}"
+        );
         assert!(text.contains("index\\u{1b}.html  1.50 kB"), "{text}");
         assert!(text.contains("and 1 more"), "{text}");
     }

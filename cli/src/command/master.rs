@@ -52,6 +52,7 @@ impl Master {
         let master = Arc::new(master::Master::open(&shell.state, Arc::new(SystemClock))?);
         let config = &master.feed().config;
         let (bind, listen) = bind(self.listen.or(config.listen))?;
+        let endpoint = master.listen(bind)?;
         let socket = ControlSocket::bind(&shell.state).await?;
         let stop = Stop::on_signal()?;
 
@@ -86,12 +87,12 @@ impl Master {
         daemon::tell_ready();
 
         let mut hangup = signals::hangup()?;
-        let mut serving = std::pin::pin!(master.clone().serve(bind, stop.asked()));
+        let mut serving = std::pin::pin!(master.clone().serve(endpoint, stop.asked()));
         let mut answering = std::pin::pin!(socket.serve(master.clone()));
         let mut looking = tokio::time::interval(HEALTH_CHECK);
-        let served = loop {
+        loop {
             tokio::select! {
-                served = &mut serving => break served,
+                () = &mut serving => break,
                 () = &mut answering => {}
                 _ = looking.tick() => health.set(health_of(&master.status(), now_ms())),
                 _ = hangup.recv() => {
@@ -103,12 +104,11 @@ impl Master {
                     daemon::tell_ready();
                 }
             }
-        };
+        }
         daemon::tell_stopping();
         if let Some(web) = web {
             web.drained().await?;
         }
-        served?;
         Ok(Exit::Ok)
     }
 }
@@ -130,7 +130,11 @@ fn bind(asked: Option<SocketAddr>) -> Result<(Bind, SocketAddr), Failure> {
     let everywhere: SocketAddr = (Ipv6Addr::UNSPECIFIED, DEFAULT_PORT).into();
     let mut address = asked.unwrap_or(everywhere);
     let mut bound = Bind::udp(address);
-    if asked.is_none() && bound.as_ref().is_err_and(|error| error.kind() != std::io::ErrorKind::AddrInUse) {
+    if asked.is_none()
+        && bound
+            .as_ref()
+            .is_err_and(|error| error.kind() != std::io::ErrorKind::AddrInUse)
+    {
         // A machine without IPv6.
         address = (Ipv4Addr::UNSPECIFIED, DEFAULT_PORT).into();
         bound = Bind::udp(address);
@@ -203,11 +207,26 @@ mod tests {
     #[test]
     fn a_master_is_stale_from_the_moment_its_head_or_root_expires() {
         assert_eq!(health_of(&status(), 1_999), Health::Serving { release: 3 });
-        let stale = Health::Stale { release: 3, since_s: 2 };
+        let stale = Health::Stale {
+            release: 3,
+            since_s: 2,
+        };
         assert_eq!(health_of(&status(), 2_000), stale);
-        let root = MasterStatus { root_expires_ms: 1_000, ..status() };
-        assert_eq!(health_of(&root, 1_000), Health::Stale { release: 3, since_s: 1 });
-        let none = MasterStatus { newest: None, ..status() };
+        let root = MasterStatus {
+            root_expires_ms: 1_000,
+            ..status()
+        };
+        assert_eq!(
+            health_of(&root, 1_000),
+            Health::Stale {
+                release: 3,
+                since_s: 1
+            }
+        );
+        let none = MasterStatus {
+            newest: None,
+            ..status()
+        };
         assert_eq!(health_of(&none, 0), Health::NoRelease);
     }
 

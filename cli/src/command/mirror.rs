@@ -56,9 +56,11 @@ impl Mirror {
         let http = self.http.or(config.http);
         let access_log = match &config.access_log {
             None => None,
-            Some(path) => Some(Arc::new(FileAccessLog::open(path).map_err(|error| {
-                Failure::file("open the access log", path, &error)
-            })?)),
+            Some(path) => {
+                Some(Arc::new(FileAccessLog::open(path).map_err(|error| {
+                    Failure::file("open the access log", path, &error)
+                })?))
+            }
         };
         let (mirror, recovery) = mirror::Mirror::open(&shell.state, config, Arc::new(SystemClock))?;
         if !recovery.is_empty() {

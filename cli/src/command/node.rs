@@ -187,7 +187,9 @@ async fn decide(
         Ok(_) => true,
         Err(ControlError::NotRunning { .. }) => false,
         Err(error) => {
-            shell.note(&format!("warning: the running master did not take it up: {error}"));
+            shell.note(&format!(
+                "warning: the running master did not take it up: {error}"
+            ));
             false
         }
     };
@@ -196,7 +198,11 @@ async fn decide(
         "" => String::new(),
         name => format!(" ({})", text::plain(name)),
     };
-    let when = if told { "" } else { ", from the next start of the master on" };
+    let when = if told {
+        ""
+    } else {
+        ", from the next start of the master on"
+    };
     let text = format!("{} {}{name}{when}\n", decided.state, decided.node_key);
     shell.result(&decided, &text)
 }
@@ -314,7 +320,11 @@ mod tests {
 
     #[test]
     fn those_who_wait_are_listed_first() {
-        let text = render(&[node(1, "a", "admitted"), node(2, "b", "pending")], true, 0);
+        let text = render(
+            &[node(1, "a", "admitted"), node(2, "b", "pending")],
+            true,
+            0,
+        );
         assert!(text.find("pending") < text.find("admitted"), "{text}");
     }
 }

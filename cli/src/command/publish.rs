@@ -103,7 +103,10 @@ impl Publish {
     fn publish(&self, shell: &Shell<'_>) -> Result<PublishReport, Failure> {
         let feed = Feed::load(&shell.state)?;
         let notes = self.notes()?;
-        let keys = self.keys.clone().unwrap_or_else(|| shell::default_keys(shell));
+        let keys = self
+            .keys
+            .clone()
+            .unwrap_or_else(|| shell::default_keys(shell));
         let key = keyfile::load(&keys.join(RELEASE_KEY))?;
         let store_folder = feed.store_folder();
         let mut writer = StoreWriter::open(&store_folder)?;
@@ -208,7 +211,11 @@ fn render(report: &PublishReport, announced: &Announced, shell: &Shell<'_>) -> S
             text.push_str(&change_text(change));
         }
         if let more @ 1.. = report.changes.len().saturating_sub(listed) {
-            let _ = writeln!(text, "  and {} (-v lists all)", text::plural(more as u64, "more change"));
+            let _ = writeln!(
+                text,
+                "  and {} (-v lists all)",
+                text::plural(more as u64, "more change")
+            );
         }
         let _ = writeln!(
             text,
@@ -312,8 +319,14 @@ mod tests {
     fn what_changed_is_shown_with_versions() {
         let mut out = Vec::new();
         let text = render(&report(), &Announced::NoMaster, &shell(&mut out));
-        assert!(text.contains("  ~ daily.cvd  64.5 MB  version 27900 -> 27901\n"), "{text}");
-        assert!(text.contains("release 7: 3 files, 64.7 MB; 1 changed, 0 removed; 140 kB new"), "{text}");
+        assert!(
+            text.contains("  ~ daily.cvd  64.5 MB  version 27900 -> 27901\n"),
+            "{text}"
+        );
+        assert!(
+            text.contains("release 7: 3 files, 64.7 MB; 1 changed, 0 removed; 140 kB new"),
+            "{text}"
+        );
         assert!(text.contains("warning: daily.cld.sign"), "{text}");
         assert!(text.contains("`tidecast --state /state master`"), "{text}");
     }
@@ -332,7 +345,13 @@ mod tests {
     fn json_holds_counts_and_every_change() {
         let report = report();
         let value = serde_json::to_value(object(&report, &Announced::Yes)).unwrap();
-        for (field, number) in [("release", 7), ("files", 3), ("changed", 1), ("removed", 0), ("new_bytes", 139_565)] {
+        for (field, number) in [
+            ("release", 7),
+            ("files", 3),
+            ("changed", 1),
+            ("removed", 0),
+            ("new_bytes", 139_565),
+        ] {
             assert_eq!(value[field], number, "{field}");
         }
         assert!(value["seconds"].is_number());

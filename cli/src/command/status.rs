@@ -117,7 +117,7 @@ fn mirror_on_disk(shell: &Shell<'_>) -> Result<MirrorStatus, Failure> {
     let config: MirrorConfig = config::load(&path)?;
     let feed = config.feed_id(&path)?;
     let live = if config.docroot.exists() {
-        docroot::read_live(&config.docroot, &feed)?
+        docroot::peek(&config.docroot, &feed)?
     } else {
         None
     };
@@ -128,8 +128,7 @@ fn mirror_on_disk(shell: &Shell<'_>) -> Result<MirrorStatus, Failure> {
             .public()
             .to_string(),
         docroot: config.docroot.display().to_string(),
-        release: live.as_ref().map_or(0, |live| live.release().0),
-        switched_ms: live.as_ref().map(|live| live.switched().0),
+        release: live.map_or(0, |live| live.manifest.release.0),
         ..MirrorStatus::default()
     };
     status.connection.state = "down".into();

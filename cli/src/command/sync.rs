@@ -7,7 +7,9 @@ use std::sync::Arc;
 use tidecast_engine::clock::SystemClock;
 use tidecast_engine::config::{self, MirrorConfig};
 use tidecast_engine::control::{self, ControlError};
-use tidecast_engine::mirror::{self, MIRROR_CONFIG, MirrorStatus, SyncFailure, SyncPlan, SyncReport};
+use tidecast_engine::mirror::{
+    self, MIRROR_CONFIG, MirrorStatus, SyncFailure, SyncPlan, SyncReport,
+};
 
 use crate::diagnosis;
 use crate::exit::Exit;
@@ -90,7 +92,10 @@ async fn explain(state: &Path, what: String) -> Failure {
     }
     match status.last_error {
         Some(fault) => Failure {
-            causes: Some(fault.what).filter(|why| !what.contains(why)).into_iter().collect(),
+            causes: Some(fault.what)
+                .filter(|why| !what.contains(why))
+                .into_iter()
+                .collect(),
             ..Failure::new(diagnosis::exit_of(&fault.whose), what).hint(fault.advice)
         },
         None => Failure::new(Exit::Temporary, what),
@@ -173,7 +178,11 @@ fn render_plan(plan: &SyncPlan, verbose: bool) -> String {
         let _ = writeln!(text, "  | {}", text::plain(line));
     }
     let most = if verbose { usize::MAX } else { FILES_LISTED };
-    for (sign, files) in [('+', &plan.added), ('~', &plan.changed), ('-', &plan.removed)] {
+    for (sign, files) in [
+        ('+', &plan.added),
+        ('~', &plan.changed),
+        ('-', &plan.removed),
+    ] {
         for (path, bytes) in files.iter().take(most) {
             let _ = writeln!(text, "  {sign} {path}  {}", text::bytes(*bytes));
         }
@@ -214,8 +223,17 @@ mod tests {
             ..SyncReport::default()
         };
         let text = render(&report);
-        assert!(text.starts_with("release 2 instead of release 1: 2 changed, 0 removed\n140 kB received"), "{text}");
-        let current = SyncReport { to: 2, reason: "current".into(), ..report };
+        assert!(
+            text.starts_with(
+                "release 2 instead of release 1: 2 changed, 0 removed\n140 kB received"
+            ),
+            "{text}"
+        );
+        let current = SyncReport {
+            to: 2,
+            reason: "current".into(),
+            ..report
+        };
         assert!(render(&current).starts_with("release 2 is the newest"));
     }
 
@@ -233,7 +251,13 @@ mod tests {
             ..SyncPlan::default()
         };
         let text = render_plan(&plan, false);
-        for part in ["  | two\n", "  + a  1 B\n", "  ~ b  2.00 kB\n", "  - and 1 more", "5 unchanged"] {
+        for part in [
+            "  | two\n",
+            "  + a  1 B\n",
+            "  ~ b  2.00 kB\n",
+            "  - and 1 more",
+            "5 unchanged",
+        ] {
             assert!(text.contains(part), "{part}: {text}");
         }
         assert!(!render_plan(&plan, true).contains("more"));

@@ -68,7 +68,10 @@ fn render(report: &VerifyReport, verbose: bool, sync: &str) -> String {
     for fault in report.faults.iter().take(shown) {
         let _ = writeln!(text, "  {}", text::plain(&fault.to_string()));
     }
-    if let more @ 1.. = report.fault_count.saturating_sub(shown.min(report.faults.len())) {
+    if let more @ 1.. = report
+        .fault_count
+        .saturating_sub(shown.min(report.faults.len()))
+    {
         let _ = writeln!(text, "  and {more} more");
     }
     let checked = format!(
