@@ -205,10 +205,10 @@ fn unchanged(bench: &Bench, arena: &Arena<'_>, name: &str) -> Result<Vec<Row>> {
     Ok(rows)
 }
 
-/// What a docroot looks like: databases, a month of cdiffs, and a web site's small files.
+/// What a docroot looks like: databases, some days' cdiffs, and a web site's small files.
 fn mixed(tree: &Path) -> Result<()> {
     let mut feed = Feed::new(2, Scale::packed_mb(59));
-    for _ in 0..30 {
+    for _ in 0..5 {
         feed.advance(Day::Ordinary)?;
     }
     feed.write(tree)?;
