@@ -157,11 +157,6 @@ fn rows(scenario: &str, ours: Side, theirs: Side) -> Vec<Row> {
             theirs.server_cpu_s,
         )
         .coarse(),
-        row(
-            "bytes both ways, UDP or TCP payload",
-            "B",
-            ours.bytes,
-            theirs.bytes,
-        ),
+        row("bytes both ways, payload", "B", ours.bytes, theirs.bytes),
     ]
 }

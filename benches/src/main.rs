@@ -2,7 +2,8 @@
 //!
 //! Every number is printed with its unit and, where one was promised, its target. Sides run in turns
 //! on one file system, both sync what they write to disk, and processor time is that of whole
-//! processes. Other work on the machine changes the numbers: ratios less than times.
+//! processes. Bytes are UDP's and TCP's payload unless a row says otherwise. Other work on the
+//! machine changes the numbers: ratios less than times.
 
 mod fanout;
 mod fresh;
