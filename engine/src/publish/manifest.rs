@@ -4,7 +4,6 @@ use tidecast_proto::{
     id::{ObjectId, ReleaseNumber},
     key::SecretKey,
     manifest::{File, Manifest, ManifestBody, ManifestError, SignedManifest},
-    plan::Plan,
     signed::SignedError,
 };
 
@@ -37,13 +36,14 @@ impl Previous {
             });
         };
         // It was verified before it was stored; the keys that vouched for it may have been replaced since.
-        let acceptable = signed
-            .clone()
-            .verify_stored(request.root, &request.feed)
-            .is_ok();
-        let manifest = signed
-            .reopen(&newest.manifest)
-            .map_err(PublishError::Successor)?;
+        let (manifest, acceptable) = match signed.clone().verify_stored(request.root, &request.feed)
+        {
+            Ok(manifest) => (manifest, true),
+            Err(_) => {
+                let reopened = signed.reopen(&newest.manifest);
+                (reopened.map_err(PublishError::Successor)?, false)
+            }
+        };
         if manifest.feed != request.feed {
             return Err(PublishError::OtherFeed {
                 store: manifest.feed,
@@ -71,9 +71,21 @@ impl Previous {
 
     /// Whether a release of `body` would change nothing for anybody.
     pub(super) fn holds_the_same(&self, body: &ManifestBody) -> bool {
-        let same = |previous| {
-            let plan = Plan::new(body, Some(previous));
-            plan.to_build().next().is_none() && plan.removed.is_empty()
+        // When a file was modified travels for people to see; it makes no release.
+        let key = |file: &File| {
+            (
+                file.path.clone(),
+                file.hash,
+                file.executable,
+                file.database.clone(),
+            )
+        };
+        let same = |previous: &ManifestBody| {
+            previous
+                .files
+                .iter()
+                .map(key)
+                .eq(body.files.iter().map(key))
         };
         self.acceptable && self.body().is_some_and(same)
     }

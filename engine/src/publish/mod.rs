@@ -132,10 +132,14 @@ pub fn publish(
     let mut fresh = StatCache::default();
     let mut ingest = Ingest::new(writer, Chunker::new(chunking), request.verify);
     let mut files = Vec::with_capacity(found.len());
+    let mut read_files = 0_usize;
     for found in found {
         let entry = match known.take(&found).filter(|entry| ingest.has(entry)) {
             Some(entry) => entry,
-            None => ingest.read(&tree, &found, request.now, progress)?,
+            None => {
+                read_files += 1;
+                ingest.read(&tree, &found, request.now, progress)?
+            }
         };
         progress(Progress::Done {
             path: &found.path,
@@ -163,6 +167,10 @@ pub fn publish(
         Some(id) if previous.holds_the_same(&body) && !request.even_if_unchanged => {
             report.release = previous.number();
             report.manifest = id;
+            if !request.notes.is_empty() {
+                warnings
+                    .push("the tree did not change, so the notes were not published".to_owned());
+            }
         }
         _ => {
             let signed = manifest::sign(request, &previous, &body, &keys)?;
@@ -173,7 +181,8 @@ pub fn publish(
         }
     }
     // The release stands whether or not the next publish is fast.
-    if let Err(error) = fresh.save(request.cache, &identity) {
+    let outdated = read_files > 0 || !known.is_empty();
+    if outdated && let Err(error) = fresh.save(request.cache, &identity) {
         warnings.push(format!(
             "the next publish will read every file again: {error}"
         ));

@@ -135,6 +135,11 @@ impl StatCache {
             .filter(|entry| entry.stamp == found.stamp && !entry.stamp.is_racy(entry.looked_at))
     }
 
+    /// Whether nothing is left in it.
+    pub(super) fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
     pub(super) fn insert(&mut self, path: ReleasePath, entry: Entry) {
         self.entries.insert(path, entry);
     }

@@ -94,6 +94,26 @@ proptest! {
     }
 }
 
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+    #[test]
+    fn whatever_lies_where_the_open_pack_was_a_writer_begins(
+        headed in any::<bool>(),
+        // Small bytes, so that some record heads are possible.
+        left in proptest::collection::vec(0_u8..3, 0..300),
+    ) {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir(folder.path().join("packs")).unwrap();
+        let head: &[u8] = if headed { b"tidecast pack 1\n" } else { b"" };
+        fs::write(open_pack(folder.path()), [head, &left].concat()).unwrap();
+        let mut writer = StoreWriter::open(folder.path()).unwrap();
+        put(&mut writer, b"chunk").unwrap();
+        writer.seal().unwrap();
+        prop_assert_eq!(opened(writer.store(), b"chunk"), Some(b"chunk".to_vec()));
+        prop_assert!(writer.store().verify().is_good());
+    }
+}
+
 #[test]
 fn a_pack_is_named_by_the_hash_of_the_whole_file() {
     let folder = tempfile::tempdir().unwrap();
@@ -216,6 +236,23 @@ fn a_crash_at_any_byte_of_the_open_pack_loses_only_what_was_not_whole() {
     for chunk in &chunks {
         assert_eq!(opened(writer.store(), chunk).as_ref(), Some(chunk));
     }
+    assert!(writer.store().verify().is_good());
+}
+
+#[test]
+fn a_crash_between_the_index_and_the_name_loses_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut writer = StoreWriter::open(folder.path()).unwrap();
+    put(&mut writer, b"one").unwrap();
+    put(&mut writer, b"two").unwrap();
+    writer.seal().unwrap();
+    drop(writer);
+    let before = sealed_packs(folder.path());
+    fs::rename(&before[0], open_pack(folder.path())).unwrap();
+    let mut writer = StoreWriter::open(folder.path()).unwrap();
+    assert!(!put(&mut writer, b"one").unwrap() && !put(&mut writer, b"two").unwrap());
+    writer.seal().unwrap();
+    assert_eq!(sealed_packs(folder.path()), before);
     assert!(writer.store().verify().is_good());
 }
 

@@ -86,6 +86,10 @@ fn an_unchanged_tree_is_not_read_and_makes_no_release() {
     );
     assert_eq!((again.unchanged, again.changes.len()), (3, 0));
 
+    feed.notes = "nothing new\n".to_owned();
+    let noted = feed.publish().unwrap();
+    assert!(!noted.created && noted.warnings[0].contains("notes"));
+
     feed.even_if_unchanged = true;
     let forced = feed.publish().unwrap();
     assert_eq!((forced.created, forced.read_bytes), (true, 0));
@@ -149,6 +153,17 @@ fn a_file_that_might_have_been_written_again_within_its_stamp_is_read_again() {
     assert_eq!((again.read_bytes, again.created), (4, false));
     feed.now = feed.now.plus(10_000);
     assert_eq!(feed.publish().unwrap().read_bytes, 4);
+    assert_eq!(feed.publish().unwrap().read_bytes, 0);
+}
+
+#[test]
+fn a_touched_file_is_read_and_makes_no_release() {
+    let feed = Feed::new();
+    feed.write("f", b"same");
+    feed.publish().unwrap();
+    feed.write("f", b"same");
+    let report = feed.publish().unwrap();
+    assert_eq!((report.read_bytes, report.created), (4, false));
     assert_eq!(feed.publish().unwrap().read_bytes, 0);
 }
 
