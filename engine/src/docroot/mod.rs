@@ -12,7 +12,9 @@
 
 mod adopt;
 mod build;
+mod carry;
 mod error;
+mod expire;
 mod files;
 mod index;
 mod layout;
@@ -22,12 +24,13 @@ mod lock;
 mod mend;
 mod recover;
 mod removed;
+mod repair;
 mod reuse;
 mod survey;
 mod switch;
 mod targets;
 #[cfg(test)]
-mod testing;
+mod tests;
 mod tree;
 mod verify;
 
@@ -42,13 +45,15 @@ use tidecast_proto::name::ReleasePath;
 
 use crate::clock::Clock;
 
-pub use build::{Build, BuildBytes, LinkReport, Prepared, PutOutcome};
+pub use build::{Build, BuildBytes, Prepared, PutOutcome};
+pub use carry::LinkReport;
 pub use error::DocrootError;
+pub use expire::ExpireReport;
 pub use files::FileRecord;
 pub use mend::MendReport;
 pub use recover::Recovery;
 pub use survey::{Concern, Foreign, ForeignKind, Survey};
-pub use switch::{ExpireReport, SwitchReport};
+pub use switch::SwitchReport;
 pub use tree::{LiveTree, SiteFile};
 pub use verify::{Fault, Progress, VerifyReport, verify_readonly};
 
@@ -208,7 +213,8 @@ impl Docroot {
         }
         self.demote_prepared()?;
         let states = vec![FileState::ToBuild { missing: 0 }; manifest.files.len()];
-        let build = Build::new(
+        #[cfg_attr(not(test), expect(unused_mut))]
+        let mut build = Build::new(
             self.folders.clone(),
             manifest,
             self.live.clone(),
@@ -216,10 +222,9 @@ impl Docroot {
             states,
         )?;
         #[cfg(test)]
-        let build = Build {
-            stop_after: self.stop_after,
-            ..build
-        };
+        {
+            build.stop_after = self.stop_after;
+        }
         Ok(build)
     }
 
