@@ -250,7 +250,8 @@ impl Build {
             }
             _ => None,
         };
-        let mut chunk = vec![0; limits::CHUNK_BYTES];
+        // Most files of a fresh build are not there at all.
+        let mut chunk = vec![0; existing.as_ref().map_or(0, |_| limits::CHUNK_BYTES)];
         for (offset, entry) in list.with_offsets() {
             if let Some(existing) = &existing {
                 let chunk = &mut chunk[..entry.len as usize];
@@ -328,7 +329,7 @@ impl Build {
 
     /// Whether anything is still missing.
     pub(super) fn wants_anything(&self) -> bool {
-        self.targets.missing().next().is_some()
+        !self.targets.is_complete()
     }
 
     /// Uses bytes found on this machine if they are a chunk that is missing.

@@ -118,6 +118,10 @@ impl Docroot {
 
     /// Keeps the lists that a kept tree's manifest names.
     pub(super) fn prune_lists(&self) -> Result<(), DocrootError> {
+        if !reuse::has_lists(&self.folders)? {
+            // Reading the manifests of 50,000 small files would be for nothing.
+            return Ok(());
+        }
         let mut keep = HashSet::new();
         for release in tree::releases_on_disk(&self.folders)? {
             if let Some(kept) = tree::read_kept(&self.folders, release)? {

@@ -6,6 +6,7 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 use std::sync::Arc;
 
 use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags, ResolveFlags, StatxFlags};
@@ -62,6 +63,13 @@ pub(super) fn look(at: impl AsFd, name: impl rustix::path::Arg) -> io::Result<Op
         Err(Errno::NOENT | Errno::NOTDIR) => Ok(None),
         Err(error) => Err(error.into()),
     }
+}
+
+/// What the operator's own path leads to, through links.
+pub(super) fn look_through(path: &Path) -> io::Result<Found> {
+    let flags = AtFlags::empty();
+    let stat = rustix::fs::statx(rustix::fs::CWD, path, flags, StatxFlags::BASIC_STATS)?;
+    Ok(found(&stat))
 }
 
 /// What an open file or folder is.

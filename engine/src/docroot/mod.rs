@@ -194,7 +194,8 @@ impl Docroot {
     /// Begins the tree of a release, or goes on with what an earlier attempt left.
     ///
     /// # Errors
-    /// [`DocrootError::NotNewer`], [`DocrootError::WrongFeed`]; else of the disk.
+    /// [`DocrootError::NotNewer`], [`DocrootError::WrongFeed`], [`DocrootError::Successor`] when it drops more than its
+    /// signers allowed; else of the disk.
     pub fn begin(&mut self, manifest: Arc<Manifest>) -> Result<Build, DocrootError> {
         self.check_still_ours()?;
         if manifest.feed != self.feed {
@@ -203,14 +204,7 @@ impl Docroot {
                 have: self.feed,
             });
         }
-        if let Some(live) = &self.live
-            && manifest.release <= live.release()
-        {
-            return Err(DocrootError::NotNewer {
-                got: manifest.release,
-                have: live.release(),
-            });
-        }
+        self.check_successor(&manifest)?;
         self.demote_prepared()?;
         let states = vec![FileState::ToBuild { missing: 0 }; manifest.files.len()];
         #[cfg_attr(not(test), expect(unused_mut))]
@@ -272,10 +266,24 @@ impl Docroot {
             &self.folders.state,
             layout::TIMESTAMP,
             text.as_bytes(),
-            false,
+            true,
         )
         .map_err(self.folders.fault("write", layout::TIMESTAMP))?;
         self.link_timestamp()
+    }
+
+    /// Newer than what is served, and allowed to follow it.
+    fn check_successor(&self, manifest: &Manifest) -> Result<(), DocrootError> {
+        let Some(live) = &self.live else {
+            return Ok(());
+        };
+        if manifest.release <= live.release() {
+            return Err(DocrootError::NotNewer {
+                got: manifest.release,
+                have: live.release(),
+            });
+        }
+        Ok(manifest.check_successor_of(live.manifest())?)
     }
 
     fn now(&self) -> Timestamp {

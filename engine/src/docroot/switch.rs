@@ -87,8 +87,8 @@ pub struct SwitchReport {
 }
 
 impl Build {
-    /// Brings everything to the disk, renames the tree to its place and records the intent to switch. The caller
-    /// then makes its counters durable and calls [`Docroot::switch`].
+    /// Brings everything to the disk and renames the tree to its place. The caller then makes its counters durable
+    /// and calls [`Docroot::switch`]; a tree that is never switched to is built on by the next build.
     ///
     /// # Errors
     /// [`DocrootError::Incomplete`] when chunks are missing; else of the disk. The next build goes on from there.
@@ -117,8 +117,6 @@ impl Build {
         }
         folders.sync_state()?;
         self.passed(Step::TreeRenamed)?;
-        write_intent(&folders, &manifest)?;
-        self.passed(Step::IntentWritten)?;
         Ok(Prepared { manifest })
     }
 
@@ -141,9 +139,10 @@ impl Docroot {
     /// the old release is served or the new one, whole; [`Self::current`] says which.
     pub fn switch(&mut self, prepared: Prepared) -> Result<SwitchReport, DocrootError> {
         self.check_still_ours()?;
-        if let Some(live) = &self.live {
-            prepared.manifest.check_successor_of(live.manifest())?;
-        }
+        self.check_successor(&prepared.manifest)?;
+        // From here on a crash ends with the new release: the caller has stored its counters.
+        write_intent(&self.folders, &prepared.manifest)?;
+        self.passed(Step::IntentWritten)?;
         self.carry_out(&prepared.manifest)
     }
 

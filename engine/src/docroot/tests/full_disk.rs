@@ -69,3 +69,58 @@ fn a_release_that_does_not_fit_is_refused_before_and_while_it_is_written() {
     Release::new(3, &[("a", noise("a", 100_000)), ("c", b"c".to_vec())]).install(&mut docroot);
     assert_eq!(std::fs::read(disk.0.path().join("c")).unwrap(), b"c");
 }
+
+#[test]
+fn a_read_only_file_system_is_refused_and_says_so() {
+    let Some(disk) = SmallDisk::mount() else {
+        eprintln!(
+            "SKIPPED a_read_only_file_system_is_refused_and_says_so: may not mount a small disk here"
+        );
+        return;
+    };
+    let remounted = Command::new("mount")
+        .args(["-o", "remount,ro"])
+        .arg(disk.0.path())
+        .status()
+        .is_ok_and(|status| status.success());
+    assert!(remounted);
+    let clock = Arc::new(TestClock(AtomicU64::new(START.0)));
+    let error = Docroot::open(disk.0.path(), feed(), Options::default(), clock).unwrap_err();
+    assert!(matches!(error, DocrootError::NotWritable { .. }), "{error}");
+    let error = Docroot::survey(disk.0.path(), &feed()).unwrap_err();
+    assert!(matches!(error, DocrootError::NotWritable { .. }), "{error}");
+}
+
+#[test]
+fn a_restart_on_a_full_disk_keeps_serving() {
+    let Some(disk) = SmallDisk::mount() else {
+        eprintln!(
+            "SKIPPED a_restart_on_a_full_disk_keeps_serving: may not mount a small disk here"
+        );
+        return;
+    };
+    let clock = Arc::new(TestClock(AtomicU64::new(START.0)));
+    let open = || Docroot::open(disk.0.path(), feed(), Options::default(), clock.clone());
+    let (mut docroot, _) = open().unwrap();
+    let files = [("a", noise("a", 100_000))];
+    Release::new(1, &files).install(&mut docroot);
+    let next = Release::new(2, &[("a", noise("b", 100_000))]);
+    docroot.stop_after = Some(switch::Step::IntentWritten);
+    let prepared = next.build(&mut docroot).0.finish().unwrap();
+    docroot.switch(prepared).unwrap_err();
+    drop(docroot);
+    let filler = disk.0.path().join("local_filler");
+    let mut fill = std::fs::File::create(&filler).unwrap();
+    while std::io::Write::write_all(&mut fill, &[1; 4096]).is_ok() {}
+    let (docroot, recovery) = open().unwrap();
+    assert!(recovery.postponed.is_some(), "{recovery}");
+    assert_eq!(docroot.current().unwrap().release(), ReleaseNumber(1));
+    assert_eq!(std::fs::read(disk.0.path().join("a")).unwrap(), files[0].1);
+    drop(docroot);
+    drop(fill);
+    std::fs::remove_file(filler).unwrap();
+    let (mut docroot, _) = open().unwrap();
+    let (build, fetched) = next.build(&mut docroot);
+    assert_eq!(fetched, 0);
+    docroot.switch(build.finish().unwrap()).unwrap();
+}

@@ -1,7 +1,7 @@
 //! A power cut after any step ends with the old release or the new one, whole.
 
-use super::super::switch::Step;
 use super::*;
+use switch::Step;
 
 fn old() -> Vec<(&'static str, Vec<u8>)> {
     vec![

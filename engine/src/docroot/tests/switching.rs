@@ -211,13 +211,18 @@ fn a_release_that_drops_more_than_half_needs_its_signers_word() {
     let (mut docroot, _) = site.open();
     let files: Vec<_> = ["a", "b", "c"].map(|name| (name, name.into())).into();
     Release::new(1, &files).install(&mut docroot);
-    let prepared = Release::new(2, &files[..1])
-        .build(&mut docroot)
-        .0
-        .finish()
-        .unwrap();
+    let shrunk = Release::new(2, &files[..1]);
+    let error = docroot.begin(shrunk.manifest.clone()).unwrap_err();
+    assert!(matches!(error, DocrootError::Successor(_)), "{error}");
+    // Even a tree that was built while another release was live is not switched to, now or after a restart.
+    let live = docroot.live.take();
+    let prepared = shrunk.build(&mut docroot).0.finish().unwrap();
+    docroot.live = live;
     let error = docroot.switch(prepared).unwrap_err();
     assert!(matches!(error, DocrootError::Successor(_)), "{error}");
+    drop(docroot);
+    let (mut docroot, recovery) = site.open();
+    assert_eq!(recovery.completed, None);
     assert!(site.serves(&files));
     let flags = Flags {
         allow_shrink: true,
@@ -256,6 +261,40 @@ fn old_trees_stay_for_the_grace_time_and_two_stay_always() {
     // Deleting a tree changes link counts, and with them ctimes; the live files still pass for unchanged.
     let report = docroot.mend().unwrap();
     assert!(report.is_clean(), "{report:?}");
+}
+
+#[test]
+fn a_tree_that_was_only_prepared_is_not_switched_to_by_a_restart() {
+    let site = Site::new();
+    let (mut docroot, _) = site.open();
+    Release::new(1, &pair(1)).install(&mut docroot);
+    let next = Release::new(2, &pair(2));
+    let prepared = next.build(&mut docroot).0.finish().unwrap();
+    assert_eq!(
+        (prepared.release(), prepared.manifest_id()),
+        (ReleaseNumber(2), next.manifest.id())
+    );
+    drop(docroot);
+    let (mut docroot, recovery) = site.open();
+    assert!(
+        recovery.unfinished && recovery.completed.is_none(),
+        "{recovery}"
+    );
+    assert!(site.serves(&pair(1)));
+    let (build, fetched) = next.build(&mut docroot);
+    assert_eq!(fetched, 0);
+    docroot.switch(build.finish().unwrap()).unwrap();
+    assert!(site.serves(&pair(2)));
+}
+
+#[test]
+fn a_docroot_and_a_build_may_move_to_the_disks_thread() {
+    fn is_send<T: Send>() {}
+    is_send::<Docroot>();
+    is_send::<Build>();
+    is_send::<Prepared>();
+    fn is_shared<T: Send + Sync>() {}
+    is_shared::<LiveTree>();
 }
 
 #[test]
