@@ -527,13 +527,7 @@ pub(super) fn unchanged_in(live: &LiveTree, file: &manifest::File) -> Option<usi
         .files
         .binary_search_by(|old| old.path.cmp(&file.path))
         .ok()?;
-    let old = &live.manifest().files[before];
-    let build_time = |file: &manifest::File| file.database.as_ref().map(|d| d.build_time_s);
-    (old.hash == file.hash
-        && old.size == file.size
-        && old.executable == file.executable
-        && build_time(old) == build_time(file))
-    .then_some(before)
+    super::preview::is_same(&live.manifest().files[before], file).then_some(before)
 }
 
 pub(super) fn mode_of(file: &manifest::File) -> u32 {

@@ -100,8 +100,15 @@ impl Build {
             .cache
             .place(path)
             .map_err(fault("make the folder of"))?;
-        files::unlink(&to, name).map_err(fault("remove"))?;
-        let taken = match rustix::fs::linkat(&from, name, &to, name, AtFlags::empty()) {
+        let link = || rustix::fs::linkat(&from, name, &to, name, AtFlags::empty());
+        let linked = match link() {
+            Err(Errno::EXIST) => {
+                files::unlink(&to, name).map_err(fault("remove"))?;
+                link()
+            }
+            other => other,
+        };
+        let taken = match linked {
             Ok(()) => Taken::Linked,
             Err(Errno::MLINK | Errno::PERM | Errno::XDEV | Errno::OPNOTSUPP) => {
                 if !self.copy(source, file, record)? {

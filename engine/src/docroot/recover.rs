@@ -138,9 +138,10 @@ impl Docroot {
         recovery.fell_back = current.is_some();
         let intended = self.intended()?.map(|manifest| manifest.release);
         for release in tree::releases_on_disk(folders)?.into_iter().rev() {
-            // A tree without an index was never live; if it was about to be, the switch goes on below.
-            let was_live =
-                tree::read_kept(folders, release)?.is_some_and(|kept| kept.index.is_some());
+            // A tree that was about to become live is not a release that was served; the intent takes care of it.
+            let was_live = tree::read_kept(folders, release)?
+                .and_then(|kept| kept.index?.switched)
+                .is_some();
             if was_live
                 && Some(release) != intended
                 && let Some(live) = self.open_live(release)?

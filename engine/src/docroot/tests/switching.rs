@@ -298,7 +298,7 @@ fn a_docroot_and_a_build_may_move_to_the_disks_thread() {
 }
 
 #[test]
-fn fifty_thousand_small_files_switch_in_bounded_time() {
+fn of_many_small_files_only_the_changed_ones_are_fetched_and_the_others_linked() {
     const FILES: usize = if cfg!(debug_assertions) {
         5_000
     } else {
@@ -329,11 +329,13 @@ fn fifty_thousand_small_files_switch_in_bounded_time() {
     let begun = std::time::Instant::now();
     let (build, fetched) = second.build(&mut docroot);
     assert_eq!(fetched, FILES / 100);
+    assert_eq!(
+        build.bytes().linked + build.bytes().written,
+        second.manifest.total_bytes()
+    );
     let prepared = build.finish().unwrap();
     docroot.switch(prepared).unwrap();
     let update = begun.elapsed();
     eprintln!("{FILES} files: fresh {fresh:?}, update of 1 % {update:?}");
     assert!(docroot.verify(&mut |_| {}).unwrap().is_clean());
-    // A square law would need minutes; this only says that there is none.
-    assert!(fresh.as_secs() < 60 && update.as_secs() < 60);
 }
