@@ -68,10 +68,10 @@ pub fn write(path: &Path, bytes: &[u8], access: Access) -> Result<(), FileError>
     sync_folder_of(path)
 }
 
-/// Like [`write`], but refuses to replace a file that is there.
+/// Like [`write()`], but refuses to replace a file that is there.
 ///
 /// # Errors
-/// [`FileError`] of kind [`io::ErrorKind::AlreadyExists`] when `path` exists; otherwise as [`write`].
+/// [`FileError`] of kind [`io::ErrorKind::AlreadyExists`] when `path` exists; otherwise as [`write()`].
 pub fn create(path: &Path, bytes: &[u8], access: Access) -> Result<(), FileError> {
     let temporary = temporary_beside(path);
     let written = write_and_sync(&temporary, bytes, access).and_then(|()| {

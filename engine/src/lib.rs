@@ -3,10 +3,17 @@
 //! Nothing here prints, reads `$HOME` or holds a rule about trust: those live in `cli` and `proto`.
 
 pub mod clock;
+pub mod config;
+pub mod control;
 pub mod docroot;
 pub mod durable;
 pub mod http;
 pub mod keyfile;
+pub mod master;
+pub mod mirror;
+pub mod network;
 pub mod publish;
+pub mod quic;
+pub mod roots;
 pub mod sample;
 pub mod store;

@@ -123,10 +123,27 @@ pub(crate) fn strictly_ascending<K: Ord>(
     Ok(())
 }
 
-/// Refuses text that is too long or holds control characters (it ends up on terminals and in logs).
+/// Refuses text that is too long or holds control characters: it ends up on terminals, and a line feed in
+/// it would forge lines of logs and tables.
 pub(crate) fn plain_text(field: &'static str, text: &str, limit: usize) -> Result<(), CodecError> {
+    text_without(field, text, limit, char::is_control)
+}
+
+/// As [`plain_text`], but line feeds and tabs may be in it: release notes are a page, not a name.
+pub(crate) fn plain_page(field: &'static str, text: &str, limit: usize) -> Result<(), CodecError> {
+    text_without(field, text, limit, |c| {
+        c.is_control() && c != '\n' && c != '\t'
+    })
+}
+
+fn text_without(
+    field: &'static str,
+    text: &str,
+    limit: usize,
+    refused: impl Fn(char) -> bool,
+) -> Result<(), CodecError> {
     at_most(field, text.len(), limit)?;
-    if text.chars().any(|c| c.is_control() && c != '\n') {
+    if text.chars().any(refused) {
         return Err(CodecError::BadField {
             field,
             why: "control characters",

@@ -3,7 +3,7 @@
 use alloc::string::String;
 use core::fmt;
 
-use crate::codec::{Decode, Encode};
+use crate::codec::{Decode, DecodeError, Decoder, Encode, impl_borrow_decode};
 
 /// Why text is not an id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -124,7 +124,7 @@ impl ReleaseNumber {
 }
 
 /// A feed's name, for people: 1 to [`crate::limits::FEED_NAME_BYTES`] of `[a-z0-9._-]`, beginning with a letter or digit.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Encode)]
 pub struct FeedName(String);
 
 impl FeedName {
@@ -155,6 +155,14 @@ impl FeedName {
     }
 }
 
+impl<C> Decode<C> for FeedName {
+    fn decode<D: Decoder<Context = C>>(decoder: &mut D) -> Result<Self, DecodeError> {
+        Self::new(&String::decode(decoder)?).map_err(|_| DecodeError::Other("unsafe feed name"))
+    }
+}
+
+impl_borrow_decode!(FeedName);
+
 impl fmt::Display for FeedName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
@@ -178,6 +186,8 @@ mod tests {
         assert!(FeedName::new("clamav").is_ok());
         for bad in ["", "..", ".x", "A", "a b", "a/b", "ä"] {
             assert!(FeedName::new(bad).is_err(), "{bad}");
+            let bytes = crate::codec::encode(&String::from(bad));
+            assert!(crate::codec::decode_exact::<FeedName>("feed", &bytes, 64).is_err());
         }
     }
 }

@@ -42,6 +42,10 @@ impl PublicKey {
         if key.is_weak() {
             return Err(KeyError::Weak);
         }
+        // A few points can be written in two ways; as two keys they would count as two signers.
+        if key.to_edwards().compress().as_bytes() != &bytes {
+            return Err(KeyError::NotAPoint);
+        }
         Ok(Self(bytes))
     }
 
@@ -171,6 +175,17 @@ mod tests {
         identity[0] = 1;
         assert_eq!(PublicKey::from_bytes(identity), Err(KeyError::Weak));
         assert_eq!(PublicKey::from_bytes([2; 32]), Err(KeyError::NotAPoint));
+    }
+
+    #[test]
+    fn a_point_has_one_spelling() {
+        // y = 3 is on the curve; p + 3, with p = 2^255 - 19, decodes to the same point.
+        let mut canonical = [0; 32];
+        canonical[0] = 3;
+        let mut second = [0xff; 32];
+        (second[0], second[31]) = (0xf0, 0x7f);
+        assert!(PublicKey::from_bytes(canonical).is_ok());
+        assert_eq!(PublicKey::from_bytes(second), Err(KeyError::NotAPoint));
     }
 
     #[test]

@@ -2,14 +2,16 @@
 
 use alloc::{string::String, vec::Vec};
 
-use crate::codec::{CodecError, Decode, Encode, at_most, strictly_ascending};
+use crate::codec::{
+    CodecError, Decode, Encode, at_most, plain_page, plain_text, strictly_ascending,
+};
 use crate::extension::{Extension, Extensions};
 use crate::head::Head;
 use crate::id::{Epoch, FeedId, FileHash, ListId, ObjectId, RecipeId, ReleaseNumber, Timestamp};
 use crate::limits;
 use crate::name::ReleasePath;
 use crate::root::Root;
-use crate::signed::{Body, Signed, SignedError, Verified, check_text};
+use crate::signed::{Body, Signed, SignedError, Verified};
 
 /// What a `.cvd` or `.cld` says about itself.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
@@ -153,13 +155,13 @@ impl Body for ManifestBody {
                 why: "releases count from 1",
             });
         }
-        check_text("notes", &self.notes, limits::NOTES_BYTES)?;
+        plain_page("notes", &self.notes, limits::NOTES_BYTES)?;
         at_most("files", self.files.len(), limits::FILES_PER_RELEASE)?;
         strictly_ascending("files", self.files.iter().map(|f| &f.path))?;
         self.check_folders()?;
         for file in &self.files {
             if let Some(database) = &file.database {
-                check_text("database.name", &database.name, limits::NAME_BYTES)?;
+                plain_text("database.name", &database.name, limits::NAME_BYTES)?;
             }
             if file.list.is_none() && file.size > limits::CHUNK_BYTES as u64 {
                 return Err(CodecError::BadField {

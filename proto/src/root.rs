@@ -3,12 +3,12 @@
 use alloc::{string::String, vec::Vec};
 
 use crate::chunker::Chunking;
-use crate::codec::{CodecError, Decode, Encode, at_most, strictly_ascending};
+use crate::codec::{CodecError, Decode, Encode, at_most, plain_text, strictly_ascending};
 use crate::extension::{Extension, Extensions};
 use crate::id::{Epoch, FeedId, FeedName, ObjectId, ReleaseNumber, RootVersion, Timestamp};
 use crate::key::PublicKey;
 use crate::limits;
-use crate::signed::{Body, Signed, SignedError, Verified, check_text};
+use crate::signed::{Body, Signed, SignedError, Verified};
 
 /// A master as the root knows it.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
@@ -120,14 +120,14 @@ impl Body for RootBody {
         at_most("masters", self.masters.len(), limits::MASTERS)?;
         strictly_ascending("masters", self.masters.iter().map(|m| m.node_key))?;
         for master in &self.masters {
-            check_text("masters.name", &master.name, limits::DETAIL_BYTES)?;
+            plain_text("masters.name", &master.name, limits::DETAIL_BYTES)?;
             at_most(
                 "masters.addresses",
                 master.addresses.len(),
                 limits::ADDRESSES_PER_MASTER,
             )?;
             for address in &master.addresses {
-                check_text("masters.addresses", address, limits::NAME_BYTES)?;
+                plain_text("masters.addresses", address, limits::NAME_BYTES)?;
             }
         }
         self.chunking.check()?;

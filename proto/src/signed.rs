@@ -259,8 +259,3 @@ impl<T> Deref for Verified<T> {
         &self.body
     }
 }
-
-/// Text fields keep to this everywhere: no control characters, bounded.
-pub(crate) fn check_text(field: &'static str, text: &str, limit: usize) -> Result<(), CodecError> {
-    codec::plain_text(field, text, limit)
-}

@@ -93,8 +93,34 @@ pub struct Installed {
 struct HeldHead {
     seq: Seq,
     bytes: Vec<u8>,
-    /// Another head of the same number: evidence that the key's holder equivocates.
-    rival: Option<Vec<u8>>,
+    /// Kept for as long as the key stands in the root: later heads do not undo what its holder did.
+    evidence: Option<Evidence>,
+}
+
+impl HeldHead {
+    /// Whether `key` signed it: what lies on disk is served on, so it is checked like what came over the wire.
+    fn is_of(&self, key: &PublicKey, feed: &FeedId) -> bool {
+        SignedHead::from_bytes(&self.bytes)
+            .ok()
+            .and_then(|signed| signed.verify_with(core::slice::from_ref(key), 1).ok())
+            .is_some_and(|head| head.seq == self.seq && head.feed == *feed)
+    }
+
+    /// Whether this very head is one of two under its number.
+    fn is_disputed(&self) -> bool {
+        self.evidence.as_ref().is_some_and(|e| e.seq == self.seq)
+    }
+}
+
+/// Two different heads that one key signed under one number, as received.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct Evidence {
+    /// The number.
+    pub seq: Seq,
+    /// The one seen first.
+    pub first: Vec<u8>,
+    /// The other.
+    pub second: Vec<u8>,
 }
 
 /// The counters on disk. SPEC §8.4.
@@ -191,14 +217,21 @@ impl Trust {
         trust.installed = counters.installed;
         // A crash between storing a root of a new epoch and storing the counters leaves the old epoch's heads.
         if counters.epoch == trust.root.epoch {
+            codec::strictly_ascending("counters.heads", counters.heads.iter().map(|(key, _)| key))
+                .map_err(SignedError::from)?;
             trust.heads = counters.heads.into_iter().collect();
             trust.issued_floor = counters.issued_floor;
         }
         trust.forget_removed_keys();
+        for (key, held) in &trust.heads {
+            if !held.is_of(key, fingerprint) {
+                return Err(damaged("hold a head that its key did not sign").into());
+            }
+        }
         Ok(Some(trust))
     }
 
-    /// Most bytes of the stored counters: two heads for every key.
+    /// Most bytes of the stored counters: a head and the evidence of two more for every key.
     pub const BYTES_MAX: usize = limits::KEYS_PER_ROLE * 4 * limits::SMALL_OBJECT_BYTES;
 
     /// The counters to store, with the roots beside them.
@@ -247,12 +280,12 @@ impl Trust {
             .collect()
     }
 
-    /// Keys caught signing two heads under one number.
-    pub fn equivocators(&self) -> impl Iterator<Item = PublicKey> + '_ {
+    /// Keys caught signing two heads under one number, and the two heads. Only a root that drops the key or
+    /// raises the epoch ends this.
+    pub fn equivocators(&self) -> impl Iterator<Item = (PublicKey, &Evidence)> + '_ {
         self.heads
             .iter()
-            .filter(|(_, held)| held.rival.is_some())
-            .map(|(key, _)| *key)
+            .filter_map(|(key, held)| Some((*key, held.evidence.as_ref()?)))
     }
 
     /// The moment to judge an update by: fixed when it begins, never before the last accepted head was issued.
@@ -266,7 +299,7 @@ impl Trust {
     pub fn newest_head(&self) -> Option<(SignedHead, HeadBody)> {
         self.heads
             .values()
-            .filter(|held| held.rival.is_none())
+            .filter(|held| !held.is_disputed())
             .filter_map(|held| {
                 let signed = SignedHead::from_bytes(&held.bytes).ok()?;
                 let body = signed.open().ok()?;
@@ -307,7 +340,7 @@ impl Trust {
     /// Judges a head at `now` (from [`Self::now`]) and remembers its number.
     ///
     /// # Errors
-    /// [`HeadError`]. Only [`HeadError::Equivocation`] changes anything: the rival is kept as evidence.
+    /// [`HeadError`]. Only [`HeadError::Equivocation`] changes anything: both heads are kept as evidence.
     pub fn accept_head(
         &mut self,
         signed: SignedHead,
@@ -319,7 +352,7 @@ impl Trust {
             });
         }
         let head = signed.verify_with(&self.root.head_keys, 1)?;
-        self.check_head(&head, now)?;
+        self.check_origin(&head)?;
         // Only keys that really signed: naming another master's key beside a bad signature must not move that
         // master's counter.
         let keys = head.signed().good_signers(&self.root.head_keys);
@@ -327,13 +360,18 @@ impl Trust {
         for key in &keys {
             self.check_seq(*key, &head, &bytes)?;
         }
+        // After the numbers: a second head under one number is evidence whatever it says.
+        self.check_life(&head, now)?;
+        self.check_release(&head)?;
         for key in keys {
+            let evidence = self.heads.remove(&key).and_then(|held| held.evidence);
+            let (seq, bytes) = (head.seq, bytes.clone());
             self.heads.insert(
                 key,
                 HeldHead {
-                    seq: head.seq,
-                    bytes: bytes.clone(),
-                    rival: None,
+                    seq,
+                    bytes,
+                    evidence,
                 },
             );
         }
@@ -345,8 +383,8 @@ impl Trust {
         })
     }
 
-    /// Everything about a head that does not depend on earlier heads.
-    fn check_head(&self, head: &Head, now: Timestamp) -> Result<(), HeadError> {
+    /// Of this feed, and made under the root we hold.
+    fn check_origin(&self, head: &Head) -> Result<(), HeadError> {
         if head.feed != self.feed {
             return Err(HeadError::WrongFeed {
                 got: head.feed,
@@ -365,6 +403,11 @@ impl Trust {
                 have: self.root.epoch,
             });
         }
+        Ok(())
+    }
+
+    /// Neither from the future nor over, nor longer than a head may live.
+    fn check_life(&self, head: &Head, now: Timestamp) -> Result<(), HeadError> {
         if head.issued > now.plus(limits::CLOCK_SKEW_MS as u64) {
             return Err(HeadError::FromTheFuture {
                 issued: head.issued,
@@ -384,6 +427,11 @@ impl Trust {
                 max_ms: self.root.head_ttl_max_ms,
             });
         }
+        Ok(())
+    }
+
+    /// Points neither below what is installed or allowed nor at what was revoked.
+    fn check_release(&self, head: &Head) -> Result<(), HeadError> {
         if head.release < self.root.release_min {
             return Err(HeadError::BelowFloor {
                 got: head.release,
@@ -429,10 +477,15 @@ impl Trust {
             });
         }
         if head.seq == held.seq {
-            if SignedHead::from_bytes(&held.bytes).is_ok_and(|held| held.id() != head.id()) {
-                held.rival = Some(bytes.to_vec());
+            let differs = SignedHead::from_bytes(&held.bytes).is_ok_and(|h| h.id() != head.id());
+            if differs && !held.is_disputed() {
+                held.evidence = Some(Evidence {
+                    seq: head.seq,
+                    first: held.bytes.clone(),
+                    second: bytes.to_vec(),
+                });
             }
-            if held.rival.is_some() {
+            if held.is_disputed() {
                 return Err(HeadError::Equivocation { key, seq: head.seq });
             }
         }

@@ -527,7 +527,16 @@ pub(super) fn unchanged_in(live: &LiveTree, file: &manifest::File) -> Option<usi
         .files
         .binary_search_by(|old| old.path.cmp(&file.path))
         .ok()?;
-    super::preview::is_same(&live.manifest().files[before], file).then_some(before)
+    is_same(&live.manifest().files[before], file).then_some(before)
+}
+
+/// The same content, mode and, for a database, time: the new tree links it.
+fn is_same(before: &manifest::File, file: &manifest::File) -> bool {
+    let build_time = |file: &manifest::File| file.database.as_ref().map(|d| d.build_time_s);
+    before.hash == file.hash
+        && before.size == file.size
+        && before.executable == file.executable
+        && build_time(before) == build_time(file)
 }
 
 pub(super) fn mode_of(file: &manifest::File) -> u32 {

@@ -1,1 +1,194 @@
 //! Publishing: from a tree to a signed release. SPEC §7.
+//!
+//! A tree is walked, each file that may have changed is read once (hashed, cut, checked if it is a database,
+//! stored), a manifest is made and signed, and the release becomes visible in the last step. Whatever goes
+//! wrong before that, readers of the store see nothing, and what was stored is found again by the next try.
+
+mod databases;
+mod error;
+mod inflate;
+mod ingest;
+mod manifest;
+mod report;
+mod stamp;
+mod stat_cache;
+mod tree;
+
+#[cfg(test)]
+mod tests;
+
+use std::path::Path;
+use std::time::Instant;
+
+use tidecast_proto::{
+    chunker::Chunker,
+    database::VerifyPolicy,
+    id::{FeedId, ReleaseNumber, Timestamp},
+    key::SecretKey,
+    limits,
+    manifest::{File, Flags},
+    name::ReleasePath,
+    root::Root,
+};
+
+use crate::store::StoreWriter;
+pub use databases::{CDIFF_BYTES, DatabaseFault};
+pub use error::{OFFENCES_LISTED, Offence, Offences, PublishError, Rule};
+pub use report::{Change, ChangeKind, DatabaseChange, PublishReport};
+
+use ingest::Ingest;
+use manifest::Previous;
+use stat_cache::StatCache;
+use tree::Tree;
+
+/// What to publish, and as whom.
+#[derive(Debug)]
+pub struct PublishRequest<'a> {
+    /// The folder whose content becomes the release.
+    pub tree: &'a Path,
+    /// The feed's newest root: chunking, keys, threshold, floor.
+    pub root: &'a Root,
+    /// The feed.
+    pub feed: FeedId,
+    /// Release keys to sign with.
+    pub keys: &'a [SecretKey],
+    /// How much of a database is checked.
+    pub verify: VerifyPolicy,
+    /// The change log.
+    pub notes: String,
+    /// What this release may do that others may not.
+    pub flags: Flags,
+    /// Where the stat cache lies: what need not be read again. Advisory; made when it is not there.
+    pub cache: &'a Path,
+    /// Now.
+    pub now: Timestamp,
+    /// Make a release although the newest one holds the same files.
+    pub even_if_unchanged: bool,
+}
+
+/// How far publishing is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Progress<'a> {
+    /// The tree was walked and may be published as far as names go.
+    Walked {
+        /// Files in it.
+        files: usize,
+        /// Their bytes.
+        bytes: u64,
+    },
+    /// Some of a file was read.
+    Reading {
+        /// Which.
+        path: &'a ReleasePath,
+        /// Bytes of it so far.
+        read_bytes: u64,
+    },
+    /// A file is done, read or known from the last time.
+    Done {
+        /// Which.
+        path: &'a ReleasePath,
+        /// Its bytes.
+        size: u64,
+    },
+    /// Everything is read; packs are synced and the release becomes visible.
+    Sealing,
+}
+
+/// Makes a release out of a tree.
+///
+/// The new release's number is one above the newest in the store, and not below the root's floor. Earlier
+/// releases stay as they are and can be fetched.
+///
+/// # Errors
+/// [`PublishError`]; no release was made. What was stored on the way is found again by the next try.
+pub fn publish(
+    writer: &mut StoreWriter,
+    request: &PublishRequest<'_>,
+    progress: &mut dyn FnMut(Progress<'_>),
+) -> Result<PublishReport, PublishError> {
+    let started = Instant::now();
+    let stored_before = writer.stored_bytes();
+    let mut warnings = Vec::new();
+    let keys = manifest::usable_keys(request, &mut warnings)?;
+    let previous = Previous::of(writer.store(), request)?;
+
+    let tree = Tree::open(request.tree)?;
+    let found = tree.walk()?;
+    let bytes = found
+        .iter()
+        .fold(0_u64, |sum, file| sum.saturating_add(file.stamp.size));
+    let files = found.len();
+    progress(Progress::Walked { files, bytes });
+
+    let chunking = request.root.chunking;
+    let identity = stat_cache::Identity {
+        feed: request.feed,
+        chunking,
+        verify: request.verify,
+    };
+    let (mut known, damage) = StatCache::load(request.cache, &identity);
+    warnings.extend(damage);
+    let mut fresh = StatCache::default();
+    let mut ingest = Ingest::new(writer, Chunker::new(chunking), request.verify);
+    let mut files = Vec::with_capacity(found.len());
+    for found in found {
+        let entry = match known.take(&found).filter(|entry| ingest.has(entry)) {
+            Some(entry) => entry,
+            None => ingest.read(&tree, &found, request.now, progress)?,
+        };
+        progress(Progress::Done {
+            path: &found.path,
+            size: found.stamp.size,
+        });
+        files.push(File {
+            path: found.path.clone(),
+            size: found.stamp.size,
+            executable: found.executable,
+            mtime_s: found.stamp.mtime_s(),
+            hash: entry.hash,
+            list: entry.list,
+            recipe: None,
+            database: entry.database.clone(),
+        });
+        fresh.insert(found.path, entry);
+    }
+    let read_bytes = ingest.read_bytes();
+    databases::check_names_unique(&files)?;
+    warnings.extend(databases::unpaired_signatures(&files, previous.body()));
+
+    let body = manifest::body(request, &previous, files);
+    let mut report = PublishReport::new(&body, previous.body());
+    match previous.id() {
+        Some(id) if previous.holds_the_same(&body) && !request.even_if_unchanged => {
+            report.release = previous.number();
+            report.manifest = id;
+        }
+        _ => {
+            let signed = manifest::sign(request, &previous, &body, &keys)?;
+            progress(Progress::Sealing);
+            writer.add_release(body.release, &signed)?;
+            report.manifest = signed.id();
+            report.created = true;
+        }
+    }
+    // The release stands whether or not the next publish is fast.
+    if let Err(error) = fresh.save(request.cache, &identity) {
+        warnings.push(format!(
+            "the next publish will read every file again: {error}"
+        ));
+    }
+    report.new_bytes = writer.stored_bytes() - stored_before;
+    report.read_bytes = read_bytes;
+    report.warnings = warnings;
+    report.seconds = started.elapsed().as_secs_f64();
+    Ok(report)
+}
+
+/// The number of the release after `newest`, not below `floor`.
+fn next_release(newest: ReleaseNumber, floor: ReleaseNumber) -> ReleaseNumber {
+    newest.next().max(floor)
+}
+
+// A chunk is cut out of a window of this many bytes; the root's chunking never exceeds it.
+const _: () = assert!(limits::CHUNK_BYTES <= ingest::BUFFER_BYTES);

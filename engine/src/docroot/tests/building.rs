@@ -262,26 +262,15 @@ fn modes_are_0644_and_0755_whatever_the_umask() {
 }
 
 #[test]
-fn a_preview_says_what_an_update_will_fetch_and_writes_nothing() {
+fn a_peek_knows_the_live_release_and_its_chunks_without_the_lock() {
     let site = Site::new();
-    let ask = |release: &Release| {
-        let list = |id: &ListId| release.lists.get(id).cloned();
-        preview(&site.path, &feed(), &release.manifest, &list).unwrap()
-    };
-    let first = Release::new(1, &big("x"));
-    let fresh = ask(&first);
-    assert_eq!((fresh.built_files, fresh.fetched_bytes), (2, 1_500_005));
-    assert!(!site.has(".tidecast"));
+    assert!(peek(&site.path, &feed()).unwrap().is_none());
     let (mut docroot, _) = site.open();
-    first.install(&mut docroot);
-    let mut changed = noise("x", 1_500_000);
-    changed.splice(700_000..700_000, *b"inserted");
-    let second = Release::new(2, &[("big.bin", changed), ("small", b"small".to_vec())]);
-    let update = ask(&second);
-    assert_eq!(
-        (update.linked_files, update.linked_bytes, update.built_files),
-        (1, 5, 1)
-    );
-    let fetched = second.build(&mut docroot).1;
-    assert_eq!(update.fetched_chunks, fetched);
+    assert!(peek(&site.path, &feed()).unwrap().is_none());
+    let release = Release::new(1, &big("x"));
+    release.install(&mut docroot);
+    let peek = peek(&site.path, &feed()).unwrap().unwrap();
+    assert_eq!(peek.manifest.id(), release.manifest.id());
+    let expected: std::collections::BTreeSet<_> = release.chunks.keys().copied().collect();
+    assert_eq!(peek.chunks, expected);
 }

@@ -1,0 +1,178 @@
+//! The local socket commands use while a daemon runs: one JSON object per line each way. SPEC §10.1.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{UnixListener, UnixStream};
+
+/// The socket's name in the state folder.
+pub const SOCKET: &str = "control.sock";
+
+/// Longest line in either direction, in bytes.
+const LINE_BYTES: u64 = 16 * 1024 * 1024;
+
+/// Commands under way at once; more wait.
+const COMMANDS: usize = 16;
+
+/// What may be asked of a daemon.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "command", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Command {
+    /// How are you?
+    Status,
+    /// Something on disk changed (a release, the list of nodes): look at it now.
+    Reload,
+    /// Look for news now and say how that ended.
+    Sync,
+}
+
+/// Why a daemon could not be asked.
+#[expect(missing_docs, reason = "each message names its fields")]
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ControlError {
+    /// Nobody listens: no daemon runs.
+    #[error("no daemon answers on {}", path.display())]
+    NotRunning { path: PathBuf },
+    /// The socket.
+    #[error("{}: {source}", path.display())]
+    Io { path: PathBuf, source: io::Error },
+    /// The daemon says no.
+    #[error("{0}")]
+    Failed(String),
+}
+
+/// Answers commands.
+pub trait Handler: Send + Sync + 'static {
+    /// Carries out `command`; the error is text for the person who typed it.
+    fn handle(&self, command: Command) -> impl Future<Output = Result<Value, String>> + Send;
+}
+
+/// The socket, removed when dropped.
+#[derive(Debug)]
+pub struct ControlSocket {
+    listener: UnixListener,
+    path: PathBuf,
+}
+
+impl ControlSocket {
+    /// Takes the socket in `state`. A socket nobody answers on is a leftover and is replaced.
+    ///
+    /// # Errors
+    /// [`ControlError::Failed`] when another daemon answers there; [`ControlError::Io`].
+    pub async fn bind(state: &Path) -> Result<Self, ControlError> {
+        let path = state.join(SOCKET);
+        let failed = |source| ControlError::Io {
+            path: path.clone(),
+            source,
+        };
+        if UnixStream::connect(&path).await.is_ok() {
+            return Err(ControlError::Failed(format!(
+                "another tidecast daemon already runs on {}",
+                state.display()
+            )));
+        }
+        match std::fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
+            _ => {}
+        }
+        let listener = UnixListener::bind(&path).map_err(failed)?;
+        // Whoever may write to the socket may command the daemon.
+        std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600))
+            .map_err(failed)?;
+        Ok(Self { listener, path })
+    }
+
+    /// Answers until dropped.
+    pub async fn serve<H: Handler>(self, handler: Arc<H>) {
+        let places = Arc::new(tokio::sync::Semaphore::new(COMMANDS));
+        loop {
+            // Fails only when closed, which nobody does.
+            let Ok(place) = places.clone().acquire_owned().await else {
+                return;
+            };
+            match self.listener.accept().await {
+                Ok((stream, _)) => {
+                    let handler = handler.clone();
+                    tokio::spawn(async move {
+                        if let Err(error) = answer(stream, &*handler).await {
+                            tracing::debug!(%error, "control connection ended");
+                        }
+                        drop(place);
+                    });
+                }
+                Err(error) => {
+                    // Out of descriptors, most likely: it passes, and spinning would not help.
+                    tracing::warn!(%error, "cannot accept on the control socket");
+                    tokio::time::sleep(Duration::from_millis(200)).await;
+                }
+            }
+        }
+    }
+}
+
+impl Drop for ControlSocket {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+async fn answer<H: Handler>(stream: UnixStream, handler: &H) -> io::Result<()> {
+    let (read, mut write) = stream.into_split();
+    let mut lines = BufReader::new(read.take(LINE_BYTES)).lines();
+    while let Some(line) = lines.next_line().await? {
+        let result = match serde_json::from_str(&line) {
+            Ok(command) => handler.handle(command).await,
+            Err(error) => Err(format!("not a command: {error}")),
+        };
+        let reply = match result {
+            Ok(value) => serde_json::json!({ "ok": value }),
+            Err(text) => serde_json::json!({ "error": text }),
+        };
+        write.write_all(format!("{reply}\n").as_bytes()).await?;
+    }
+    Ok(())
+}
+
+/// Asks the daemon of `state`.
+///
+/// # Errors
+/// [`ControlError`].
+pub async fn ask(state: &Path, command: &Command) -> Result<Value, ControlError> {
+    let path = state.join(SOCKET);
+    let failed = |source: io::Error| match source.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
+            ControlError::NotRunning { path: path.clone() }
+        }
+        _ => ControlError::Io {
+            path: path.clone(),
+            source,
+        },
+    };
+    let mut stream = UnixStream::connect(&path).await.map_err(failed)?;
+    let line =
+        serde_json::to_string(command).map_err(|error| ControlError::Failed(error.to_string()))?;
+    stream
+        .write_all(format!("{line}\n").as_bytes())
+        .await
+        .map_err(failed)?;
+    let mut reply = String::new();
+    BufReader::new(stream.take(LINE_BYTES))
+        .read_line(&mut reply)
+        .await
+        .map_err(failed)?;
+    let mut reply: Value = serde_json::from_str(&reply)
+        .map_err(|_| ControlError::Failed("the daemon ended without an answer".into()))?;
+    match (reply.get_mut("ok").map(Value::take), reply.get("error")) {
+        (Some(value), _) => Ok(value),
+        (None, Some(error)) => Err(ControlError::Failed(
+            error.as_str().unwrap_or("unnamed error").into(),
+        )),
+        (None, None) => Err(ControlError::Failed("an answer without content".into())),
+    }
+}

@@ -1,0 +1,292 @@
+//! One connection, from handshake to goodbye. What to answer, [`Session`] decides; this carries it out.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use quinn::{Connection, Incoming, RecvStream, SendStream};
+use tidecast_proto::id::ChunkId;
+use tidecast_proto::key::PublicKey;
+use tidecast_proto::limits;
+use tidecast_proto::session::{Reply, Session};
+use tidecast_proto::wire::{ChunkHeader, FrameType, ObjectHeader, ObjectName, Request, frame};
+
+use super::Master;
+use super::sessions::{Entry, Peer};
+use crate::quic::{StreamError, close_code, peer_key, read_frame, write_frame};
+use crate::store::StoredBytes;
+
+/// The handshake and the first question must be through by then.
+const HELLO_TIMEOUT: Duration = Duration::from_millis(limits::HELLO_MS as u64);
+
+/// A frame of an object on its way out, in bytes: small enough that a stream is not held by one write.
+const PART_BYTES: usize = 256 * 1024;
+
+/// A request's one frame must have come by then: a peer cannot hold streams open with half a question.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// A connection that was let through the handshake.
+struct Served {
+    master: Arc<Master>,
+    connection: Connection,
+    node: PublicKey,
+    session: Mutex<Session>,
+    entry: Entry,
+}
+
+impl Master {
+    /// Takes an incoming connection on a task of its own.
+    pub(super) fn admit_connection(self: Arc<Self>, incoming: Incoming) {
+        // Under a flood, addresses must prove themselves before they cost a handshake.
+        let busy = self.sessions.handshakes() >= limits::HANDSHAKES_BEFORE_RETRY;
+        if busy && !incoming.remote_address_validated() {
+            // Fails only for an address that is validated already.
+            let _ = incoming.retry();
+            return;
+        }
+        tokio::spawn(async move {
+            let handshake = self.sessions.begin_handshake();
+            let connection = match tokio::time::timeout(HELLO_TIMEOUT, incoming).await {
+                Ok(Ok(connection)) => connection,
+                Ok(Err(error)) => {
+                    tracing::debug!(%error, "handshake failed");
+                    return;
+                }
+                Err(_) => return,
+            };
+            drop(handshake);
+            self.serve_connection(connection).await;
+        });
+    }
+
+    async fn serve_connection(self: Arc<Self>, connection: Connection) {
+        let address = connection.remote_address();
+        let Some(node) = peer_key(&connection) else {
+            connection.close(close_code::REFUSED, b"no usable key");
+            return;
+        };
+        let peer = Peer {
+            node,
+            address,
+            connected: self.clock.now(),
+            hello: None,
+            welcome: false,
+            receipt: None,
+        };
+        let Some(entry) = self.sessions.enter(peer) else {
+            connection.close(close_code::REFUSED, b"too many nodes wait to be admitted");
+            return;
+        };
+        let mut news = self.news.subscribe();
+        let served = Arc::new(Served {
+            master: self,
+            connection,
+            node,
+            session: Mutex::new(Session::new(node)),
+            entry,
+        });
+        let error = served.run(&mut news).await;
+        tracing::debug!(node = %served.node, %address, %error, "connection ended");
+    }
+}
+
+impl Served {
+    async fn run(
+        self: &Arc<Self>,
+        news: &mut tokio::sync::watch::Receiver<u64>,
+    ) -> quinn::ConnectionError {
+        let greeting = tokio::time::sleep(HELLO_TIMEOUT);
+        tokio::pin!(greeting);
+        let mut greeted = false;
+        loop {
+            tokio::select! {
+                stream = self.connection.accept_bi() => match stream {
+                    // Bounded by the streams a peer may open.
+                    Ok((send, receive)) => {
+                        let served = self.clone();
+                        tokio::spawn(async move { served.question(send, receive).await });
+                    }
+                    Err(error) => return error,
+                },
+                stream = self.connection.accept_uni() => match stream {
+                    Ok(receive) => {
+                        let served = self.clone();
+                        tokio::spawn(async move { served.statement(receive).await });
+                    }
+                    Err(error) => return error,
+                },
+                Ok(()) = news.changed() => self.send_news().await,
+                () = &mut greeting, if !greeted => {
+                    greeted = self.lock().has_greeted();
+                    if !greeted {
+                        self.close("no Hello in time");
+                    }
+                }
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Session> {
+        self.session.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn close(&self, why: &str) {
+        self.connection.close(close_code::PROTOCOL, why.as_bytes());
+    }
+
+    /// Answers one stream's question.
+    async fn question(&self, mut send: SendStream, mut receive: RecvStream) {
+        let asked = tokio::time::timeout(REQUEST_TIMEOUT, read_frame(&mut receive)).await;
+        let request = match asked {
+            Ok(Ok(Some((kind, body)))) => Request::decode(kind, &body),
+            Ok(Err(StreamError::Wire(error))) => Err(error),
+            _ => {
+                // A stream given up or a question never finished concerns nobody else.
+                let _ = send.reset(close_code::PROTOCOL);
+                return;
+            }
+        };
+        let request = match request {
+            Ok(request) => request,
+            Err(error) => return self.close(&error.to_string()),
+        };
+        let reply = {
+            let view = self.master.view.load_full();
+            let mut session = self.lock();
+            let reply = session.request(request, &*view);
+            if matches!(reply, Reply::Welcome(_) | Reply::Pending(_)) {
+                let hello = session.hello().cloned();
+                let welcome = matches!(reply, Reply::Welcome(_));
+                self.entry.update(|peer| {
+                    peer.hello = hello;
+                    peer.welcome = welcome;
+                });
+            }
+            reply
+        };
+        let sent = match reply {
+            Reply::Frame(frame) => write_frame(&mut send, &frame).await,
+            Reply::Welcome(frame) => {
+                tracing::info!(node = %self.node, "mirror connected");
+                let sent = write_frame(&mut send, &frame).await;
+                // Something may have changed between the answer's making and the session's knowing.
+                self.send_news().await;
+                sent
+            }
+            Reply::Pending(frame) => {
+                tracing::info!(node = %self.node, address = %self.connection.remote_address(),
+                    "a node waits to be admitted");
+                let sent = write_frame(&mut send, &frame).await;
+                self.send_news().await;
+                sent
+            }
+            Reply::Refuse(frame) => {
+                let sent = write_frame(&mut send, &frame).await;
+                let _ = send.finish();
+                // The refusal must arrive before the connection goes; the peer is given a moment to read it.
+                let _ = tokio::time::timeout(Duration::from_secs(1), send.stopped()).await;
+                self.connection.close(close_code::REFUSED, b"refused");
+                sent
+            }
+            Reply::Object(name) => self.send_object(&mut send, name).await,
+            Reply::Chunks(ids) => self.send_chunks(&mut send, &ids).await,
+            Reply::Close(why) => return self.close(why),
+        };
+        match sent {
+            Ok(()) => {
+                let _ = send.finish();
+            }
+            Err(error) => tracing::debug!(node = %self.node, %error, "answer not sent"),
+        }
+    }
+
+    /// Takes in what a mirror says unasked.
+    async fn statement(&self, mut receive: RecvStream) {
+        let Ok(Ok(Some((kind, body)))) =
+            tokio::time::timeout(REQUEST_TIMEOUT, read_frame(&mut receive)).await
+        else {
+            return;
+        };
+        if kind != FrameType::RECEIPT {
+            return self.close("only receipts are sent unasked");
+        }
+        let judged = self.lock().receipt(&body, &self.master.feed.id);
+        match judged {
+            Ok(receipt) => {
+                tracing::info!(node = %self.node, release = %receipt.release, state = receipt.state.word(), "receipt");
+                self.entry.receipt(self.node, (*receipt).clone());
+            }
+            Err(why) => self.close(why),
+        }
+    }
+
+    /// Sends what changed, if it concerns this node.
+    async fn send_news(&self) {
+        let view = self.master.view.load_full();
+        let reply = self.lock().news(&*view);
+        match reply {
+            Some(Reply::Frame(frame)) => {
+                // A peer that lets no stream through misses the news and polls for it.
+                let connection = self.connection.clone();
+                tokio::spawn(async move {
+                    let Ok(mut stream) = connection.open_uni().await else {
+                        return;
+                    };
+                    if write_frame(&mut stream, &frame).await.is_ok() {
+                        let _ = stream.finish();
+                    }
+                });
+            }
+            Some(Reply::Close(why)) => {
+                self.connection.close(close_code::REFUSED, why.as_bytes());
+            }
+            _ => {}
+        }
+    }
+
+    async fn send_object(
+        &self,
+        send: &mut SendStream,
+        name: ObjectName,
+    ) -> Result<(), StreamError> {
+        let stored = match name {
+            ObjectName::Manifest(id) => self.master.store.manifest_bytes_packed(&id),
+            ObjectName::List(id) => self.master.store.list(&id),
+        };
+        let Some(stored) = stored else {
+            return write_frame(send, &frame(FrameType::ABSENT, &[])).await;
+        };
+        let header = ObjectHeader {
+            encoding: stored.encoding,
+            opened_bytes: stored.opened_len.into(),
+            packed_bytes: stored.bytes.len() as u64,
+        };
+        write_frame(send, &header.to_frame()).await?;
+        for part in stored.bytes.chunks(PART_BYTES) {
+            write_frame(send, &frame(FrameType::PART, part)).await?;
+        }
+        Ok(())
+    }
+
+    /// Chunks go from the mapped pack to the packets without a copy of ours.
+    async fn send_chunks(&self, send: &mut SendStream, ids: &[ChunkId]) -> Result<(), StreamError> {
+        for id in ids {
+            let Some(StoredBytes {
+                encoding,
+                opened_len,
+                bytes,
+            }) = self.master.store.chunk(id)
+            else {
+                write_frame(send, &frame(FrameType::ABSENT, &[])).await?;
+                continue;
+            };
+            let header = ChunkHeader {
+                encoding,
+                opened_bytes: opened_len,
+            };
+            let start = Bytes::from(header.to_frame_start(bytes.len()));
+            send.write_all_chunks(&mut [start, bytes]).await?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,423 @@
+//! A mirror: keeps a docroot at the newest release and says how it is. SPEC §8.
+
+mod course;
+mod disk;
+mod error;
+mod memory;
+mod once;
+mod plan;
+mod site;
+mod status;
+mod sync;
+mod upstream;
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use serde_json::Value;
+use tidecast_proto::id::FeedId;
+use tidecast_proto::key::SecretKey;
+use tidecast_proto::name::ReleasePath;
+use tidecast_proto::trust::Trust;
+use tokio::sync::{mpsc, watch};
+
+pub use disk::{DiskGone, DiskMode};
+pub use error::SyncError;
+pub use memory::MemoryError;
+pub use once::SyncFailure;
+pub use plan::plan;
+pub use status::{ConnectionStatus, Fault, MirrorStatus, Progress, SyncPlan, SyncReport};
+pub use upstream::with_port;
+
+use crate::clock::Clock;
+use crate::config::{ConfigError, MirrorConfig};
+use crate::control::{Command, Handler};
+use crate::docroot::{Docroot, DocrootError, Options};
+use crate::http::{HealthHandle, SiteHandle};
+use crate::keyfile::{self, KeyFileError};
+use crate::network::{Network, SystemNetwork};
+use crate::quic::{Link, LinkError};
+use course::{Running, Wish};
+use disk::Disk;
+use memory::Memory;
+use sync::{Begin, Sync};
+
+/// The configuration's name in the state folder: what makes a folder a mirror's.
+pub const MIRROR_CONFIG: &str = "mirror.toml";
+/// Proves who this node is.
+pub const NODE_KEY: &str = "node.key";
+
+/// How long a command waits for a sync that the daemon does for it.
+const ASKED_SYNC_TIMEOUT: Duration = Duration::from_secs(3600);
+
+/// Why a mirror cannot run.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum MirrorError {
+    /// The configuration.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// This node's key.
+    #[error(transparent)]
+    Key(#[from] KeyFileError),
+    /// What it remembers of whom it trusts.
+    #[error(transparent)]
+    Memory(#[from] MemoryError),
+    /// The docroot.
+    #[error(transparent)]
+    Docroot(#[from] DocrootError),
+    /// The system gave no thread.
+    #[error("cannot start the disk thread: {0}")]
+    Thread(std::io::Error),
+    /// A bug.
+    #[error(transparent)]
+    Disk(#[from] DiskGone),
+}
+
+/// What a mirror takes from its surroundings; a simulator hands in its own.
+#[derive(Debug, Clone)]
+pub struct Surroundings {
+    /// What time it is.
+    pub clock: Arc<dyn Clock>,
+    /// Where datagrams go.
+    pub network: Arc<dyn Network>,
+    /// Where the disk's work is done.
+    pub disk: DiskMode,
+}
+
+impl Surroundings {
+    /// This machine's, but for the clock.
+    #[must_use]
+    pub fn system(clock: Arc<dyn Clock>) -> Self {
+        Self {
+            clock,
+            network: Arc::new(SystemNetwork),
+            disk: DiskMode::Thread,
+        }
+    }
+}
+
+/// What changes while a mirror runs, for those who ask.
+#[derive(Debug, Default)]
+struct Present {
+    connection: ConnectionStatus,
+    link: Option<Link>,
+    last_sync: Option<SyncReport>,
+    last_error: Option<Fault>,
+}
+
+/// A mirror of one feed.
+#[derive(Debug)]
+pub struct Mirror {
+    config: MirrorConfig,
+    feed: FeedId,
+    node_key: SecretKey,
+    clock: Arc<dyn Clock>,
+    network: Arc<dyn Network>,
+    trust: Arc<tokio::sync::Mutex<Option<Trust>>>,
+    memory: Memory,
+    disk: Disk,
+    progress: watch::Sender<Progress>,
+    site: SiteHandle,
+    health: HealthHandle,
+    present: Mutex<Present>,
+    wishes: Mutex<Option<mpsc::Sender<Wish>>>,
+    /// Every notice of the loop, for commands that wait for one.
+    notices: tokio::sync::broadcast::Sender<Result<SyncReport, String>>,
+}
+
+impl Mirror {
+    /// Opens the state in `state` and the docroot, whose lock it takes, and brings both out of any state a
+    /// crash may have left them in. Beside the mirror comes a line about what was found, empty when all was well.
+    ///
+    /// # Errors
+    /// [`MirrorError`]; nothing was changed, except that a docroot may have been recovered.
+    pub fn open(
+        state: &Path,
+        config: MirrorConfig,
+        clock: Arc<dyn Clock>,
+    ) -> Result<(Arc<Self>, String), MirrorError> {
+        Self::open_in(state, config, Surroundings::system(clock))
+    }
+
+    /// Like [`Self::open`], in surroundings of the caller's making.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn open_in(
+        state: &Path,
+        config: MirrorConfig,
+        surroundings: Surroundings,
+    ) -> Result<(Arc<Self>, String), MirrorError> {
+        let Surroundings {
+            clock,
+            network,
+            disk,
+        } = surroundings;
+        let feed = config.feed_id(&state.join(MIRROR_CONFIG))?;
+        let node_key = keyfile::load(&state.join(NODE_KEY))?;
+        let memory = Memory::new(state);
+        let mut trust = memory.load(&feed)?;
+        let options = Options {
+            grace: Duration::from_secs(config.grace_s),
+            // Only before the first contact: later a missing docroot means a missing mount.
+            create: trust.is_none(),
+            ..Options::default()
+        };
+        let (docroot, recovery) = Docroot::open(&config.docroot, feed, options, clock.clone())?;
+        if let (Some(trust), Some(live)) = (&mut trust, docroot.current())
+            && live.release() > trust.installed_release()
+        {
+            // Killed between the switch and the counters.
+            trust.install(live.manifest());
+            memory.keep_counters(trust)?;
+        }
+        let mirror = Arc::new(Self {
+            feed,
+            node_key,
+            clock,
+            network,
+            trust: Arc::new(tokio::sync::Mutex::new(trust)),
+            memory,
+            disk: Disk::start(docroot, disk).map_err(MirrorError::Thread)?,
+            progress: watch::Sender::new(Progress::default()),
+            site: SiteHandle::default(),
+            health: HealthHandle::default(),
+            present: Mutex::default(),
+            wishes: Mutex::default(),
+            notices: tokio::sync::broadcast::Sender::new(16),
+            config,
+        });
+        Ok((mirror, recovery.to_string()))
+    }
+
+    /// The configuration it runs with.
+    #[must_use]
+    pub fn config(&self) -> &MirrorConfig {
+        &self.config
+    }
+
+    /// How far a running sync is.
+    #[must_use]
+    pub fn progress(&self) -> watch::Receiver<Progress> {
+        self.progress.subscribe()
+    }
+
+    /// What the web server serves.
+    #[must_use]
+    pub fn site(&self) -> SiteHandle {
+        self.site.clone()
+    }
+
+    /// What `/healthz` says.
+    #[must_use]
+    pub fn health(&self) -> HealthHandle {
+        self.health.clone()
+    }
+
+    /// This node's public key.
+    #[must_use]
+    pub fn node_key(&self) -> tidecast_proto::key::PublicKey {
+        self.node_key.public()
+    }
+
+    /// Keeps the docroot at the newest release until `shutdown` completes.
+    ///
+    /// # Errors
+    /// [`MirrorError`] before it begins; afterwards everything that goes wrong is logged, shown in the status and
+    /// tried again.
+    pub async fn run(
+        self: Arc<Self>,
+        shutdown: impl Future<Output = ()>,
+    ) -> Result<(), MirrorError> {
+        self.publish_site().await;
+        let (wishes, wished) = mpsc::channel(16);
+        *self.wishes.lock().unwrap_or_else(PoisonError::into_inner) = Some(wishes.clone());
+        let (notices, mut noticed) = mpsc::unbounded_channel();
+        let running = tokio::spawn(Running::new(self.clone(), notices).run(wished));
+        let mirror = self.clone();
+        let telling = tokio::spawn(async move {
+            while let Some(notice) = noticed.recv().await {
+                if let Some(result) = once::decisive(notice, &mirror) {
+                    // Nobody may be waiting.
+                    let _ = mirror
+                        .notices
+                        .send(result.map_err(|failure| failure.to_string()));
+                }
+            }
+        });
+        shutdown.await;
+        *self.wishes.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        drop(wishes);
+        // The loop ends when nobody can wish any more; a sync under way is cut, its work is kept on disk.
+        let _ = running.await;
+        telling.abort();
+        Ok(())
+    }
+
+    async fn dial(&self, upstream: &str) -> Result<Link, LinkError> {
+        upstream::dial(upstream, &self.node_key, &*self.network).await
+    }
+
+    fn present(&self) -> MutexGuard<'_, Present> {
+        self.present.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn set_connection(&self, state: &str, upstream: Option<&str>) {
+        let mut present = self.present();
+        present.connection.state = state.into();
+        if let Some(upstream) = upstream {
+            present.connection.upstream = upstream.into();
+        }
+    }
+
+    fn set_link(&self, link: Option<Link>) {
+        let mut present = self.present();
+        present.connection.upstream_key = link.as_ref().map(|l| l.upstream().to_string());
+        present.link = link;
+    }
+
+    fn set_error(&self, error: Option<&SyncError>) {
+        self.present().last_error = error.map(|error| error.fault(self.clock.now()));
+    }
+
+    fn set_report(&self, report: &SyncReport) {
+        if report.switched || self.present().last_sync.is_none() {
+            self.present().last_sync = Some(report.clone());
+        }
+    }
+
+    /// Lets go of trees whose grace is over and of what was moved away long ago, and keeps health current.
+    async fn tidy(&self) {
+        let now = self.clock.now();
+        match self.disk.run(move |disk| disk.docroot.expire(now)).await {
+            Ok(Err(error)) => tracing::warn!(%error, "cannot remove old trees"),
+            Ok(Ok(_)) => {}
+            Err(error) => tracing::error!(%error, "disk"),
+        }
+        self.publish_health().await;
+    }
+
+    /// Checks and mends names, links and sizes; returns the files that must be fetched again.
+    async fn mend(&self) -> Vec<ReleasePath> {
+        match self.disk.run(|disk| disk.docroot.mend()).await {
+            Ok(Ok(report)) => {
+                if !report.is_clean() {
+                    tracing::warn!(
+                        restored = report.restored.len(),
+                        moved_away = report.moved_away.len(),
+                        damaged = report.damaged.len(),
+                        "docroot mended"
+                    );
+                }
+                for warning in &report.warnings {
+                    tracing::warn!("{warning}");
+                }
+                report.damaged
+            }
+            Ok(Err(error)) => {
+                tracing::error!(%error, "cannot check the docroot");
+                Vec::new()
+            }
+            Err(error) => {
+                tracing::error!(%error, "disk");
+                Vec::new()
+            }
+        }
+    }
+
+    /// Fetches damaged files of the live release again.
+    async fn repair(
+        &self,
+        sync: &Sync,
+        damaged: Vec<ReleasePath>,
+    ) -> Result<SyncReport, SyncError> {
+        let guard = self.trust.lock().await;
+        let live = self
+            .disk
+            .run(|disk| disk.docroot.current().map(|live| live.manifest().clone()))
+            .await?;
+        let (Some(trust), Some(manifest)) = (guard.as_ref(), live) else {
+            return Ok(self.nothing_new());
+        };
+        let files = damaged.len() as u64;
+        let bytes = sync.build(trust, &manifest, Begin::Repair(damaged)).await?;
+        let repaired = self
+            .disk
+            .run(|disk| match disk.build.take() {
+                Some(build) => disk.docroot.finish_repair(build).map(|_| ()),
+                None => Ok(()),
+            })
+            .await?;
+        repaired?;
+        Ok(SyncReport {
+            from: manifest.release.0,
+            to: manifest.release.0,
+            reused_bytes: bytes.reused,
+            fetched_bytes: bytes.written,
+            files_changed: files,
+            reason: "repair".into(),
+            ..SyncReport::default()
+        })
+    }
+
+    async fn is_stale(&self) -> bool {
+        let guard = self.trust.lock().await;
+        guard
+            .as_ref()
+            .is_none_or(|trust| trust.is_stale(trust.now(self.clock.now())))
+    }
+
+    /// The report of a look that found nothing new.
+    fn nothing_new(&self) -> SyncReport {
+        let release = self.site.pin().map_or(0, |site| site.release);
+        SyncReport {
+            from: release,
+            to: release,
+            reason: if release == 0 {
+                "no_release"
+            } else {
+                "current"
+            }
+            .into(),
+            ..SyncReport::default()
+        }
+    }
+}
+
+impl Handler for Mirror {
+    async fn handle(&self, command: Command) -> Result<Value, String> {
+        let json = |value: Result<Value, serde_json::Error>| value.map_err(|e| e.to_string());
+        match command {
+            Command::Status => json(serde_json::to_value(self.status().await)),
+            Command::Reload => Err(
+                "a mirror has nothing to reload; restart it after editing its configuration".into(),
+            ),
+            Command::Sync => {
+                let mut notices = self.notices.subscribe();
+                let wishes = self
+                    .wishes
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .clone()
+                    .ok_or("the daemon is shutting down")?;
+                wishes
+                    .send(Wish::Look)
+                    .await
+                    .map_err(|_| "the daemon is shutting down")?;
+                let result = tokio::time::timeout(ASKED_SYNC_TIMEOUT, notices.recv())
+                    .await
+                    .map_err(|_| "the sync has not ended within an hour")?
+                    .map_err(|error| error.to_string())??;
+                json(serde_json::to_value(result))
+            }
+        }
+    }
+}
+
+/// Where a mirror's configuration lies.
+#[must_use]
+pub fn config_path(state: &Path) -> PathBuf {
+    state.join(MIRROR_CONFIG)
+}

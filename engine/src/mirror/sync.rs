@@ -1,0 +1,405 @@
+//! One sync: from a head to a switched docroot. SPEC §8.3.
+//!
+//! Everything is checked before it is kept, and every counter is on disk before it is acted on.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tidecast_proto::chunker::Chunker;
+use tidecast_proto::fetch::ChunkQueue;
+use tidecast_proto::head::{Head, Phase, SignedHead};
+use tidecast_proto::id::{ChunkId, ListId, RootVersion, Timestamp};
+use tidecast_proto::limits;
+use tidecast_proto::list::List;
+use tidecast_proto::manifest::{Manifest, SignedManifest};
+use tidecast_proto::plan::Plan;
+use tidecast_proto::root::SignedRoot;
+use tidecast_proto::trust::{HeadError, Trust, Verdict};
+use tidecast_proto::wire::ObjectName;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use super::disk::{Disk, DiskState};
+use super::error::SyncError;
+use super::memory::Memory;
+use super::status::{Progress, SyncReport};
+use crate::clock::Clock;
+use crate::docroot::{Build, BuildBytes, DocrootError};
+use crate::quic::{Link, LinkError};
+
+/// Lists asked for at once; each may be 4 MiB.
+const LISTS_AT_ONCE: usize = 4;
+
+/// What a sync works with.
+#[derive(Debug, Clone)]
+pub(super) struct Sync {
+    pub(super) link: Link,
+    pub(super) trust: Arc<tokio::sync::Mutex<Option<Trust>>>,
+    pub(super) memory: Memory,
+    pub(super) disk: Disk,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) progress: watch::Sender<Progress>,
+}
+
+impl Sync {
+    /// Fetches the roots we lack, one by one, each kept before the next is asked for. Roots are walked past
+    /// expiry; only the last one's counts.
+    ///
+    /// # Errors
+    /// [`SyncError`]; what was accepted so far stays.
+    pub(super) async fn walk_roots(&self, trust: &mut Trust) -> Result<(), SyncError> {
+        for _ in 0..limits::ROOT_WALK {
+            let next = RootVersion(trust.root().version.0.saturating_add(1));
+            let Some(bytes) = self.link.root(next).await? else {
+                return Ok(());
+            };
+            let root = SignedRoot::from_bytes(&bytes)?;
+            let mut walked = trust.clone();
+            walked.accept_root(root.clone())?;
+            self.memory.keep_root(&root, &walked)?;
+            *trust = walked;
+            tracing::info!(root = %next, "root accepted");
+        }
+        Ok(())
+    }
+
+    /// Brings the docroot to what `head` points at.
+    ///
+    /// # Errors
+    /// [`SyncError`].
+    pub(super) async fn run(&self, head: &[u8]) -> Result<SyncReport, SyncError> {
+        let started = tokio::time::Instant::now();
+        let (received, sent) = self.link.traffic();
+        let mut report = self.bring_to(head).await?;
+        let (received_now, sent_now) = self.link.traffic();
+        report.received_bytes = received_now.saturating_sub(received);
+        report.sent_bytes = sent_now.saturating_sub(sent);
+        report.seconds = started.elapsed().as_secs_f64();
+        Ok(report)
+    }
+
+    async fn bring_to(&self, head: &[u8]) -> Result<SyncReport, SyncError> {
+        let mut guard = self.trust.lock().await;
+        let Some(trust) = guard.as_mut() else {
+            return Err(LinkError::Protocol("a head before any root".into()).into());
+        };
+        let head = self.judge(trust, head).await?;
+        let live = self
+            .disk
+            .run(|disk| disk.docroot.current().map(|live| live.manifest().clone()))
+            .await?;
+        let from = live.as_ref().map_or(0, |live| live.release.0);
+        if live.as_ref().is_some_and(|live| live.id() == head.manifest) {
+            self.write_timestamp(trust, &head).await?;
+            return Ok(SyncReport {
+                from,
+                to: from,
+                reason: "current".into(),
+                ..SyncReport::default()
+            });
+        }
+        let manifest = self.manifest(trust, &head).await?;
+        if let Some(live) = &live {
+            manifest.check_successor_of(live)?;
+        }
+        let mut report = SyncReport {
+            from,
+            to: manifest.release.0,
+            reason: if live.is_some() { "update" } else { "fresh" }.into(),
+            ..SyncReport::default()
+        };
+        let plan = Plan::new(&manifest, live.as_deref().map(|live| &**live));
+        report.files_changed = plan.to_build().count() as u64;
+        report.files_removed = plan.removed.len() as u64;
+        drop(plan);
+        let bytes = self.build(trust, &manifest, Begin::Release).await?;
+        report.linked_bytes = bytes.linked;
+        report.reused_bytes = bytes.reused;
+        report.fetched_bytes = bytes.written;
+        if head.phase == Phase::PREPARE {
+            report.reason = "prepared".into();
+            report.to = from;
+            return Ok(report);
+        }
+        self.switch(trust, &manifest, &mut report).await?;
+        self.write_timestamp(trust, &head).await?;
+        Ok(report)
+    }
+
+    /// Judges a head, after fetching the roots it speaks of, and keeps its number.
+    async fn judge(&self, trust: &mut Trust, bytes: &[u8]) -> Result<Head, SyncError> {
+        // One moment for the whole update: a clock that jumps meanwhile changes nothing.
+        let now = trust.now(self.clock.now());
+        let signed = SignedHead::from_bytes(bytes)?;
+        let mut accepted = trust.clone();
+        let verdict = match accepted.accept_head(signed.clone(), now) {
+            Err(HeadError::NewerRoot { .. } | HeadError::RootExpired { .. }) => {
+                self.walk_roots(trust).await?;
+                accepted = trust.clone();
+                accepted.accept_head(signed, now)
+            }
+            other => other,
+        };
+        // Equivocation changes the counters too: its evidence must survive.
+        if accepted.to_bytes() != trust.to_bytes() {
+            self.memory.keep_counters(&accepted)?;
+            *trust = accepted;
+        }
+        match verdict? {
+            Verdict::Newer(head) | Verdict::Current(head) => Ok(head),
+        }
+    }
+
+    /// Fetches and judges the manifest.
+    async fn manifest(&self, trust: &Trust, head: &Head) -> Result<Arc<Manifest>, SyncError> {
+        let bytes = self
+            .link
+            .object(ObjectName::Manifest(head.manifest))
+            .await?;
+        let signed = SignedManifest::from_bytes(&bytes)?;
+        // The release the counters name may be missing from the docroot: killed before the switch, or the
+        // docroot was lost. Then it is fetched again, and only its being new is not asked.
+        let known = trust
+            .installed()
+            .is_some_and(|installed| installed.manifest == head.manifest);
+        let manifest = if known && signed.id() == head.manifest {
+            signed.verify_stored(trust.root(), trust.feed())?
+        } else {
+            trust.verify_manifest(signed, head)?
+        };
+        Ok(Arc::new(manifest))
+    }
+
+    /// Builds the release's tree, or the damaged files of the live one, as far as the switch.
+    pub(super) async fn build(
+        &self,
+        trust: &Trust,
+        manifest: &Arc<Manifest>,
+        begin: Begin,
+    ) -> Result<BuildBytes, SyncError> {
+        let chunker = Chunker::new(trust.root().chunking);
+        let release = manifest.clone();
+        let lists = self
+            .disk
+            .run(move |disk| {
+                let mut build = match begin {
+                    Begin::Release => disk.docroot.begin(release)?,
+                    Begin::Repair(damaged) => disk.docroot.begin_repair(&damaged)?,
+                };
+                let linked = build.link_unchanged()?;
+                for path in &linked.damaged {
+                    tracing::warn!(%path, "a served file was changed by somebody; it is fetched again");
+                }
+                let lists = build.missing_lists()?;
+                disk.build = Some(build);
+                Ok::<_, DocrootError>(lists)
+            })
+            .await??;
+        self.fetch_lists(lists).await?;
+        let missing = self
+            .disk
+            .run(move |disk| {
+                let build = building(disk)?;
+                build.start(&chunker)?;
+                build.check_space()?;
+                Ok::<_, DocrootError>(build.missing().collect::<Vec<_>>())
+            })
+            .await??;
+        let fetch_bytes = missing.iter().map(|entry| u64::from(entry.len)).sum();
+        self.progress.send_replace(Progress {
+            release: manifest.release.0,
+            fetched_bytes: 0,
+            fetch_bytes,
+        });
+        let fetched = self
+            .fetch_chunks(missing.iter().map(|entry| entry.id).collect(), fetch_bytes)
+            .await;
+        self.progress.send_replace(Progress::default());
+        fetched?;
+        Ok(self
+            .disk
+            .run(|disk| disk.build.as_ref().map(Build::bytes))
+            .await?
+            .unwrap_or_default())
+    }
+
+    async fn fetch_lists(&self, lists: Vec<(ListId, u64)>) -> Result<(), SyncError> {
+        let mut wanted = lists.into_iter();
+        let mut fetching = JoinSet::new();
+        loop {
+            while fetching.len() < LISTS_AT_ONCE
+                && let Some((id, size)) = wanted.next()
+            {
+                let link = self.link.clone();
+                fetching.spawn(async move {
+                    let bytes = link.object(ObjectName::List(id)).await?;
+                    Ok::<_, SyncError>((id, List::decode(&bytes, id, size)?))
+                });
+            }
+            let Some(fetched) = fetching.join_next().await else {
+                return Ok(());
+            };
+            let (id, list) = fetched.map_err(|_| super::disk::DiskGone)??;
+            self.disk
+                .run(move |disk| building(disk)?.add_list(id, list))
+                .await??;
+        }
+    }
+
+    /// Fetches chunks; each is opened, hashed and written on the disk thread while the next ones come in.
+    async fn fetch_chunks(&self, missing: Vec<ChunkId>, fetch_bytes: u64) -> Result<(), SyncError> {
+        let queue = ChunkQueue::new(missing);
+        let failed = Arc::new(Failed::default());
+        let fetched = self
+            .link
+            .at_a_useful_rate(async {
+                // Errors of our own side travel in `failed`; the rate rule only knows those of the link.
+                match self.pump(queue, &failed, fetch_bytes).await {
+                    Ok(()) => Ok(()),
+                    Err(SyncError::Link(error)) => Err(error),
+                    Err(other) => {
+                        failed.set(other);
+                        Ok(())
+                    }
+                }
+            })
+            .await;
+        // What was handed to the disk is done first, so that an interrupted fetch keeps all of it.
+        self.disk.run(|_| ()).await?;
+        match failed.take() {
+            Some(error) => Err(error),
+            None => Ok(fetched?),
+        }
+    }
+
+    async fn pump(
+        &self,
+        mut queue: ChunkQueue,
+        failed: &Arc<Failed>,
+        fetch_bytes: u64,
+    ) -> Result<(), SyncError> {
+        let fetched = Arc::new(AtomicU64::new(0));
+        let mut requests = JoinSet::new();
+        while !queue.is_done() {
+            while let Some(ids) = queue.next_request() {
+                requests.spawn(self.clone().request(ids, failed.clone(), fetched.clone()));
+            }
+            let Some(ended) = requests.join_next().await else {
+                break;
+            };
+            ended.map_err(|_| super::disk::DiskGone)??;
+            queue.request_ended();
+            self.progress.send_modify(|progress| {
+                progress.fetched_bytes = fetched.load(Ordering::Relaxed).min(fetch_bytes);
+            });
+        }
+        Ok(())
+    }
+
+    /// One request: its chunks go to the disk thread as they arrive.
+    async fn request(
+        self,
+        ids: Vec<ChunkId>,
+        failed: Arc<Failed>,
+        fetched: Arc<AtomicU64>,
+    ) -> Result<(), SyncError> {
+        let mut answers = self.link.chunks(ids.clone()).await?;
+        for id in ids {
+            if failed.is_set() {
+                return Ok(());
+            }
+            let packed = answers.next(id).await?;
+            let (failed, fetched) = (failed.clone(), fetched.clone());
+            self.disk
+                .post(move |disk| {
+                    let put = packed.open().map_err(SyncError::from).and_then(|bytes| {
+                        fetched.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+                        Ok(building(disk)?.put(&packed.id, &bytes)?)
+                    });
+                    if let Err(error) = put {
+                        failed.set(error);
+                    }
+                })
+                .await?;
+        }
+        Ok(())
+    }
+
+    /// Counters first, then the switch.
+    async fn switch(
+        &self,
+        trust: &mut Trust,
+        manifest: &Arc<Manifest>,
+        report: &mut SyncReport,
+    ) -> Result<(), SyncError> {
+        let prepared = self
+            .disk
+            .run(|disk| match disk.build.take() {
+                Some(build) => build.finish(),
+                None => Err(no_build()),
+            })
+            .await??;
+        let mut installed = trust.clone();
+        installed.install(manifest);
+        self.memory.keep_counters(&installed)?;
+        *trust = installed;
+        let switched = self
+            .disk
+            .run(move |disk| disk.docroot.switch(prepared))
+            .await??;
+        report.switched = true;
+        report.warnings = switched.warnings;
+        Ok(())
+    }
+
+    async fn write_timestamp(&self, trust: &Trust, head: &Head) -> Result<(), SyncError> {
+        let now: Timestamp = trust.now(self.clock.now());
+        let bytes = head.to_bytes();
+        Ok(self
+            .disk
+            .run(move |disk| disk.docroot.write_timestamp(now.seconds(), &bytes))
+            .await??)
+    }
+}
+
+/// What a build begins with.
+#[derive(Debug)]
+pub(super) enum Begin {
+    /// A newer release.
+    Release,
+    /// Damaged files of the live one.
+    Repair(Vec<tidecast_proto::name::ReleasePath>),
+}
+
+pub(super) fn building(disk: &mut DiskState) -> Result<&mut Build, DocrootError> {
+    disk.build.as_mut().ok_or_else(no_build)
+}
+
+fn no_build() -> DocrootError {
+    DocrootError::Incomplete {
+        files: 0,
+        path: "the build was given up".into(),
+    }
+}
+
+/// The first thing that went wrong on our side of a fetch.
+#[derive(Debug, Default)]
+struct Failed(Mutex<Option<SyncError>>);
+
+impl Failed {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Option<SyncError>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn set(&self, error: SyncError) {
+        self.lock().get_or_insert(error);
+    }
+
+    fn is_set(&self) -> bool {
+        self.lock().is_some()
+    }
+
+    fn take(&self) -> Option<SyncError> {
+        self.lock().take()
+    }
+}

@@ -1,0 +1,315 @@
+//! ClamAV databases in a tree: each is checked as it streams by, and all of them together.
+
+use std::collections::BTreeMap;
+
+use tidecast_proto::{
+    database::{
+        self, Cdiff, CvdCheck, DatabaseError, DatabaseFile, DatabaseVersion, HEADER_BYTES,
+        ScriptCheck, SignedFile, VerifyPolicy, is_plain_body,
+    },
+    manifest::{Database, File, ManifestBody, ManifestError},
+    name::ReleasePath,
+};
+
+use super::PublishError;
+use super::inflate::{GzipError, Inflate};
+
+/// Longest `.cdiff` that is checked, in bytes: it is signed as a whole and so kept in memory as a whole. Official
+/// ones stay below a few MB; a longer one costs clients more than it saves them.
+pub const CDIFF_BYTES: usize = 32 * 1024 * 1024;
+
+/// Bytes of a container that decide how it is read: the header, and the first of the body.
+const START_BYTES: usize = HEADER_BYTES + 7;
+
+/// Most warnings about `.sign` files; a feed has a handful of databases.
+const WARNINGS_LISTED: usize = 50;
+
+/// What is wrong with a database.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum DatabaseFault {
+    /// Clients would refuse it.
+    #[error(transparent)]
+    Rule(#[from] DatabaseError),
+    /// It does not open.
+    #[error("{0}")]
+    Gzip(#[from] GzipError),
+    /// Over [`CDIFF_BYTES`].
+    #[error("a .cdiff over {CDIFF_BYTES} bytes")]
+    CdiffLong,
+}
+
+impl DatabaseFault {
+    /// What to do about it.
+    #[must_use]
+    pub fn advice(&self) -> &'static str {
+        match self {
+            Self::Rule(error) => error.advice(),
+            Self::Gzip(_) => "it was damaged or not copied whole: fetch or build it again",
+            Self::CdiffLong => "leave it out: clients then take the whole database",
+        }
+    }
+}
+
+/// The check of one file, whatever it is.
+#[derive(Debug)]
+pub(super) enum Check<'a> {
+    /// No database.
+    None,
+    /// A container whose first bytes are still being collected.
+    Start {
+        path: &'a str,
+        policy: VerifyPolicy,
+        first: Vec<u8>,
+    },
+    Container(Box<Container>),
+    Cdiff {
+        path: &'a str,
+        policy: VerifyPolicy,
+        bytes: Vec<u8>,
+    },
+}
+
+#[derive(Debug)]
+pub(super) struct Container {
+    check: CvdCheck,
+    body: Body,
+}
+
+#[derive(Debug)]
+enum Body {
+    Plain,
+    Gzip(Inflate),
+    /// The policy does not ask what is in it.
+    Closed,
+}
+
+impl<'a> Check<'a> {
+    pub(super) fn new(policy: VerifyPolicy, path: &'a ReleasePath) -> Self {
+        let path = path.as_str();
+        match DatabaseFile::of(path) {
+            DatabaseFile::Container { .. } => Self::Start {
+                path,
+                policy,
+                first: Vec::with_capacity(START_BYTES),
+            },
+            DatabaseFile::Cdiff { .. } if policy != VerifyPolicy::None => Self::Cdiff {
+                path,
+                policy,
+                bytes: Vec::new(),
+            },
+            _ => Self::None,
+        }
+    }
+
+    /// Takes the file's next bytes.
+    pub(super) fn push(&mut self, mut bytes: &[u8]) -> Result<(), DatabaseFault> {
+        if let Self::Start {
+            path,
+            policy,
+            first,
+        } = self
+        {
+            let taken = bytes.len().min(START_BYTES - first.len());
+            first.extend_from_slice(&bytes[..taken]);
+            if first.len() < START_BYTES {
+                return Ok(());
+            }
+            bytes = &bytes[taken..];
+            let container = Container::new(*policy, path, first)?;
+            *self = Self::Container(Box::new(container));
+        }
+        match self {
+            Self::Container(container) => container.push(bytes),
+            Self::Cdiff { bytes: all, .. } if all.len() + bytes.len() > CDIFF_BYTES => {
+                Err(DatabaseFault::CdiffLong)
+            }
+            Self::Cdiff { bytes: all, .. } => {
+                all.extend_from_slice(bytes);
+                Ok(())
+            }
+            Self::None | Self::Start { .. } => Ok(()),
+        }
+    }
+
+    /// Says that the file ends here, and judges it.
+    pub(super) fn finish(self) -> Result<Option<database::Database>, DatabaseFault> {
+        match self {
+            Self::None => Ok(None),
+            // A file this short has no body to speak of; the check says what it lacks.
+            Self::Start {
+                path,
+                policy,
+                first,
+            } => Container::new(policy, path, &first)?.finish(),
+            Self::Container(container) => container.finish(),
+            Self::Cdiff {
+                path,
+                policy,
+                bytes,
+            } => check_cdiff(policy, path, &bytes).map(|()| None),
+        }
+    }
+}
+
+impl Container {
+    fn new(policy: VerifyPolicy, path: &str, first: &[u8]) -> Result<Self, DatabaseFault> {
+        let (header, body) = first.split_at(first.len().min(HEADER_BYTES));
+        let check = CvdCheck::new(policy, path, header)?;
+        let kind = match check.wants_opened() {
+            true if is_plain_body(body) => Body::Plain,
+            true => Body::Gzip(Inflate::new(true)),
+            false => Body::Closed,
+        };
+        let mut container = Self { check, body: kind };
+        container.push(body)?;
+        Ok(container)
+    }
+
+    fn push(&mut self, bytes: &[u8]) -> Result<(), DatabaseFault> {
+        let Self { check, body } = self;
+        check.packed(bytes);
+        match body {
+            Body::Plain => Ok(check.opened(bytes)?),
+            Body::Gzip(inflate) => inflate.push(bytes, |opened| Ok(check.opened(opened)?)),
+            Body::Closed => Ok(()),
+        }
+    }
+
+    fn finish(self) -> Result<Option<database::Database>, DatabaseFault> {
+        if let Body::Gzip(inflate) = self.body {
+            inflate.finish()?;
+        }
+        Ok(self.check.finish()?)
+    }
+}
+
+fn check_cdiff(policy: VerifyPolicy, path: &str, bytes: &[u8]) -> Result<(), DatabaseFault> {
+    let cdiff = Cdiff::check(policy, path, bytes)?;
+    let Some(content) = cdiff.content.filter(|_| policy == VerifyPolicy::Genuine) else {
+        return Ok(());
+    };
+    let mut script = ScriptCheck::new();
+    let mut inflate = Inflate::new(false);
+    inflate.push(content.packed, |opened| {
+        Ok::<(), DatabaseFault>(script.opened(opened)?)
+    })?;
+    inflate.finish()?;
+    script.finish()?;
+    Ok(())
+}
+
+/// What the manifest says of a checked database: only of kinds clients ask `If-Modified-Since` for.
+pub(super) fn in_manifest(
+    path: &ReleasePath,
+    found: Option<database::Database>,
+    mtime_s: u64,
+) -> Option<Database> {
+    let DatabaseFile::Container { container, .. } = DatabaseFile::of(path.as_str()) else {
+        return None;
+    };
+    let found = found.filter(|_| container != database::Container::Cud)?;
+    Some(Database {
+        name: found.name,
+        version: found.version.0.into(),
+        // A header without any readable time: clients have none to compare with either.
+        build_time_s: found.build_time_s.unwrap_or(mtime_s),
+    })
+}
+
+/// Refuses two containers of one name in one folder (`daily.cvd` beside `daily.cld`).
+pub(super) fn check_names_unique(files: &[File]) -> Result<(), PublishError> {
+    let mut seen = BTreeMap::new();
+    for file in files {
+        let Some(key) = place(file) else { continue };
+        if let Some(first) = seen.insert(key, &file.path) {
+            return Err(PublishError::DatabaseTwice {
+                first: first.clone(),
+                second: file.path.clone(),
+            });
+        }
+    }
+    Ok(())
+}
+
+/// Refuses an older version of a database, also when it comes as another kind of container.
+pub(super) fn check_none_goes_back(
+    body: &ManifestBody,
+    previous: &ManifestBody,
+) -> Result<(), PublishError> {
+    if body.flags.allow_database_rollback {
+        return Ok(());
+    }
+    let before: BTreeMap<_, _> = previous
+        .files
+        .iter()
+        .filter_map(|file| Some((place(file)?, file.database.as_ref()?.version)))
+        .collect();
+    for file in &body.files {
+        let (Some(key), Some(database)) = (place(file), &file.database) else {
+            continue;
+        };
+        match before.get(&key) {
+            Some(had) if database.version < *had => {
+                return Err(PublishError::Successor(ManifestError::DatabaseRollback {
+                    path: file.path.clone(),
+                    had: *had,
+                    got: database.version,
+                }));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Folder and name of a database container.
+fn place(file: &File) -> Option<(Option<&str>, &str)> {
+    match DatabaseFile::of(file.path.as_str()) {
+        DatabaseFile::Container { name, .. } => Some((file.path.parent(), name)),
+        _ => None,
+    }
+}
+
+/// Warns of each `.sign` that has lost the bytes it signs: ClamAV 1.5 refuses a file whose `.sign` does not fit,
+/// with no way back to the older signatures (`libclamav_rust/src/codesign.rs`).
+pub(super) fn unpaired_signatures(files: &[File], previous: Option<&ManifestBody>) -> Vec<String> {
+    let mut warnings = Vec::new();
+    for sign in files {
+        let Some(signed) = SignedFile::of_sign(sign.path.as_str()) else {
+            continue;
+        };
+        let name = signed.file_name();
+        let path = match sign.path.parent() {
+            Some(folder) => format!("{folder}/{name}"),
+            None => name.clone(),
+        };
+        let found = files
+            .binary_search_by(|file| file.path.as_str().cmp(&path))
+            .map(|at| &files[at]);
+        let Ok(file) = found else {
+            warnings.push(format!("{}: there is no {path} it could sign", sign.path));
+            continue;
+        };
+        let version = file
+            .database
+            .as_ref()
+            .and_then(|database| u32::try_from(database.version).ok());
+        let before = |path: &ReleasePath| previous.and_then(|old| old.file(path.as_str()));
+        if !signed.is_for(&name, version.map(DatabaseVersion)) {
+            let has = version.map_or("no version".to_owned(), |v| format!("version {v}"));
+            warnings.push(format!("{}: {path} has {has} now", sign.path));
+        } else if let (Some(old_sign), Some(old_file)) = (before(&sign.path), before(&file.path))
+            && old_sign.hash == sign.hash
+            && old_file.hash != file.hash
+        {
+            warnings.push(format!("{}: {path} changed and this did not", sign.path));
+        }
+    }
+    let more = warnings.len().saturating_sub(WARNINGS_LISTED);
+    warnings.truncate(WARNINGS_LISTED);
+    if more > 0 {
+        warnings.push(format!("and {more} more .sign files without their bytes"));
+    }
+    warnings
+}

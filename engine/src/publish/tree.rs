@@ -1,0 +1,235 @@
+//! The tree to publish, seen through a held directory: no link in it is ever followed.
+
+use std::ffi::CStr;
+use std::fs::File;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{Access, AtFlags, CWD, Dir, FileType, Mode, OFlags, accessat, openat, statat};
+use rustix::io::Errno;
+use tidecast_proto::{limits, name::ReleasePath};
+
+use super::error::{Offences, PublishError, Rule};
+use super::stamp::Stamp;
+use crate::durable::FileError;
+
+/// A file of the tree, not read yet.
+#[derive(Debug)]
+pub(super) struct Found {
+    pub(super) path: ReleasePath,
+    pub(super) stamp: Stamp,
+    pub(super) executable: bool,
+}
+
+#[derive(Debug)]
+pub(super) struct Tree {
+    folder: PathBuf,
+    top: OwnedFd,
+}
+
+impl Tree {
+    pub(super) fn open(folder: &Path) -> Result<Self, FileError> {
+        // The one link that may be followed is the path the operator typed.
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let top =
+            openat(CWD, folder, flags, Mode::empty()).map_err(FileError::at("open", folder))?;
+        Ok(Self {
+            folder: folder.to_owned(),
+            top,
+        })
+    }
+
+    /// Every file, sorted by path.
+    ///
+    /// # Errors
+    /// [`PublishError`], naming everything that cannot be published.
+    pub(super) fn walk(&self) -> Result<Vec<Found>, PublishError> {
+        let mut walk = Walk::default();
+        walk.folder(self.top.as_fd(), "", &self.folder)?;
+        let tree = || self.folder.clone();
+        if walk.offences.count() > 0 {
+            walk.offences.sort();
+            return Err(PublishError::Tree {
+                tree: tree(),
+                offences: walk.offences,
+            });
+        }
+        if walk.too_many {
+            return Err(PublishError::TooManyFiles {
+                tree: tree(),
+                limit: limits::FILES_PER_RELEASE,
+            });
+        }
+        if walk.files.is_empty() {
+            return Err(PublishError::Empty { tree: tree() });
+        }
+        walk.files.sort_by(|a, b| a.path.cmp(&b.path));
+        Ok(walk.files)
+    }
+
+    /// Opens a file, one folder after the other, so that a link put in since the walk is refused as well.
+    pub(super) fn open_file(&self, path: &ReleasePath) -> Result<File, FileError> {
+        let at = self.path_of(path);
+        let mut folder = None::<OwnedFd>;
+        let (parents, name) = match path.as_str().rsplit_once('/') {
+            Some((parents, name)) => (Some(parents), name),
+            None => (None, path.as_str()),
+        };
+        for parent in parents.into_iter().flat_map(|parents| parents.split('/')) {
+            let below = folder.as_ref().unwrap_or(&self.top);
+            let opened = open_folder(below.as_fd(), parent).map_err(FileError::at("open", &at))?;
+            folder = Some(opened);
+        }
+        // NONBLOCK: opening a pipe that took the file's place must not wait for its other end.
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let folder = folder.as_ref().unwrap_or(&self.top);
+        openat(folder, name, flags, Mode::empty())
+            .map(File::from)
+            .map_err(FileError::at("open", &at))
+    }
+
+    /// For messages.
+    pub(super) fn path_of(&self, path: &ReleasePath) -> PathBuf {
+        self.folder.join(path.as_str())
+    }
+}
+
+#[derive(Debug, Default)]
+struct Walk {
+    files: Vec<Found>,
+    offences: Offences,
+    too_many: bool,
+}
+
+impl Walk {
+    /// Depth, and with it recursion and open directories, is bounded by what [`ReleasePath`] allows.
+    fn folder(
+        &mut self,
+        folder: BorrowedFd<'_>,
+        prefix: &str,
+        top: &Path,
+    ) -> Result<(), PublishError> {
+        let listing = |error: Errno| FileError::at("list", &top.join(prefix))(error);
+        for entry in Dir::read_from(folder).map_err(listing)? {
+            let entry = entry.map_err(listing)?;
+            let name = entry.file_name();
+            if name == c"." || name == c".." {
+                continue;
+            }
+            if self.files.len() == limits::FILES_PER_RELEASE {
+                self.too_many = true;
+                return Ok(());
+            }
+            self.entry(folder, name, prefix, top)?;
+        }
+        Ok(())
+    }
+
+    fn entry(
+        &mut self,
+        folder: BorrowedFd<'_>,
+        name: &CStr,
+        prefix: &str,
+        top: &Path,
+    ) -> Result<(), PublishError> {
+        let Ok(text) = name.to_str() else {
+            let path = format!("{prefix}{}", name.to_string_lossy());
+            self.offences.add(&path, Rule::NotText);
+            return Ok(());
+        };
+        let path = format!("{prefix}{text}");
+        let release_path = match ReleasePath::new(path.as_str()) {
+            Ok(release_path) => release_path,
+            Err(broken) => {
+                self.offences.add(&path, broken.into());
+                return Ok(());
+            }
+        };
+        let mut unreadable = |error: Errno| {
+            let what = std::io::Error::from(error).to_string();
+            self.offences.add(&path, Rule::Unreadable(what));
+        };
+        let stat = match statat(folder, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) => stat,
+            Err(error) => {
+                unreadable(error);
+                return Ok(());
+            }
+        };
+        match FileType::from_raw_mode(stat.st_mode) {
+            FileType::RegularFile => {
+                // Found out now, not after gigabytes of other files were read.
+                match accessat(folder, name, Access::READ_OK, AtFlags::empty()) {
+                    Ok(()) => self.files.push(Found {
+                        path: release_path,
+                        stamp: Stamp::of(&stat),
+                        executable: stat.st_mode & 0o111 != 0,
+                    }),
+                    Err(error) => unreadable(error),
+                }
+            }
+            FileType::Directory => match open_folder(folder, name) {
+                Ok(below) => self.folder(below.as_fd(), &format!("{path}/"), top)?,
+                Err(error) => unreadable(error),
+            },
+            other => self.offences.add(&path, Rule::Kind(kind_name(other))),
+        }
+        Ok(())
+    }
+}
+
+fn open_folder<N: rustix::path::Arg>(below: BorrowedFd<'_>, name: N) -> Result<OwnedFd, Errno> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    openat(below, name, flags, Mode::empty())
+}
+
+fn kind_name(kind: FileType) -> &'static str {
+    match kind {
+        FileType::Symlink => "a symbolic link",
+        FileType::Fifo => "a pipe",
+        FileType::Socket => "a socket",
+        FileType::CharacterDevice | FileType::BlockDevice => "a device",
+        _ => "something unknown",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs::{self, Permissions};
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn what_this_user_may_not_read_is_found_by_the_walk() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        fs::write(path("good"), "x").unwrap();
+        fs::write(path("secret"), "x").unwrap();
+        fs::create_dir(path("closed")).unwrap();
+        for name in ["secret", "closed"] {
+            fs::set_permissions(path(name), Permissions::from_mode(0o000)).unwrap();
+        }
+        fs::set_permissions(folder.path(), Permissions::from_mode(0o755)).unwrap();
+        let tree = Tree::open(folder.path()).unwrap();
+        let walk = || {
+            // Nothing is unreadable for root, so this thread stops being root.
+            let nobody = rustix::thread::Uid::from_raw(65_534);
+            if rustix::process::geteuid().is_root() {
+                rustix::thread::set_thread_uid(nobody).unwrap();
+            }
+            tree.walk()
+        };
+        let outcome = std::thread::scope(|scope| scope.spawn(walk).join()).unwrap();
+        let Err(PublishError::Tree { offences, .. }) = outcome else {
+            panic!("{outcome:?}");
+        };
+        let named: Vec<&str> = offences.listed().iter().map(|o| o.path.as_str()).collect();
+        assert_eq!(named, ["closed", "secret"]);
+        let denied = |rule: &Rule| matches!(rule, Rule::Unreadable(why) if why.contains("denied"));
+        assert!(
+            offences.listed().iter().all(|o| denied(&o.rule)),
+            "{offences}"
+        );
+        fs::set_permissions(path("closed"), Permissions::from_mode(0o755)).unwrap();
+    }
+}

@@ -1,0 +1,445 @@
+//! A mirror's connection to one upstream: questions and answers. SPEC §6.4.
+
+use std::borrow::Cow;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use quinn::{ConnectionError, RecvStream, VarInt};
+use tidecast_proto::id::{ChunkId, RootVersion};
+use tidecast_proto::key::PublicKey;
+use tidecast_proto::limits;
+use tidecast_proto::rate::{Millis, TooSlow, UsefulRate};
+use tidecast_proto::wire::{
+    Answer, Encoding, FrameType, Hello, ObjectName, Poll, Refused, Request, Welcome, WireError,
+};
+
+use super::stream::{StreamError, read_frame, write_frame};
+use super::tls::peer_key;
+
+/// The handshake must be through by then, so that "does not answer" is said within 5 s.
+const CONNECT_TIMEOUT: Duration = Duration::from_millis(4_500);
+
+/// A small question must be answered by then.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// Times one answer may be put off: at [`limits::WAIT_MS`] each, ten minutes.
+const WAITS_MAX: usize = 10;
+
+/// What the useful-rate rule asks for in the longest wait.
+const WINDOW_WORTH_BYTES: u64 = (limits::USEFUL_BYTES_PER_S * limits::WAIT_MS / 1000) as u64;
+
+/// How often the useful-rate rule looks while something is awaited.
+const RATE_CHECK: Duration = Duration::from_secs(1);
+
+/// Why a question has no answer. Three outcomes that are handled differently: absent, corrupt, transient.
+#[expect(missing_docs, reason = "each message names its fields")]
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LinkError {
+    /// Nobody answered. Nothing is known about what the upstream has.
+    #[error("no answer over UDP within {} ms", CONNECT_TIMEOUT.as_millis())]
+    NoAnswer,
+    /// The network or the handshake failed.
+    #[error("cannot connect: {0}")]
+    Connect(String),
+    /// The connection broke.
+    #[error("the connection was lost: {0}")]
+    Lost(String),
+    /// The answer did not come in time. This is never taken for absence.
+    #[error("no answer to {what} within {} s", ANSWER_TIMEOUT.as_secs())]
+    Timeout { what: &'static str },
+    /// It came too slowly to be of use.
+    #[error(transparent)]
+    TooSlow(#[from] TooSlow),
+    /// The upstream broke the protocol.
+    #[error("the upstream broke the protocol: {0}")]
+    Protocol(String),
+    /// The upstream sent other bytes than those asked for.
+    #[error("the upstream sent a wrong {what}")]
+    Corrupt { what: String },
+    /// The upstream does not have it.
+    #[error("the upstream does not have {what}")]
+    Absent { what: String },
+    /// We may not be here, or not yet.
+    #[error("refused: {0}")]
+    Refused(Refused),
+}
+
+impl LinkError {
+    /// The code to close the connection with.
+    #[must_use]
+    pub fn close_code(&self) -> VarInt {
+        use super::close_code;
+        match self {
+            Self::TooSlow(_) | Self::Timeout { .. } => close_code::TOO_SLOW,
+            Self::Corrupt { .. } => close_code::CORRUPT,
+            Self::Protocol(_) => close_code::PROTOCOL,
+            _ => close_code::DONE,
+        }
+    }
+}
+
+impl From<StreamError> for LinkError {
+    fn from(error: StreamError) -> Self {
+        match error {
+            StreamError::Wire(_) | StreamError::Cut | StreamError::NoAnswer => {
+                Self::Protocol(error.to_string())
+            }
+            _ => Self::Lost(error.to_string()),
+        }
+    }
+}
+
+impl From<ConnectionError> for LinkError {
+    fn from(error: ConnectionError) -> Self {
+        Self::Lost(error.to_string())
+    }
+}
+
+impl From<WireError> for LinkError {
+    fn from(error: WireError) -> Self {
+        Self::Protocol(error.to_string())
+    }
+}
+
+/// A connection to an upstream. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Link {
+    connection: quinn::Connection,
+    upstream: PublicKey,
+    /// Bytes of answers received, for the useful-rate rule.
+    answered: Arc<AtomicU64>,
+    started: tokio::time::Instant,
+}
+
+impl Link {
+    /// Dials. The peer has proved to hold its key; whose key it is, the caller checks against the root.
+    ///
+    /// # Errors
+    /// [`LinkError::NoAnswer`] or [`LinkError::Connect`].
+    pub async fn connect(
+        endpoint: &quinn::Endpoint,
+        address: SocketAddr,
+    ) -> Result<Self, LinkError> {
+        // The name is never checked: keys are.
+        let connecting = endpoint
+            .connect(address, "tidecast")
+            .map_err(|error| LinkError::Connect(error.to_string()))?;
+        let connection = tokio::time::timeout(CONNECT_TIMEOUT, connecting)
+            .await
+            .map_err(|_| LinkError::NoAnswer)?
+            .map_err(|error| match error {
+                ConnectionError::TimedOut => LinkError::NoAnswer,
+                other => LinkError::Connect(other.to_string()),
+            })?;
+        let upstream = peer_key(&connection)
+            .ok_or_else(|| LinkError::Protocol("it showed no usable key".into()))?;
+        Ok(Self {
+            connection,
+            upstream,
+            answered: Arc::default(),
+            started: tokio::time::Instant::now(),
+        })
+    }
+
+    /// The upstream's key.
+    #[must_use]
+    pub fn upstream(&self) -> PublicKey {
+        self.upstream
+    }
+
+    /// The connection underneath.
+    #[must_use]
+    pub fn connection(&self) -> &quinn::Connection {
+        &self.connection
+    }
+
+    /// UDP payload received and sent so far, in bytes.
+    #[must_use]
+    pub fn traffic(&self) -> (u64, u64) {
+        let stats = self.connection.stats();
+        (stats.udp_rx.bytes, stats.udp_tx.bytes)
+    }
+
+    /// Says Hello.
+    ///
+    /// # Errors
+    /// [`LinkError::Refused`], also while we wait to be admitted; otherwise as any question.
+    pub async fn greet(&self, hello: &Hello) -> Result<Welcome, LinkError> {
+        let frame = hello
+            .to_frame()
+            .map_err(|error| LinkError::Protocol(error.to_string()))?;
+        let mut answer = self.ask_frame(&frame).await?;
+        let (kind, body) = in_time("Hello", self.frame(&mut answer)).await?;
+        match kind {
+            FrameType::WELCOME => Ok(Welcome::decode(&body)?),
+            FrameType::REFUSED => Err(LinkError::Refused(Refused::decode(&body)?)),
+            got => Err(unexpected(got, "WELCOME or REFUSED")),
+        }
+    }
+
+    /// Asks for a root; `None` when the upstream has none of that number.
+    ///
+    /// # Errors
+    /// [`LinkError`].
+    pub async fn root(&self, version: RootVersion) -> Result<Option<Vec<u8>>, LinkError> {
+        match self.small("root", Request::Root(version)).await? {
+            Answer::Root(bytes) => Ok(Some(bytes)),
+            Answer::Absent => Ok(None),
+            _ => Err(LinkError::Protocol("not an answer to FETCH_ROOT".into())),
+        }
+    }
+
+    /// Asks for news; `None` when there are none.
+    ///
+    /// # Errors
+    /// [`LinkError`].
+    pub async fn poll(&self, poll: Poll) -> Result<Option<Vec<u8>>, LinkError> {
+        match self.small("poll", Request::Poll(poll)).await? {
+            Answer::Announce(head) => Ok(Some(head)),
+            Answer::Unchanged => Ok(None),
+            _ => Err(LinkError::Protocol("not an answer to POLL".into())),
+        }
+    }
+
+    /// Fetches a manifest or list, opened. What it is worth, the caller finds out.
+    ///
+    /// # Errors
+    /// [`LinkError::Absent`] when the upstream says it has none; otherwise as any question.
+    pub async fn object(&self, name: ObjectName) -> Result<Vec<u8>, LinkError> {
+        self.at_a_useful_rate(self.object_unwatched(name)).await
+    }
+
+    async fn object_unwatched(&self, name: ObjectName) -> Result<Vec<u8>, LinkError> {
+        let mut answer = self.ask(&Request::Object(name)).await?;
+        let header = match self.answer(&mut answer).await? {
+            Answer::Object(header) => header,
+            Answer::Absent => {
+                return Err(LinkError::Absent {
+                    what: describe(name),
+                });
+            }
+            _ => return Err(LinkError::Protocol("not an answer to FETCH_OBJECT".into())),
+        };
+        header.check(name.bytes_max())?;
+        // In bounds: `check` held both lengths to a few MiB.
+        let packed_bytes = usize::try_from(header.packed_bytes).unwrap_or(0);
+        let opened_bytes = usize::try_from(header.opened_bytes).unwrap_or(0);
+        let mut packed = Vec::new();
+        while packed.len() < packed_bytes {
+            match self.answer(&mut answer).await? {
+                Answer::Part(part)
+                    if !part.is_empty() && packed.len() + part.len() <= packed_bytes =>
+                {
+                    packed.extend_from_slice(&part);
+                }
+                _ => return Err(LinkError::Protocol("not a PART of the object".into())),
+            }
+        }
+        open_packed(header.encoding, &packed, opened_bytes).map_err(|_| LinkError::Corrupt {
+            what: describe(name),
+        })
+    }
+
+    /// Asks for chunks; read each with [`ChunkAnswers::next`].
+    ///
+    /// # Errors
+    /// [`LinkError::Lost`].
+    pub async fn chunks(&self, ids: Vec<ChunkId>) -> Result<ChunkAnswers, LinkError> {
+        let stream = self.ask(&Request::Chunks(ids)).await?;
+        Ok(ChunkAnswers {
+            link: self.clone(),
+            stream,
+        })
+    }
+
+    /// Sends a frame that has no answer, on a stream of its own.
+    ///
+    /// # Errors
+    /// [`LinkError::Lost`].
+    pub async fn tell(&self, frame: &[u8]) -> Result<(), LinkError> {
+        let mut stream = self.connection.open_uni().await?;
+        write_frame(&mut stream, frame).await?;
+        // Fails only for a stream already finished or reset by us.
+        let _ = stream.finish();
+        Ok(())
+    }
+
+    /// The next frame sent unasked: a head, or the nudge to greet again.
+    ///
+    /// # Errors
+    /// [`LinkError`]: the connection is gone.
+    pub async fn news(&self) -> Result<(FrameType, Vec<u8>), LinkError> {
+        let mut stream = self.connection.accept_uni().await?;
+        in_time("an announcement", async {
+            read_frame(&mut stream)
+                .await?
+                .ok_or_else(|| LinkError::Protocol("an empty announcement".into()))
+        })
+        .await
+    }
+
+    /// Runs `work` while the upstream keeps to the useful rate.
+    ///
+    /// # Errors
+    /// [`LinkError::TooSlow`], or what `work` ends with.
+    pub async fn at_a_useful_rate<T>(
+        &self,
+        work: impl Future<Output = Result<T, LinkError>>,
+    ) -> Result<T, LinkError> {
+        let mut work = std::pin::pin!(work);
+        let mut rate = UsefulRate::new(self.now(), self.answered.load(Ordering::Relaxed));
+        loop {
+            tokio::select! {
+                done = &mut work => return done,
+                () = tokio::time::sleep(RATE_CHECK) => {
+                    rate.observe(self.now(), self.answered.load(Ordering::Relaxed))?;
+                }
+            }
+        }
+    }
+
+    fn now(&self) -> Millis {
+        Millis(u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX))
+    }
+
+    async fn small(&self, what: &'static str, request: Request) -> Result<Answer, LinkError> {
+        in_time(what, async {
+            let mut answer = self.ask(&request).await?;
+            self.answer(&mut answer).await
+        })
+        .await
+    }
+
+    async fn ask(&self, request: &Request) -> Result<RecvStream, LinkError> {
+        self.ask_frame(&request.to_frame()).await
+    }
+
+    async fn ask_frame(&self, frame: &[u8]) -> Result<RecvStream, LinkError> {
+        let (mut send, receive) = self.connection.open_bi().await?;
+        write_frame(&mut send, frame).await?;
+        let _ = send.finish();
+        Ok(receive)
+    }
+
+    /// The next frame of an answer, patience included.
+    async fn answer(&self, stream: &mut RecvStream) -> Result<Answer, LinkError> {
+        for _ in 0..WAITS_MAX {
+            let (kind, body) = self.frame(stream).await?;
+            match Answer::decode(kind, body)? {
+                Answer::Wait(_) => {
+                    // Counts as a window's worth of bytes: the rule rests for that long, then judges again.
+                    self.answered
+                        .fetch_add(WINDOW_WORTH_BYTES, Ordering::Relaxed);
+                }
+                answer => return Ok(answer),
+            }
+        }
+        Err(LinkError::Protocol(
+            "it asked for patience again and again".into(),
+        ))
+    }
+
+    async fn frame(&self, stream: &mut RecvStream) -> Result<(FrameType, Vec<u8>), LinkError> {
+        let frame = read_frame(stream).await?.ok_or(StreamError::NoAnswer)?;
+        self.answered
+            .fetch_add(frame.1.len() as u64, Ordering::Relaxed);
+        Ok(frame)
+    }
+}
+
+/// The answers to one request for chunks, in its order.
+#[derive(Debug)]
+pub struct ChunkAnswers {
+    link: Link,
+    stream: RecvStream,
+}
+
+impl ChunkAnswers {
+    /// The next chunk: how it is packed, its opened length, and its packed bytes.
+    ///
+    /// # Errors
+    /// [`LinkError`]; [`LinkError::Absent`] when the upstream does not have this one.
+    pub async fn next(&mut self, id: ChunkId) -> Result<PackedChunk, LinkError> {
+        match self.link.answer(&mut self.stream).await? {
+            Answer::Chunk { header, body } => Ok(PackedChunk {
+                id,
+                encoding: header.encoding,
+                opened_bytes: header.opened_bytes as usize,
+                frame_body: body,
+            }),
+            Answer::Absent => Err(LinkError::Absent {
+                what: format!("chunk {id}"),
+            }),
+            _ => Err(LinkError::Protocol("not an answer to FETCH_CHUNKS".into())),
+        }
+    }
+}
+
+/// A chunk as it came: not yet opened, not yet checked.
+#[derive(Debug)]
+pub struct PackedChunk {
+    /// What was asked for.
+    pub id: ChunkId,
+    encoding: Encoding,
+    opened_bytes: usize,
+    frame_body: Vec<u8>,
+}
+
+impl PackedChunk {
+    /// The chunk's bytes, which hash to its id.
+    ///
+    /// # Errors
+    /// [`LinkError::Corrupt`]; the upstream is at fault.
+    pub fn open(&self) -> Result<Cow<'_, [u8]>, LinkError> {
+        let corrupt = || LinkError::Corrupt {
+            what: format!("chunk {}", self.id),
+        };
+        let packed = self
+            .frame_body
+            .get(tidecast_proto::wire::ChunkHeader::BYTES..)
+            .unwrap_or_default();
+        let opened = match self.encoding {
+            Encoding::PLAIN => Cow::Borrowed(packed),
+            encoding => {
+                Cow::Owned(open_packed(encoding, packed, self.opened_bytes).map_err(|_| corrupt())?)
+            }
+        };
+        if ChunkId::of(&opened) != self.id {
+            return Err(corrupt());
+        }
+        Ok(opened)
+    }
+}
+
+/// Opens packed bytes that must come out as exactly `opened_bytes`.
+fn open_packed(encoding: Encoding, packed: &[u8], opened_bytes: usize) -> Result<Vec<u8>, ()> {
+    let opened = match encoding {
+        Encoding::PLAIN => packed.to_vec(),
+        Encoding::ZSTD => zstd::bulk::decompress(packed, opened_bytes).map_err(|_| ())?,
+        _ => return Err(()),
+    };
+    (opened.len() == opened_bytes).then_some(opened).ok_or(())
+}
+
+fn describe(name: ObjectName) -> String {
+    match name {
+        ObjectName::Manifest(id) => format!("manifest {id}"),
+        ObjectName::List(id) => format!("list {id}"),
+    }
+}
+
+fn unexpected(got: FrameType, expected: &'static str) -> LinkError {
+    WireError::Unexpected { got, expected }.into()
+}
+
+async fn in_time<T>(
+    what: &'static str,
+    work: impl Future<Output = Result<T, LinkError>>,
+) -> Result<T, LinkError> {
+    tokio::time::timeout(ANSWER_TIMEOUT, work)
+        .await
+        .map_err(|_| LinkError::Timeout { what })?
+}

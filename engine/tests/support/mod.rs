@@ -1,0 +1,234 @@
+//! A feed on loopback: a master and mirrors in this process, real sockets and real docroots.
+#![allow(dead_code, reason = "each test uses a part")]
+
+pub(crate) mod hostile;
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use tidecast_engine::clock::{Clock, SystemClock};
+use tidecast_engine::config::MirrorConfig;
+use tidecast_engine::keyfile;
+use tidecast_engine::master::{self, Feed, Master, NewFeed, Node, Nodes};
+use tidecast_engine::mirror::{Mirror, NODE_KEY};
+use tidecast_engine::publish::{PublishReport, PublishRequest, publish};
+use tidecast_engine::quic::Bind;
+use tidecast_engine::store::StoreWriter;
+use tidecast_proto::database::VerifyPolicy;
+use tidecast_proto::id::{FeedId, FeedName, Timestamp};
+use tidecast_proto::key::PublicKey;
+use tidecast_proto::manifest::Flags;
+use tokio::sync::oneshot;
+
+/// A clock that tests move.
+#[derive(Debug, Clone)]
+pub(crate) struct TestClock(Arc<Mutex<u64>>);
+
+impl TestClock {
+    pub(crate) fn at_present() -> Self {
+        Self(Arc::new(Mutex::new(SystemClock.now().0)))
+    }
+
+    pub(crate) fn advance_ms(&self, ms: u64) {
+        *self.0.lock().unwrap() += ms;
+    }
+}
+
+impl Clock for TestClock {
+    fn now(&self) -> Timestamp {
+        Timestamp(*self.0.lock().unwrap())
+    }
+}
+
+/// A feed with its folders.
+pub(crate) struct World {
+    pub(crate) folder: tempfile::TempDir,
+    pub(crate) feed: FeedId,
+    pub(crate) clock: TestClock,
+}
+
+impl World {
+    pub(crate) fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let clock = TestClock::at_present();
+        let feed = master::init(
+            NewFeed {
+                name: FeedName::new("test").unwrap(),
+                state: &folder.path().join("master"),
+                keys: &folder.path().join("keys"),
+                verify: VerifyPolicy::None,
+                master_name: "master".into(),
+                addresses: Vec::new(),
+            },
+            clock.now(),
+        )
+        .unwrap();
+        Self {
+            folder,
+            feed,
+            clock,
+        }
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    pub(crate) fn master_state(&self) -> PathBuf {
+        self.path("master")
+    }
+
+    /// Publishes exactly these files.
+    pub(crate) fn publish(&self, files: &[(&str, &[u8])]) -> PublishReport {
+        self.publish_with(files, Flags::default())
+    }
+
+    pub(crate) fn publish_with(&self, files: &[(&str, &[u8])], flags: Flags) -> PublishReport {
+        let tree = self.path("tree");
+        let _ = std::fs::remove_dir_all(&tree);
+        for (path, content) in files {
+            let path = tree.join(path);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, content).unwrap();
+        }
+        let feed = Feed::load(&self.master_state()).unwrap();
+        let key = keyfile::load(&self.path("keys").join(master::RELEASE_KEY)).unwrap();
+        let mut writer = StoreWriter::open(&feed.store_folder()).unwrap();
+        publish(
+            &mut writer,
+            &PublishRequest {
+                tree: &tree,
+                root: &feed.root,
+                feed: feed.id,
+                keys: &[key],
+                verify: feed.verify,
+                notes: String::new(),
+                flags,
+                cache: &feed.publish_cache(),
+                now: self.clock.now(),
+                even_if_unchanged: false,
+            },
+            &mut |_| {},
+        )
+        .unwrap()
+    }
+
+    pub(crate) fn admit(&self, key: PublicKey) {
+        let state = self.master_state();
+        let mut nodes = Nodes::load(&state).unwrap();
+        nodes.admit(
+            key,
+            Node {
+                admitted: true,
+                since_ms: 0,
+                name: String::new(),
+                contact: String::new(),
+                hosts: Vec::new(),
+            },
+        );
+        nodes.store(&state).unwrap();
+    }
+
+    /// A mirror called `name`, not yet admitted.
+    pub(crate) fn mirror(&self, name: &str, upstreams: &[String]) -> Arc<Mirror> {
+        let state = self.path(&format!("{name}.state"));
+        std::fs::create_dir_all(&state).unwrap();
+        keyfile::load_or_generate(&state.join(NODE_KEY)).unwrap();
+        let config = MirrorConfig {
+            fingerprint: self.feed.to_string(),
+            upstreams: upstreams.to_vec(),
+            docroot: self.docroot(name),
+            name: name.into(),
+            contact: String::new(),
+            hosts: Vec::new(),
+            http: None,
+            access_log: None,
+            grace_s: 600,
+        };
+        Mirror::open(&state, config, Arc::new(self.clock.clone()))
+            .unwrap()
+            .0
+    }
+
+    /// The same, admitted.
+    pub(crate) fn admitted_mirror(&self, name: &str, upstreams: &[String]) -> Arc<Mirror> {
+        let mirror = self.mirror(name, upstreams);
+        self.admit(mirror.node_key());
+        mirror
+    }
+
+    pub(crate) fn docroot(&self, name: &str) -> PathBuf {
+        self.path(&format!("{name}.docroot"))
+    }
+
+    pub(crate) fn served(&self, name: &str, path: &str) -> Option<Vec<u8>> {
+        std::fs::read(self.docroot(name).join(path)).ok()
+    }
+}
+
+/// A master that serves until dropped.
+pub(crate) struct RunningMaster {
+    pub(crate) master: Arc<Master>,
+    pub(crate) address: SocketAddr,
+    stop: Option<oneshot::Sender<()>>,
+}
+
+impl RunningMaster {
+    pub(crate) fn start(world: &World) -> Self {
+        Self::start_at(world, ([127, 0, 0, 1], 0).into())
+    }
+
+    pub(crate) fn start_at(world: &World, address: SocketAddr) -> Self {
+        let master =
+            Arc::new(Master::open(&world.master_state(), Arc::new(world.clock.clone())).unwrap());
+        let endpoint = master.listen(Bind::udp(address).unwrap()).unwrap();
+        let address = endpoint.local_addr().unwrap();
+        let (stop, stopped) = oneshot::channel();
+        tokio::spawn(master.clone().serve(endpoint, async {
+            let _ = stopped.await;
+        }));
+        Self {
+            master,
+            address,
+            stop: Some(stop),
+        }
+    }
+
+    pub(crate) fn upstream(&self) -> Vec<String> {
+        vec![self.address.to_string()]
+    }
+}
+
+impl Drop for RunningMaster {
+    fn drop(&mut self) {
+        if let Some(stop) = self.stop.take() {
+            let _ = stop.send(());
+        }
+    }
+}
+
+/// Bytes without structure, different for each seed.
+pub(crate) fn noise(seed: u64, len: usize) -> Vec<u8> {
+    let mut bytes = vec![0; len];
+    blake3::Hasher::new()
+        .update(&seed.to_le_bytes())
+        .finalize_xof()
+        .fill(&mut bytes);
+    bytes
+}
+
+/// Waits until `check` holds.
+pub(crate) async fn eventually(what: &str, mut check: impl FnMut() -> bool) {
+    for _ in 0..1000 {
+        if check() {
+            return;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    panic!("never: {what}");
+}
+
+pub(crate) fn exists(path: &Path) -> bool {
+    path.symlink_metadata().is_ok()
+}

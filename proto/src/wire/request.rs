@@ -1,0 +1,171 @@
+//! What a mirror may ask. SPEC §6.4.
+
+use alloc::vec::Vec;
+
+use super::frame::{FrameType, WireError, frame};
+use crate::codec::{self, CodecError, Decode, Encode, decode_exact};
+use crate::id::{ChunkId, ListId, ObjectId, RootVersion};
+use crate::limits;
+
+/// Asks whether there is anything newer than what the mirror holds. 41 bytes.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct Poll {
+    /// The newest root held.
+    pub root_version: RootVersion,
+    /// The newest head held.
+    pub head: Option<ObjectId>,
+}
+
+/// Kinds of objects that are fetched by name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+pub struct ObjectKind(pub u8);
+
+impl ObjectKind {
+    /// A signed manifest, named by the hash of its body.
+    pub const MANIFEST: Self = Self(1);
+    /// A chunk list, named by the hash of its encoding.
+    pub const LIST: Self = Self(2);
+}
+
+/// Names one object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ObjectName {
+    /// A signed manifest.
+    Manifest(ObjectId),
+    /// A chunk list.
+    List(ListId),
+}
+
+impl ObjectName {
+    /// Most bytes the opened object may have.
+    #[must_use]
+    pub fn bytes_max(&self) -> usize {
+        match self {
+            Self::Manifest(_) => limits::MANIFEST_BYTES,
+            Self::List(_) => limits::LIST_BYTES,
+        }
+    }
+}
+
+/// A question, as the upstream reads it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Request {
+    /// May I come in? Kept as bytes: the answer depends on its version.
+    Hello(Vec<u8>),
+    /// Anything new?
+    Poll(Poll),
+    /// A root by number.
+    Root(RootVersion),
+    /// A manifest or a list.
+    Object(ObjectName),
+    /// Chunks, answered in this order.
+    Chunks(Vec<ChunkId>),
+}
+
+impl Request {
+    /// The frame, or nothing for a Hello, which makes its own.
+    #[must_use]
+    pub fn to_frame(&self) -> Vec<u8> {
+        match self {
+            Self::Hello(body) => frame(FrameType::HELLO, body),
+            Self::Poll(poll) => frame(FrameType::POLL, &codec::encode(poll)),
+            Self::Root(version) => frame(FrameType::FETCH_ROOT, &codec::encode(version)),
+            Self::Object(name) => {
+                let (kind, id) = match name {
+                    ObjectName::Manifest(id) => (ObjectKind::MANIFEST, id.0),
+                    ObjectName::List(id) => (ObjectKind::LIST, id.0),
+                };
+                frame(FrameType::FETCH_OBJECT, &codec::encode(&(kind, id)))
+            }
+            Self::Chunks(ids) => frame(
+                FrameType::FETCH_CHUNKS,
+                &ids.iter().flat_map(|id| id.0).collect::<Vec<u8>>(),
+            ),
+        }
+    }
+
+    /// Reads a question.
+    ///
+    /// # Errors
+    /// [`WireError`]; the mirror is at fault.
+    pub fn decode(kind: FrameType, body: &[u8]) -> Result<Self, WireError> {
+        let bad = |source: CodecError| WireError::Body { kind, source };
+        match kind {
+            FrameType::HELLO => Ok(Self::Hello(body.into())),
+            FrameType::POLL => decode_exact("Poll", body, 64).map(Self::Poll).map_err(bad),
+            FrameType::FETCH_ROOT => decode_exact("FetchRoot", body, 8)
+                .map(Self::Root)
+                .map_err(bad),
+            FrameType::FETCH_OBJECT => {
+                let (kind, id): (ObjectKind, [u8; 32]) =
+                    decode_exact("FetchObject", body, 33).map_err(bad)?;
+                match kind {
+                    ObjectKind::MANIFEST => Ok(Self::Object(ObjectName::Manifest(ObjectId(id)))),
+                    ObjectKind::LIST => Ok(Self::Object(ObjectName::List(ListId(id)))),
+                    _ => Err(bad(CodecError::BadField {
+                        field: "FetchObject.kind",
+                        why: "unknown",
+                    })),
+                }
+            }
+            FrameType::FETCH_CHUNKS => chunk_ids(body).map(Self::Chunks).map_err(bad),
+            got => Err(WireError::Unexpected {
+                got,
+                expected: "a request",
+            }),
+        }
+    }
+}
+
+fn chunk_ids(body: &[u8]) -> Result<Vec<ChunkId>, CodecError> {
+    let (ids, rest) = body.as_chunks::<32>();
+    if ids.is_empty() || !rest.is_empty() {
+        return Err(CodecError::Malformed {
+            what: "FetchChunks",
+            got: body.len(),
+        });
+    }
+    codec::at_most("FetchChunks", ids.len(), limits::CHUNKS_PER_REQUEST)?;
+    Ok(ids.iter().copied().map(ChunkId).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::parse_header;
+
+    #[test]
+    fn every_request_reads_back() {
+        for request in [
+            Request::Hello(b"any".to_vec()),
+            Request::Poll(Poll {
+                root_version: RootVersion(3),
+                head: Some(ObjectId::of(b"head")),
+            }),
+            Request::Root(RootVersion(2)),
+            Request::Object(ObjectName::Manifest(ObjectId::of(b"m"))),
+            Request::Object(ObjectName::List(ListId::of(b"l"))),
+            Request::Chunks((0..64_u8).map(|n| ChunkId::of(&[n])).collect()),
+        ] {
+            let frame = request.to_frame();
+            let (kind, len) = parse_header(frame[..5].try_into().unwrap()).unwrap();
+            assert_eq!(len, frame.len() - 5);
+            assert_eq!(Request::decode(kind, &frame[5..]), Ok(request));
+        }
+    }
+
+    #[test]
+    fn malformed_requests_are_refused() {
+        for (kind, body) in [
+            (FrameType::FETCH_CHUNKS, &[0; 31][..]),
+            (FrameType::FETCH_CHUNKS, &[]),
+            (FrameType::FETCH_ROOT, &[0; 7]),
+            (FrameType::FETCH_OBJECT, &[9; 33]),
+            (FrameType::POLL, &[0; 8]),
+            (FrameType::CHUNK, &[]),
+            (FrameType(0xee), &[]),
+        ] {
+            assert!(Request::decode(kind, body).is_err(), "{kind}");
+        }
+    }
+}
