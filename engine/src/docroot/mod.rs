@@ -285,7 +285,7 @@ impl Docroot {
                 have: live.release(),
             });
         }
-        Ok(manifest.check_successor_of(live.manifest())?)
+        Ok(manifest.check_replaces(live.manifest())?)
     }
 
     fn now(&self) -> Timestamp {
