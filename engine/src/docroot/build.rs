@@ -9,8 +9,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
-use rustix::fs::{AtFlags, Mode, OFlags};
-use rustix::io::Errno;
+use rustix::fs::{Mode, OFlags};
 use tidecast_proto::chunker::Chunker;
 use tidecast_proto::id::{ChunkId, ListId, ObjectId, ReleaseNumber};
 use tidecast_proto::limits;
@@ -18,8 +17,8 @@ use tidecast_proto::list::{Entry, List};
 use tidecast_proto::manifest::{self, Manifest};
 
 use super::error::DocrootError;
-use super::files::{self, FSYNC_EACH_MAX, FileRecord, FolderCache, Kind};
-use super::layout::{self, Folders};
+use super::files::{self, FSYNC_EACH_MAX, FolderCache, Kind};
+use super::layout::Folders;
 use super::reuse;
 use super::targets::Targets;
 use super::tree::LiveTree;
@@ -41,10 +40,10 @@ pub struct Build {
     lists: HashMap<ListId, Arc<List>>,
     targets: Targets,
     open: HashMap<u32, File>,
-    buffer: Vec<u8>,
+    pub(super) buffer: Vec<u8>,
     /// Files written by this build, to be synced.
-    written: Vec<u32>,
-    bytes: BuildBytes,
+    pub(super) written: Vec<u32>,
+    pub(super) bytes: BuildBytes,
     #[cfg(test)]
     pub(super) stop_after: Option<super::switch::Step>,
 }
@@ -58,17 +57,6 @@ pub struct BuildBytes {
     pub reused: u64,
     /// In chunks handed to [`Build::put`].
     pub written: u64,
-}
-
-/// What became of the files that two releases share.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct LinkReport {
-    /// Hard-linked.
-    pub linked: usize,
-    /// Copied, because the file system refused the link.
-    pub copied: usize,
-    /// Files somebody edited in the live tree: they are built again.
-    pub damaged: Vec<String>,
 }
 
 /// What a chunk was good for.
@@ -153,141 +141,6 @@ impl Build {
     #[must_use]
     pub fn bytes(&self) -> BuildBytes {
         self.bytes
-    }
-
-    /// Takes over the files that the live release has as well: hard links, after checking that inode, size and
-    /// times are as recorded, or else that the content still hashes right; copies where the file system refuses links.
-    ///
-    /// # Errors
-    /// [`DocrootError`] of the disk.
-    pub fn link_unchanged(&mut self) -> Result<LinkReport, DocrootError> {
-        let mut report = LinkReport::default();
-        let Some(live) = self.live.clone() else {
-            return Ok(report);
-        };
-        let mut records = live.records().to_vec();
-        let mut source = FolderCache::reading(live.folder());
-        let manifest = self.manifest.clone();
-        for (at, file) in manifest.files.iter().enumerate() {
-            if self.states[at] == FileState::Done {
-                continue;
-            }
-            let Some(before) = unchanged_in(&live, file) else {
-                continue;
-            };
-            let path = file.path.as_str();
-            match self.take_over(&mut source, file, &mut records[before])? {
-                Taken::Linked => report.linked += 1,
-                Taken::Copied => {
-                    report.copied += 1;
-                    self.written.push(u32::try_from(at).unwrap_or(u32::MAX));
-                }
-                Taken::Damaged => {
-                    report.damaged.push(path.to_owned());
-                    continue;
-                }
-            }
-            self.states[at] = FileState::Done;
-            self.bytes.linked += file.size;
-        }
-        // A link changes the ctime of both names; without this the next build would hash everything again.
-        live.replace_records(records);
-        let name = layout::index_name(live.release());
-        files::write_whole(&self.folders.state, &name, &live.index().encode())
-            .map_err(self.folders.fault("write", &name))?;
-        Ok(report)
-    }
-
-    fn take_over(
-        &mut self,
-        source: &mut FolderCache,
-        file: &manifest::File,
-        record: &mut FileRecord,
-    ) -> Result<Taken, DocrootError> {
-        let path = file.path.as_str();
-        let folders = self.folders.clone();
-        let fault = |action| folders.fault(action, path);
-        let Some(found) = source.look(path).map_err(fault("look at"))? else {
-            return Ok(Taken::Damaged);
-        };
-        if found.kind != Kind::File || found.record.size != file.size {
-            return Ok(Taken::Damaged);
-        }
-        if found.record != *record || found.mode & 0o777 != mode_of(file) {
-            // Somebody touched it, or an earlier build was cut off between a link and its record.
-            let opened = source.open(path).map_err(fault("open"))?;
-            let hash = files::hash_file(&opened, &mut self.buffer).map_err(fault("read"))?;
-            if hash != file.hash || found.mode & 0o777 != mode_of(file) {
-                return Ok(Taken::Damaged);
-            }
-            // The content is right: only the time that HTTP says has to be the one it said before.
-            if (found.record.mtime_s, found.record.mtime_ns) != (record.mtime_s, record.mtime_ns) {
-                let (folder, name) = source.place(path).map_err(fault("open"))?;
-                files::set_mtime(folder, name, record.mtime_s, record.mtime_ns)
-                    .map_err(fault("set the time of"))?;
-            }
-        }
-        let (from, name) = source.place(path).map_err(fault("open"))?;
-        let (to, _) = self
-            .cache
-            .place(path)
-            .map_err(fault("make the folder of"))?;
-        files::unlink(&to, name).map_err(fault("remove"))?;
-        let taken = match rustix::fs::linkat(&from, name, &to, name, AtFlags::empty()) {
-            Ok(()) => Taken::Linked,
-            Err(Errno::MLINK | Errno::PERM | Errno::XDEV | Errno::OPNOTSUPP) => {
-                if !self.copy(source, file, record)? {
-                    return Ok(Taken::Damaged);
-                }
-                Taken::Copied
-            }
-            Err(error) => return Err(fault("link")(error.into())),
-        };
-        if let Some(now) = files::look(&from, name).map_err(fault("look at"))? {
-            *record = now.record;
-        }
-        Ok(taken)
-    }
-
-    /// Copies a file of the live tree, with its times; false when its content is not what it should be.
-    fn copy(
-        &mut self,
-        source: &mut FolderCache,
-        file: &manifest::File,
-        record: &FileRecord,
-    ) -> Result<bool, DocrootError> {
-        let path = file.path.as_str();
-        let folders = self.folders.clone();
-        let from = source.open(path).map_err(folders.fault("open", path))?;
-        let (folder, name) = self
-            .cache
-            .place(path)
-            .map_err(folders.fault("make the folder of", path))?;
-        let to = create(&folder, name).map_err(folders.fault("create", path))?;
-        self.buffer.resize(files::READ_BYTES, 0);
-        let mut hasher = blake3::Hasher::new();
-        let mut at = 0_u64;
-        loop {
-            let count = from
-                .read_at(&mut self.buffer, at)
-                .map_err(folders.fault("read", path))?;
-            if count == 0 {
-                break;
-            }
-            hasher.update(&self.buffer[..count]);
-            to.write_all_at(&self.buffer[..count], at)
-                .map_err(DocrootError::writing(&folders.state_path(path), file.size))?;
-            at += count as u64;
-        }
-        if hasher.finalize().as_bytes() != &file.hash.0 {
-            files::unlink(&folder, name).map_err(folders.fault("remove", path))?;
-            return Ok(false);
-        }
-        rustix::fs::fchmod(&to, Mode::from_raw_mode(mode_of(file)))
-            .map_err(folders.fault("change the mode of", path))?;
-        files::set_mtime(&folder, name, record.mtime_s, record.mtime_ns)
-            .map_err(folders.fault("set the time of", path))?;
-        Ok(true)
     }
 
     /// Lists of files to build that are neither on this disk nor added yet, each with its file's size.
@@ -397,7 +250,8 @@ impl Build {
             }
             _ => None,
         };
-        let mut chunk = vec![0; limits::CHUNK_BYTES];
+        // Most files of a fresh build are not there at all.
+        let mut chunk = vec![0; existing.as_ref().map_or(0, |_| limits::CHUNK_BYTES)];
         for (offset, entry) in list.with_offsets() {
             if let Some(existing) = &existing {
                 let chunk = &mut chunk[..entry.len as usize];
@@ -475,7 +329,7 @@ impl Build {
 
     /// Whether anything is still missing.
     pub(super) fn wants_anything(&self) -> bool {
-        self.targets.missing().next().is_some()
+        !self.targets.is_complete()
     }
 
     /// Uses bytes found on this machine if they are a chunk that is missing.
@@ -666,12 +520,6 @@ impl Build {
     }
 }
 
-enum Taken {
-    Linked,
-    Copied,
-    Damaged,
-}
-
 /// Where the live release has the same file: content, mode and, for a database, the time it is served with.
 pub(super) fn unchanged_in(live: &LiveTree, file: &manifest::File) -> Option<usize> {
     let before = live
@@ -679,13 +527,16 @@ pub(super) fn unchanged_in(live: &LiveTree, file: &manifest::File) -> Option<usi
         .files
         .binary_search_by(|old| old.path.cmp(&file.path))
         .ok()?;
-    let old = &live.manifest().files[before];
+    is_same(&live.manifest().files[before], file).then_some(before)
+}
+
+/// The same content, mode and, for a database, time: the new tree links it.
+fn is_same(before: &manifest::File, file: &manifest::File) -> bool {
     let build_time = |file: &manifest::File| file.database.as_ref().map(|d| d.build_time_s);
-    (old.hash == file.hash
-        && old.size == file.size
-        && old.executable == file.executable
-        && build_time(old) == build_time(file))
-    .then_some(before)
+    before.hash == file.hash
+        && before.size == file.size
+        && before.executable == file.executable
+        && build_time(before) == build_time(file)
 }
 
 pub(super) fn mode_of(file: &manifest::File) -> u32 {
@@ -694,7 +545,7 @@ pub(super) fn mode_of(file: &manifest::File) -> u32 {
 
 /// Opens `name` for reading and writing. A file with another name belongs to a live tree as well and is replaced,
 /// never written to.
-fn create(folder: &OwnedFd, name: &str) -> std::io::Result<File> {
+pub(super) fn create(folder: &OwnedFd, name: &str) -> std::io::Result<File> {
     if let Some(found) = files::look(folder, name)?
         && (found.kind != Kind::File || found.links > 1)
     {

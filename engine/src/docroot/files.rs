@@ -6,6 +6,7 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 use std::sync::Arc;
 
 use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags, ResolveFlags, StatxFlags};
@@ -16,8 +17,8 @@ use tidecast_proto::id::FileHash;
 const FOLDERS_OPEN_MAX: usize = 128;
 /// How much is read at once when a file is hashed.
 pub(super) const READ_BYTES: usize = 1024 * 1024;
-/// Bytes written since the last call of the file system's own flush are not counted; up to this many files are
-/// synced one by one, above it the whole file system once, which is far cheaper.
+/// Up to this many files are synced one by one; more of them by one sync of the file system, which also waits for
+/// what other programs wrote but does not pay a journal commit per file.
 pub(super) const FSYNC_EACH_MAX: usize = 64;
 
 /// Identity and times of a file. Whoever edits a file in place cannot leave all of them as they were.
@@ -62,6 +63,13 @@ pub(super) fn look(at: impl AsFd, name: impl rustix::path::Arg) -> io::Result<Op
         Err(Errno::NOENT | Errno::NOTDIR) => Ok(None),
         Err(error) => Err(error.into()),
     }
+}
+
+/// What the operator's own path leads to, through links.
+pub(super) fn look_through(path: &Path) -> io::Result<Found> {
+    let flags = AtFlags::empty();
+    let stat = rustix::fs::statx(rustix::fs::CWD, path, flags, StatxFlags::BASIC_STATS)?;
+    Ok(found(&stat))
 }
 
 /// What an open file or folder is.

@@ -33,9 +33,10 @@ impl Lock {
             }
             Err(error) => return Err(folders.fault("lock", LOCK)(error)),
         }
-        file.set_len(0)
-            .and_then(|()| file.write_all_at(format!("{}\n", std::process::id()).as_bytes(), 0))
-            .map_err(folders.fault("write", LOCK))?;
+        // Only for the message to a second instance: a full disk must not keep a mirror from serving.
+        let _ = file
+            .set_len(0)
+            .and_then(|()| file.write_all_at(format!("{}\n", std::process::id()).as_bytes(), 0));
         let lock = Self { file };
         // Somebody may have removed the file between our open and our lock.
         lock.check(folders)?;
@@ -49,11 +50,10 @@ impl Lock {
             path: folders.path.clone(),
             what,
         };
-        let by_path = std::fs::metadata(&folders.path).map_err(|_| replaced("the folder"))?;
+        let by_path = files::look_through(&folders.path).map_err(|_| replaced("the folder"))?;
         let docroot =
             files::look_at(&folders.docroot).map_err(DocrootError::at("look at", &folders.path))?;
-        // The device is compared below, by the lock: numbers of `metadata` are packed differently.
-        if std::os::unix::fs::MetadataExt::ino(&by_path) != docroot.record.inode {
+        if identity(by_path) != identity(docroot) {
             return Err(replaced("the folder"));
         }
         let state = files::look_at(&folders.state).map_err(folders.fault("look at", "."))?;

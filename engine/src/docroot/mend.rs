@@ -83,11 +83,7 @@ impl Docroot {
                 continue;
             }
             let (folder, name) = cache.place(path).map_err(fault("open"))?;
-            // A record that was lost holds no time to go back to.
-            if record.inode != 0
-                && (found.record.mtime_s, found.record.mtime_ns)
-                    != (record.mtime_s, record.mtime_ns)
-            {
+            if (found.record.mtime_s, found.record.mtime_ns) != (record.mtime_s, record.mtime_ns) {
                 files::set_mtime(&folder, name, record.mtime_s, record.mtime_ns)
                     .map_err(fault("set the time of"))?;
             }

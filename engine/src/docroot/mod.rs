@@ -12,7 +12,9 @@
 
 mod adopt;
 mod build;
+mod carry;
 mod error;
+mod expire;
 mod files;
 mod index;
 mod layout;
@@ -23,12 +25,13 @@ mod mend;
 mod peek;
 mod recover;
 mod removed;
+mod repair;
 mod reuse;
 mod survey;
 mod switch;
 mod targets;
 #[cfg(test)]
-mod testing;
+mod tests;
 mod tree;
 mod verify;
 
@@ -43,14 +46,16 @@ use tidecast_proto::name::ReleasePath;
 
 use crate::clock::Clock;
 
-pub use build::{Build, BuildBytes, LinkReport, Prepared, PutOutcome};
+pub use build::{Build, BuildBytes, Prepared, PutOutcome};
+pub use carry::LinkReport;
 pub use error::DocrootError;
+pub use expire::ExpireReport;
 pub use files::FileRecord;
 pub use mend::MendReport;
 pub use peek::{Peek, peek};
 pub use recover::Recovery;
 pub use survey::{Concern, Foreign, ForeignKind, Survey};
-pub use switch::{ExpireReport, SwitchReport};
+pub use switch::SwitchReport;
 pub use tree::{LiveTree, SiteFile};
 pub use verify::{Fault, Progress, VerifyReport, verify_readonly};
 
@@ -191,7 +196,8 @@ impl Docroot {
     /// Begins the tree of a release, or goes on with what an earlier attempt left.
     ///
     /// # Errors
-    /// [`DocrootError::NotNewer`], [`DocrootError::WrongFeed`]; else of the disk.
+    /// [`DocrootError::NotNewer`], [`DocrootError::WrongFeed`], [`DocrootError::Successor`] when it drops more than its
+    /// signers allowed; else of the disk.
     pub fn begin(&mut self, manifest: Arc<Manifest>) -> Result<Build, DocrootError> {
         self.check_still_ours()?;
         if manifest.feed != self.feed {
@@ -200,17 +206,11 @@ impl Docroot {
                 have: self.feed,
             });
         }
-        if let Some(live) = &self.live
-            && manifest.release <= live.release()
-        {
-            return Err(DocrootError::NotNewer {
-                got: manifest.release,
-                have: live.release(),
-            });
-        }
+        self.check_successor(&manifest)?;
         self.demote_prepared()?;
         let states = vec![FileState::ToBuild { missing: 0 }; manifest.files.len()];
-        let build = Build::new(
+        #[cfg_attr(not(test), expect(unused_mut))]
+        let mut build = Build::new(
             self.folders.clone(),
             manifest,
             self.live.clone(),
@@ -218,10 +218,9 @@ impl Docroot {
             states,
         )?;
         #[cfg(test)]
-        let build = Build {
-            stop_after: self.stop_after,
-            ..build
-        };
+        {
+            build.stop_after = self.stop_after;
+        }
         Ok(build)
     }
 
@@ -269,10 +268,24 @@ impl Docroot {
             &self.folders.state,
             layout::TIMESTAMP,
             text.as_bytes(),
-            false,
+            true,
         )
         .map_err(self.folders.fault("write", layout::TIMESTAMP))?;
         self.link_timestamp()
+    }
+
+    /// Newer than what is served, and allowed to follow it.
+    fn check_successor(&self, manifest: &Manifest) -> Result<(), DocrootError> {
+        let Some(live) = &self.live else {
+            return Ok(());
+        };
+        if manifest.release <= live.release() {
+            return Err(DocrootError::NotNewer {
+                got: manifest.release,
+                have: live.release(),
+            });
+        }
+        Ok(manifest.check_replaces(live.manifest())?)
     }
 
     fn now(&self) -> Timestamp {

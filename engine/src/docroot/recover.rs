@@ -4,6 +4,7 @@
 //! complete, and everything else is removed or built on. Nothing is guessed from times.
 
 use std::fmt;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use rustix::fs::RenameFlags;
@@ -12,7 +13,7 @@ use tidecast_proto::id::ReleaseNumber;
 use tidecast_proto::manifest::Manifest;
 
 use super::error::DocrootError;
-use super::files::{self, FileRecord, Kind};
+use super::files::{self, FileRecord, FolderCache, Kind};
 use super::layout::{self, Folders};
 use super::links::{self, Standing};
 use super::tree::{self, LiveTree};
@@ -25,6 +26,8 @@ pub struct Recovery {
     pub live: Option<ReleaseNumber>,
     /// A switch that was cut off and is complete now. The caller's counters may be behind it: raise them.
     pub completed: Option<ReleaseNumber>,
+    /// Why a switch that was cut off could not be completed: the disk is full.
+    pub postponed: Option<String>,
     /// An unfinished tree is there; the next build goes on from it.
     pub unfinished: bool,
     /// `current` led nowhere; the newest complete tree took its place, or its links were removed.
@@ -43,6 +46,9 @@ impl fmt::Display for Recovery {
         }
         if let Some(release) = self.completed {
             write!(f, "; completed the interrupted switch to {release}")?;
+        }
+        if let Some(why) = &self.postponed {
+            write!(f, "; an interrupted switch could not be completed: {why}")?;
         }
         if self.fell_back {
             f.write_str("; the tree that was live is gone, fell back")?;
@@ -70,21 +76,28 @@ impl Docroot {
         };
         self.live = self.find_live(&mut recovery)?;
         if let Some(manifest) = self.intended()? {
-            if self
-                .live
-                .as_ref()
-                .is_none_or(|live| live.release() < manifest.release)
-            {
-                let report = self.carry_out(&manifest)?;
-                recovery.completed = Some(report.to);
-                recovery.moved_away.extend(report.moved_away);
-            } else if self.live.as_ref().map(|live| live.release()) == Some(manifest.release) {
-                recovery.completed = Some(manifest.release);
+            let live = self.live.as_ref().map(|live| live.release());
+            if live < Some(manifest.release) {
+                match self.carry_out(&manifest) {
+                    Ok(report) => {
+                        recovery.completed = Some(report.to);
+                        recovery.moved_away.extend(report.moved_away);
+                    }
+                    // What is served stays whole and in service; the next sync builds on the tree.
+                    Err(error @ DocrootError::NoSpace { .. }) => {
+                        recovery.postponed = Some(error.to_string());
+                    }
+                    Err(error) => return Err(error),
+                }
+            } else if live == Some(manifest.release) {
+                recovery.completed = live;
             }
         }
         recovery.corrected += self.correct_links()?;
-        if let Some(live) = &self.live {
-            // Also the last step of a switch that was cut off right after the rename.
+        if let Some(live) = &self.live
+            && recovery.completed.is_some()
+        {
+            // The last step of a switch that was cut off right after the rename.
             switch::record_live(&folders, live)?;
         }
         switch::forget_intent(&folders)?;
@@ -125,9 +138,10 @@ impl Docroot {
         recovery.fell_back = current.is_some();
         let intended = self.intended()?.map(|manifest| manifest.release);
         for release in tree::releases_on_disk(folders)?.into_iter().rev() {
-            // A tree without an index was never live; if it was about to be, the switch goes on below.
-            let was_live =
-                tree::read_kept(folders, release)?.is_some_and(|kept| kept.index.is_some());
+            // A tree that was about to become live is not a release that was served; the intent takes care of it.
+            let was_live = tree::read_kept(folders, release)?
+                .and_then(|kept| kept.index?.switched)
+                .is_some();
             if was_live
                 && Some(release) != intended
                 && let Some(live) = self.open_live(release)?
@@ -156,17 +170,45 @@ impl Docroot {
         };
         let index = kept.index;
         let switched = index.as_ref().and_then(|index| index.switched);
-        // Without a record no file passes for unchanged: each is hashed before it is linked.
-        let records = index.map_or_else(
-            || vec![FileRecord::default(); kept.manifest.files.len()],
-            |index| index.records,
-        );
+        let folder = tree::open_tree(&self.folders, release)?;
+        let records = match index {
+            Some(index) => index.records,
+            None => self.records_that_match_nothing(&kept.manifest, &folder)?,
+        };
         Ok(Some(Arc::new(LiveTree::new(
             kept.manifest,
             switched.unwrap_or(self.now()),
-            tree::open_tree(&self.folders, release)?,
+            folder,
             records,
         ))))
+    }
+
+    /// Records in place of a lost index: the times files are served with stay, but no file passes for unchanged,
+    /// so each is hashed before it is linked.
+    fn records_that_match_nothing(
+        &self,
+        manifest: &Manifest,
+        folder: &Arc<OwnedFd>,
+    ) -> Result<Vec<FileRecord>, DocrootError> {
+        let now_s = i64::try_from(self.now().seconds()).unwrap_or(i64::MAX);
+        let mut cache = FolderCache::reading(folder.clone());
+        let files = manifest.files.iter();
+        files
+            .map(|file| {
+                let path = file.path.as_str();
+                let found = cache
+                    .look(path)
+                    .map_err(self.folders.fault("look at", path))?;
+                let (mtime_s, mtime_ns) = found.map_or((now_s, 0), |found| {
+                    (found.record.mtime_s, found.record.mtime_ns)
+                });
+                Ok(FileRecord {
+                    mtime_s,
+                    mtime_ns,
+                    ..FileRecord::default()
+                })
+            })
+            .collect()
     }
 
     /// The manifest of the intent, if its tree is there and complete.

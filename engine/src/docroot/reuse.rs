@@ -47,6 +47,15 @@ pub(super) fn store_list(folders: &Folders, id: &ListId, list: &List) -> Result<
         .map_err(folders.fault("write", LISTS))
 }
 
+/// Whether any list is stored.
+pub(super) fn has_lists(folders: &Folders) -> Result<bool, DocrootError> {
+    match files::open_folder(&folders.state, LISTS).and_then(files::names) {
+        Ok(names) => Ok(!names.is_empty()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(folders.fault("read", LISTS)(error)),
+    }
+}
+
 /// Removes lists that are not in `keep`.
 pub(super) fn prune_lists(folders: &Folders, keep: &HashSet<ListId>) -> Result<(), DocrootError> {
     let fault = || folders.fault("clear", LISTS);
@@ -72,7 +81,6 @@ pub(super) fn from_live_tree(build: &mut Build, chunker: &Chunker) -> Result<(),
     let Some(live) = build.live.clone() else {
         return Ok(());
     };
-    let folders = build.folders.clone();
     let mut source = FolderCache::reading(live.folder());
     let mut chunk = vec![0; limits::CHUNK_BYTES];
     for file in &live.manifest().files {
@@ -98,14 +106,13 @@ pub(super) fn from_live_tree(build: &mut Build, chunker: &Chunker) -> Result<(),
                 for (offset, entry) in list.with_offsets() {
                     let chunk = &mut chunk[..entry.len as usize];
                     if build.wants(&entry.id)
-                        && files::read_exact_at(&opened, chunk, offset)
-                            .map_err(folders.fault("read", path))?
+                        && files::read_exact_at(&opened, chunk, offset).unwrap_or(false)
                     {
                         build.offer(chunk)?;
                     }
                 }
             }
-            None => cut(build, chunker, &opened, path)?,
+            None => cut(build, chunker, &opened)?,
         }
     }
     Ok(())
@@ -177,7 +184,7 @@ fn visit(
             if let Some(text) = name.to_str()
                 && let Ok(opened) = files::open_below(folder, text, OFlags::RDONLY)
             {
-                cut(build, chunker, &opened.into(), text)?;
+                cut(build, chunker, &opened.into())?;
             }
         }
         _ => {}
@@ -186,8 +193,7 @@ fn visit(
 }
 
 /// Offers a whole small file, and every chunk of a longer one.
-fn cut(build: &mut Build, chunker: &Chunker, file: &File, path: &str) -> Result<(), DocrootError> {
-    let folders = build.folders.clone();
+fn cut(build: &mut Build, chunker: &Chunker, file: &File) -> Result<(), DocrootError> {
     let capacity = chunker.window() * WINDOWS_HELD;
     let mut held = vec![0; capacity];
     let (mut from, mut until, mut offset, mut ended) = (0, 0, 0_u64, false);
@@ -208,7 +214,8 @@ fn cut(build: &mut Build, chunker: &Chunker, file: &File, path: &str) -> Result<
                         offset += count as u64;
                     }
                     Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                    Err(error) => return Err(folders.fault("read", path)(error)),
+                    // What cannot be read is no source; it will be fetched.
+                    Err(_) => return Ok(()),
                 }
             }
             if first && ended && until <= limits::CHUNK_BYTES && build.offer(&held[..until])? {

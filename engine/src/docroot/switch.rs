@@ -12,15 +12,15 @@ use rustix::io::Errno;
 use tidecast_proto::id::{ReleaseNumber, Timestamp};
 use tidecast_proto::manifest::Manifest;
 
+use super::Docroot;
 use super::adopt;
-use super::build::{self, Build, FileState, Prepared};
+use super::build::{self, Build, Prepared};
 use super::error::DocrootError;
 use super::files::{self, FSYNC_EACH_MAX, FileRecord, FolderCache};
 use super::index::Index;
 use super::layout::{self, Folders};
 use super::links::{self, Standing};
 use super::tree::{self, LiveTree};
-use super::{Docroot, removed, reuse};
 
 /// New files are stamped this far ahead, so that no client that fetched an old file holds a later time.
 const STAMP_LEAD_S: u64 = 2;
@@ -86,20 +86,9 @@ pub struct SwitchReport {
     pub warnings: Vec<String>,
 }
 
-/// What was deleted because its time was over.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct ExpireReport {
-    /// Trees.
-    pub trees: Vec<ReleaseNumber>,
-    /// Days of `.tidecast/removed`.
-    pub removed_days: usize,
-    /// Files of an adopted docroot that differ from the release, and where they are now.
-    pub moved_away: Vec<String>,
-}
-
 impl Build {
-    /// Brings everything to the disk, renames the tree to its place and records the intent to switch. The caller
-    /// then makes its counters durable and calls [`Docroot::switch`].
+    /// Brings everything to the disk and renames the tree to its place. The caller then makes its counters durable
+    /// and calls [`Docroot::switch`]; a tree that is never switched to is built on by the next build.
     ///
     /// # Errors
     /// [`DocrootError::Incomplete`] when chunks are missing; else of the disk. The next build goes on from there.
@@ -110,7 +99,8 @@ impl Build {
             .map_err(folders.fault("change the mode of", layout::NEW))?;
         self.passed(Step::FilesSynced)?;
         let name = layout::manifest_name(manifest.release);
-        files::write_whole(&folders.state, &name, &manifest.to_bytes())
+        // The folder is synced with the tree's rename.
+        files::write_unsynced(&folders.state, &name, &manifest.to_bytes(), true)
             .map_err(folders.fault("write", &name))?;
         self.passed(Step::ManifestWritten)?;
         let name = layout::tree_name(manifest.release);
@@ -127,8 +117,6 @@ impl Build {
         }
         folders.sync_state()?;
         self.passed(Step::TreeRenamed)?;
-        write_intent(&folders, &manifest)?;
-        self.passed(Step::IntentWritten)?;
         Ok(Prepared { manifest })
     }
 
@@ -151,9 +139,10 @@ impl Docroot {
     /// the old release is served or the new one, whole; [`Self::current`] says which.
     pub fn switch(&mut self, prepared: Prepared) -> Result<SwitchReport, DocrootError> {
         self.check_still_ours()?;
-        if let Some(live) = &self.live {
-            prepared.manifest.check_replaces(live.manifest())?;
-        }
+        self.check_successor(&prepared.manifest)?;
+        // From here on a crash ends with the new release: the caller has stored its counters.
+        write_intent(&self.folders, &prepared.manifest)?;
+        self.passed(Step::IntentWritten)?;
         self.carry_out(&prepared.manifest)
     }
 
@@ -188,13 +177,15 @@ impl Docroot {
 
         adopt::prepare_current(&folders, &layout::tree_name(release))?;
         self.passed(Step::CurrentPrepared)?;
+        let mut now = self.now();
         for attempt in 1..STAMPS_MAX {
-            if !stamp.too_late(self.now()) {
+            if !stamp.too_late(now) {
                 break;
             }
             stamp = self.stamp(manifest, &tree, STAMP_LEAD_S << attempt)?;
+            now = self.now();
         }
-        if stamp.too_late(self.now()) {
+        if stamp.too_late(now) {
             report.warnings.push(
                 "the disk took minutes to store the new files' times; caches may hold old files for a while"
                     .to_owned(),
@@ -202,7 +193,7 @@ impl Docroot {
         }
         adopt::rename_current(&folders)?;
         // From here on the new release is what is served, whatever fails below.
-        report.switched = self.now();
+        report.switched = now;
         report.stamp_s = stamp.seconds;
         let live = LiveTree::new(manifest.clone(), report.switched, tree, stamp.records);
         let live = Arc::new(live);
@@ -269,7 +260,8 @@ impl Docroot {
             records,
         };
         let name = layout::index_name(manifest.release);
-        files::write_whole(&folders.state, &name, &index.encode())
+        // Were it lost, the next build would hash the files instead of comparing their times.
+        files::write_unsynced(&folders.state, &name, &index.encode(), false)
             .map_err(folders.fault("write", &name))?;
         Ok(Stamp {
             seconds,
@@ -370,149 +362,6 @@ impl Docroot {
             }
         }
         self.folders.sync_docroot()
-    }
-
-    /// Deletes trees whose grace time is over, days of `removed` whose weeks are over, and what an adopted docroot
-    /// left. To be called now and then, and after each switch.
-    ///
-    /// # Errors
-    /// [`DocrootError`] of the disk; what is left is deleted the next time.
-    pub fn expire(&mut self, now: Timestamp) -> Result<ExpireReport, DocrootError> {
-        self.check_still_ours()?;
-        let folders = self.folders.clone();
-        let mut report = ExpireReport {
-            removed_days: removed::expire(&folders, now, self.options.removed_keep)?,
-            ..ExpireReport::default()
-        };
-        let Some(live) = self.live.clone() else {
-            return Ok(report);
-        };
-        let grace_ms = u64::try_from(self.options.grace.as_millis()).unwrap_or(u64::MAX);
-        if live.switched().plus(grace_ms) <= now {
-            report.moved_away = adopt::retire(&folders, now, live.manifest())?;
-        }
-        let mut kept: Vec<ReleaseNumber> = tree::releases_on_disk(&folders)?
-            .into_iter()
-            .filter(|release| *release <= live.release())
-            .collect();
-        while kept.len() > self.options.keep_trees_min.max(1) {
-            // A tree was replaced when the one after it was switched to.
-            let replaced = if kept[1] == live.release() {
-                live.switched()
-            } else {
-                tree::read_kept(&folders, kept[1])?
-                    .and_then(|kept| kept.index?.switched)
-                    .unwrap_or(live.switched())
-            };
-            if replaced.plus(grace_ms) > now {
-                break;
-            }
-            let oldest = kept.remove(0);
-            self.delete_tree(oldest)?;
-            report.trees.push(oldest);
-        }
-        Ok(report)
-    }
-
-    /// Deletes a tree that is not live. Its files' link counts fall, and with them the live files' ctimes change,
-    /// so those that were as recorded are recorded again.
-    pub(super) fn delete_tree(&self, release: ReleaseNumber) -> Result<(), DocrootError> {
-        let folders = &self.folders;
-        let unchanged: Option<Vec<bool>> = match &self.live {
-            Some(live) => Some(self.as_recorded(live)?),
-            None => None,
-        };
-        let fault = || folders.fault("delete the tree", layout::TRASH);
-        let trash = folders.subfolder(layout::TRASH, 0o700)?;
-        let name = layout::tree_name(release);
-        // Renamed first: a half-deleted tree must never look like a whole one.
-        match rustix::fs::renameat(&folders.state, &*name, &trash, &*name) {
-            Ok(()) | Err(Errno::NOENT) => {}
-            Err(error) => return Err(fault()(error.into())),
-        }
-        for name in [layout::manifest_name(release), layout::index_name(release)] {
-            files::unlink(&folders.state, &*name).map_err(fault())?;
-        }
-        files::remove_all(&folders.state, layout::TRASH).map_err(fault())?;
-        if let (Some(live), Some(unchanged)) = (&self.live, unchanged) {
-            let mut records = live.records().to_vec();
-            let mut cache = FolderCache::reading(live.folder());
-            for (at, file) in live.manifest().files.iter().enumerate() {
-                if unchanged[at]
-                    && let Some(found) = cache.look(file.path.as_str()).map_err(fault())?
-                {
-                    records[at] = found.record;
-                }
-            }
-            live.replace_records(records);
-            record_live(folders, live)?;
-        }
-        Ok(())
-    }
-
-    fn as_recorded(&self, live: &LiveTree) -> Result<Vec<bool>, DocrootError> {
-        let records = live.records();
-        let mut cache = FolderCache::reading(live.folder());
-        let files = live.manifest().files.iter().zip(records.iter());
-        files
-            .map(|(file, record): (_, &FileRecord)| {
-                let found = cache
-                    .look(file.path.as_str())
-                    .map_err(self.folders.fault("look at", file.path.as_str()))?;
-                Ok(found.is_some_and(|found| found.record == *record))
-            })
-            .collect()
-    }
-
-    /// Keeps the lists that a kept tree's manifest names.
-    fn prune_lists(&self) -> Result<(), DocrootError> {
-        let mut keep = std::collections::HashSet::new();
-        for release in tree::releases_on_disk(&self.folders)? {
-            if let Some(kept) = tree::read_kept(&self.folders, release)? {
-                keep.extend(kept.manifest.files.iter().filter_map(|file| file.list));
-            }
-        }
-        reuse::prune_lists(&self.folders, &keep)
-    }
-
-    /// Puts repaired files into the live tree, each in one instant; the release, its times and links stay.
-    ///
-    /// # Errors
-    /// [`DocrootError::Incomplete`] when chunks are missing; else of the disk.
-    pub fn finish_repair(&mut self, mut build: Build) -> Result<usize, DocrootError> {
-        self.check_still_ours()?;
-        build.sync_all()?;
-        let folders = self.folders.clone();
-        let live = build
-            .live
-            .clone()
-            .filter(|live| self.live.as_ref().map(|now| now.release()) == Some(live.release()))
-            .ok_or_else(|| DocrootError::NothingLive {
-                path: folders.path.clone(),
-            })?;
-        let mut tree = FolderCache::making(live.folder());
-        let mut records = live.records().to_vec();
-        let mut repaired = 0;
-        for (at, file) in live.manifest().files.iter().enumerate() {
-            if build.states[at] != FileState::Done {
-                continue;
-            }
-            let path = file.path.as_str();
-            let fault = || folders.fault("repair", path);
-            let (from, name) = build.cache.place(path).map_err(fault())?;
-            let (to, _) = tree.place(path).map_err(fault())?;
-            files::rename(&from, name, &to, name).map_err(fault())?;
-            if let Some(found) = files::look(&to, name).map_err(fault())? {
-                records[at] = found.record;
-            }
-            repaired += 1;
-        }
-        rustix::fs::syncfs(&folders.docroot).map_err(folders.fault("sync", "."))?;
-        live.replace_records(records);
-        record_live(&folders, &live)?;
-        files::remove_all(&folders.state, layout::MEND)
-            .map_err(folders.fault("clear", layout::MEND))?;
-        Ok(repaired)
     }
 
     #[cfg_attr(not(test), expect(clippy::unused_self, clippy::unnecessary_wraps))]

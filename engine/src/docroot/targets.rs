@@ -18,6 +18,8 @@ pub(super) struct Targets {
     done: Vec<bool>,
     /// Where in `sorted` each distinct chunk begins, in file order.
     order: Vec<u32>,
+    /// Distinct chunks not there yet.
+    left: usize,
 }
 
 impl Targets {
@@ -44,6 +46,7 @@ impl Targets {
         });
         Self {
             done: vec![false; sorted.len()],
+            left: order.len(),
             sorted,
             order,
         }
@@ -74,7 +77,10 @@ impl Targets {
     /// Marks the chunk as there.
     pub(super) fn done(&mut self, id: &ChunkId) {
         let range = self.range(id);
-        self.done[range].fill(true);
+        if self.done[range.clone()].iter().any(|done| !done) {
+            self.left -= 1;
+            self.done[range].fill(true);
+        }
     }
 
     /// Distinct chunks not there yet, in file order.
@@ -83,6 +89,11 @@ impl Targets {
             .iter()
             .filter(|at| !self.done[**at as usize])
             .map(|at| self.sorted[*at as usize].entry)
+    }
+
+    /// Whether nothing is missing any more.
+    pub(super) fn is_complete(&self) -> bool {
+        self.left == 0
     }
 
     /// Bytes of all places that lack their chunk.
@@ -121,8 +132,12 @@ mod tests {
         let places: Vec<_> = targets.places(&b.id, 10).collect();
         assert_eq!(places, [(0, 0), (1, 30)]);
         targets.done(&b.id);
+        targets.done(&b.id);
+        assert!(!targets.is_complete());
         assert!(!targets.wants(&b.id) && targets.wants(&a.id));
         assert_eq!(targets.missing().collect::<Vec<_>>(), [a]);
         assert!(!targets.wants(&ChunkId::of(b"never")));
+        targets.done(&a.id);
+        assert!(targets.is_complete());
     }
 }

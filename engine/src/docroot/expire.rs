@@ -1,0 +1,133 @@
+//! Deleting what has served its time: replaced trees, days of `removed`, an adopted docroot's files.
+
+use std::collections::HashSet;
+
+use rustix::io::Errno;
+use tidecast_proto::id::{ReleaseNumber, Timestamp};
+
+use super::error::DocrootError;
+use super::files::{self, FileRecord, FolderCache};
+use super::layout;
+use super::switch::record_live;
+use super::tree::{self, LiveTree};
+use super::{Docroot, adopt, removed, reuse};
+
+/// What was deleted because its time was over.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ExpireReport {
+    /// Trees.
+    pub trees: Vec<ReleaseNumber>,
+    /// Days of `.tidecast/removed`.
+    pub removed_days: usize,
+    /// Files of an adopted docroot that differ from the release, and where they are now.
+    pub moved_away: Vec<String>,
+}
+
+impl Docroot {
+    /// Deletes trees whose grace time is over, days of `removed` whose weeks are over, and what an adopted docroot
+    /// left. To be called now and then, and after each switch.
+    ///
+    /// # Errors
+    /// [`DocrootError`] of the disk; what is left is deleted the next time.
+    pub fn expire(&mut self, now: Timestamp) -> Result<ExpireReport, DocrootError> {
+        self.check_still_ours()?;
+        let folders = self.folders.clone();
+        let mut report = ExpireReport {
+            removed_days: removed::expire(&folders, now, self.options.removed_keep)?,
+            ..ExpireReport::default()
+        };
+        let Some(live) = self.live.clone() else {
+            return Ok(report);
+        };
+        let grace_ms = u64::try_from(self.options.grace.as_millis()).unwrap_or(u64::MAX);
+        if live.switched().plus(grace_ms) <= now {
+            report.moved_away = adopt::retire(&folders, now, live.manifest())?;
+        }
+        let mut kept: Vec<ReleaseNumber> = tree::releases_on_disk(&folders)?
+            .into_iter()
+            .filter(|release| *release <= live.release())
+            .collect();
+        while kept.len() > self.options.keep_trees_min.max(1) {
+            // A tree was replaced when the one after it was switched to.
+            let replaced = if kept[1] == live.release() {
+                live.switched()
+            } else {
+                tree::read_kept(&folders, kept[1])?
+                    .and_then(|kept| kept.index?.switched)
+                    .unwrap_or(live.switched())
+            };
+            if replaced.plus(grace_ms) > now {
+                break;
+            }
+            let oldest = kept.remove(0);
+            self.delete_tree(oldest)?;
+            report.trees.push(oldest);
+        }
+        Ok(report)
+    }
+
+    /// Deletes a tree that is not live. Its files' link counts fall, and with them the live files' ctimes change,
+    /// so those that were as recorded are recorded again.
+    pub(super) fn delete_tree(&self, release: ReleaseNumber) -> Result<(), DocrootError> {
+        let folders = &self.folders;
+        let unchanged: Option<Vec<bool>> = match &self.live {
+            Some(live) => Some(self.as_recorded(live)?),
+            None => None,
+        };
+        let fault = || folders.fault("delete the tree", layout::TRASH);
+        let trash = folders.subfolder(layout::TRASH, 0o700)?;
+        let name = layout::tree_name(release);
+        // Renamed first: a half-deleted tree must never look like a whole one.
+        match rustix::fs::renameat(&folders.state, &*name, &trash, &*name) {
+            Ok(()) | Err(Errno::NOENT) => {}
+            Err(error) => return Err(fault()(error.into())),
+        }
+        for name in [layout::manifest_name(release), layout::index_name(release)] {
+            files::unlink(&folders.state, &*name).map_err(fault())?;
+        }
+        files::remove_all(&folders.state, layout::TRASH).map_err(fault())?;
+        if let (Some(live), Some(unchanged)) = (&self.live, unchanged) {
+            let mut records = live.records().to_vec();
+            let mut cache = FolderCache::reading(live.folder());
+            for (at, file) in live.manifest().files.iter().enumerate() {
+                if unchanged[at]
+                    && let Some(found) = cache.look(file.path.as_str()).map_err(fault())?
+                {
+                    records[at] = found.record;
+                }
+            }
+            live.replace_records(records);
+            record_live(folders, live)?;
+        }
+        Ok(())
+    }
+
+    fn as_recorded(&self, live: &LiveTree) -> Result<Vec<bool>, DocrootError> {
+        let records = live.records();
+        let mut cache = FolderCache::reading(live.folder());
+        let files = live.manifest().files.iter().zip(records.iter());
+        files
+            .map(|(file, record): (_, &FileRecord)| {
+                let found = cache
+                    .look(file.path.as_str())
+                    .map_err(self.folders.fault("look at", file.path.as_str()))?;
+                Ok(found.is_some_and(|found| found.record == *record))
+            })
+            .collect()
+    }
+
+    /// Keeps the lists that a kept tree's manifest names.
+    pub(super) fn prune_lists(&self) -> Result<(), DocrootError> {
+        if !reuse::has_lists(&self.folders)? {
+            // Reading the manifests of 50,000 small files would be for nothing.
+            return Ok(());
+        }
+        let mut keep = HashSet::new();
+        for release in tree::releases_on_disk(&self.folders)? {
+            if let Some(kept) = tree::read_kept(&self.folders, release)? {
+                keep.extend(kept.manifest.files.iter().filter_map(|file| file.list));
+            }
+        }
+        reuse::prune_lists(&self.folders, &keep)
+    }
+}
