@@ -1,0 +1,238 @@
+//! `tidecast master`.
+
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Serialize;
+use tidecast_engine::clock::SystemClock;
+use tidecast_engine::control::ControlSocket;
+use tidecast_engine::http::{Health, HealthHandle, HttpOptions, SiteHandle};
+use tidecast_engine::master::{self, MasterStatus};
+use tidecast_engine::quic::Bind;
+use tidecast_proto::wire::DEFAULT_PORT;
+
+use crate::daemon::{self, Web};
+use crate::exit::{Diagnose as _, Exit};
+use crate::failure::{Failure, Outcome};
+use crate::shell::{Shell, now_ms};
+use crate::signals::{self, Stop};
+use crate::text;
+
+/// How often `/healthz` looks at the master again.
+const HEALTH_CHECK: Duration = Duration::from_secs(1);
+
+/// Announce releases and serve mirrors, until told to stop.
+///
+/// TERM and INT end it, HUP makes it look at the state again. Exit status: 0 stopped, 69 the address is taken,
+/// 78 there is no feed.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Master {
+    /// Where mirrors connect, over UDP. Default: every address, port 4873.
+    #[arg(long, value_name = "ADDR")]
+    listen: Option<SocketAddr>,
+    /// Where /healthz and /status.json are served over HTTP. Default: nowhere.
+    #[arg(long, value_name = "ADDR")]
+    http: Option<SocketAddr>,
+}
+
+#[derive(Debug, Serialize)]
+struct Started {
+    role: &'static str,
+    feed: String,
+    fingerprint: String,
+    node_key: String,
+    listen: SocketAddr,
+    http: Option<SocketAddr>,
+    pid: u32,
+}
+
+impl Master {
+    pub(crate) async fn run(self, shell: &mut Shell<'_>) -> Outcome {
+        let master = Arc::new(master::Master::open(&shell.state, Arc::new(SystemClock))?);
+        let config = &master.feed().config;
+        let (bind, listen) = bind(self.listen.or(config.listen))?;
+        let endpoint = master.listen(bind)?;
+        let socket = ControlSocket::bind(&shell.state).await?;
+        let stop = Stop::on_signal()?;
+
+        let health = HealthHandle::default();
+        let web = match self.http.or(config.http) {
+            None => None,
+            Some(address) => {
+                let options = HttpOptions {
+                    health: health.clone(),
+                    status: Some(Arc::new({
+                        let master = master.clone();
+                        move || serde_json::to_value(master.status()).unwrap_or_default()
+                    })),
+                    ..HttpOptions::default()
+                };
+                let stop = stop.clone().asked();
+                Some(Web::start(address, SiteHandle::default(), options, stop).await?)
+            }
+        };
+
+        let status = master.status();
+        let started = Started {
+            role: "master",
+            feed: status.feed.clone(),
+            fingerprint: status.fingerprint.clone(),
+            node_key: status.node_key.clone(),
+            listen,
+            http: web.as_ref().map(|web| web.address),
+            pid: std::process::id(),
+        };
+        shell.result(&started, &render(&started, &status))?;
+        daemon::tell_ready();
+
+        let mut hangup = signals::hangup()?;
+        let mut serving = std::pin::pin!(master.clone().serve(endpoint, stop.asked()));
+        let mut answering = std::pin::pin!(socket.serve(master.clone()));
+        let mut looking = tokio::time::interval(HEALTH_CHECK);
+        loop {
+            tokio::select! {
+                () = &mut serving => break,
+                () = &mut answering => {}
+                _ = looking.tick() => health.set(health_of(&master.status(), now_ms())),
+                _ = hangup.recv() => {
+                    daemon::tell_reloading();
+                    match master.reload() {
+                        Ok(()) => tracing::info!("looked at the state again"),
+                        Err(error) => tracing::error!(%error, "cannot use the state; going on as before"),
+                    }
+                    daemon::tell_ready();
+                }
+            }
+        }
+        daemon::tell_stopping();
+        if let Some(web) = web {
+            web.drained().await?;
+        }
+        Ok(Exit::Ok)
+    }
+}
+
+/// A socket for mirrors, and its address with the port the system chose if 0 was asked for.
+fn bind(asked: Option<SocketAddr>) -> Result<(Bind, SocketAddr), Failure> {
+    let failed = |address: SocketAddr, error: std::io::Error| {
+        let failure = Failure::new(
+            error.exit(),
+            format!("cannot listen on UDP {address}: {error}"),
+        );
+        match error.kind() {
+            std::io::ErrorKind::AddrInUse => failure.hint(
+                "another master or another program listens there; stop it, or name another with --listen",
+            ),
+            _ => failure.hint("name an address of this machine with --listen"),
+        }
+    };
+    let everywhere: SocketAddr = (Ipv6Addr::UNSPECIFIED, DEFAULT_PORT).into();
+    let mut address = asked.unwrap_or(everywhere);
+    let mut bound = Bind::udp(address);
+    if asked.is_none()
+        && bound
+            .as_ref()
+            .is_err_and(|error| error.kind() != std::io::ErrorKind::AddrInUse)
+    {
+        // A machine without IPv6.
+        address = (Ipv4Addr::UNSPECIFIED, DEFAULT_PORT).into();
+        bound = Bind::udp(address);
+    }
+    let bind = bound.map_err(|error| failed(address, error))?;
+    let address = bind
+        .socket
+        .local_addr()
+        .map_err(|error| failed(address, error))?;
+    Ok((bind, address))
+}
+
+fn health_of(status: &MasterStatus, now: u64) -> Health {
+    match &status.newest {
+        None => Health::NoRelease,
+        Some(newest) if now < newest.head_expires_ms && now < status.root_expires_ms => {
+            Health::Serving {
+                release: newest.release,
+            }
+        }
+        Some(newest) => Health::Stale {
+            release: newest.release,
+            since_s: newest.head_expires_ms.min(status.root_expires_ms) / 1000,
+        },
+    }
+}
+
+fn render(started: &Started, status: &MasterStatus) -> String {
+    let newest = match &status.newest {
+        Some(newest) => format!("release {}", newest.release),
+        None => "no release yet".into(),
+    };
+    let http = match started.http {
+        Some(address) => format!(", status on http://{address}/status.json"),
+        None => String::new(),
+    };
+    let admitted = status.nodes.iter().filter(|node| node.state == "admitted");
+    format!(
+        "master of {} ({newest}, {}) listens on UDP {}{http}\n",
+        started.feed,
+        text::plural(admitted.count() as u64, "admitted node"),
+        started.listen,
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tidecast_engine::master::ReleaseStatus;
+
+    fn status() -> MasterStatus {
+        MasterStatus {
+            role: "master".into(),
+            feed: "clamav".into(),
+            fingerprint: String::new(),
+            node_key: String::new(),
+            root_version: 1,
+            root_expires_ms: 5_000,
+            started_ms: 0,
+            newest: Some(ReleaseStatus {
+                release: 3,
+                manifest: String::new(),
+                head_issued_ms: 0,
+                head_expires_ms: 2_000,
+            }),
+            nodes: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_master_is_stale_from_the_moment_its_head_or_root_expires() {
+        assert_eq!(health_of(&status(), 1_999), Health::Serving { release: 3 });
+        let stale = Health::Stale {
+            release: 3,
+            since_s: 2,
+        };
+        assert_eq!(health_of(&status(), 2_000), stale);
+        let root = MasterStatus {
+            root_expires_ms: 1_000,
+            ..status()
+        };
+        assert_eq!(
+            health_of(&root, 1_000),
+            Health::Stale {
+                release: 3,
+                since_s: 1
+            }
+        );
+        let none = MasterStatus {
+            newest: None,
+            ..status()
+        };
+        assert_eq!(health_of(&none, 0), Health::NoRelease);
+    }
+
+    #[tokio::test]
+    async fn a_port_of_the_systems_choice_is_told() {
+        let (_bind, address) = bind(Some("127.0.0.1:0".parse().unwrap())).unwrap();
+        assert_ne!(address.port(), 0);
+    }
+}

@@ -1,0 +1,13 @@
+//! One file per command: its arguments, what it calls, how it shows what came back.
+
+pub(crate) mod config;
+pub(crate) mod demo;
+pub(crate) mod feed;
+pub(crate) mod join;
+pub(crate) mod master;
+pub(crate) mod mirror;
+pub(crate) mod node;
+pub(crate) mod publish;
+pub(crate) mod status;
+pub(crate) mod sync;
+pub(crate) mod verify;

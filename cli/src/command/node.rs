@@ -1,0 +1,330 @@
+//! `tidecast node`: who may fetch from this master.
+
+use serde::Serialize;
+use tidecast_engine::control::{self, ControlError};
+use tidecast_engine::master::{ConnectedNode, Feed, MasterStatus, Node as Known, Nodes};
+use tidecast_proto::key::PublicKey;
+
+use crate::exit::Exit;
+use crate::failure::{Failure, Outcome};
+use crate::shell::{Shell, now_ms};
+use crate::text;
+
+/// Fewest digits of a key that name a node: nobody shares so many by chance.
+const PREFIX_DIGITS_MIN: usize = 8;
+
+/// Digits of a key that lists show; enough to name it to `admit`.
+const SHOWN_DIGITS: usize = 16;
+
+/// What can be done to nodes.
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum Node {
+    /// List nodes: admitted, waiting to be admitted, and revoked.
+    List,
+    /// Let a node fetch. A waiting mirror is told within a second.
+    Admit(Which),
+    /// Let a node fetch no longer; its connection is closed at once.
+    Revoke(Which),
+}
+
+/// Which node.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Which {
+    /// Its key: 64 hex digits, the first 8 or more of them, or its name.
+    #[arg(value_name = "KEY")]
+    key: String,
+}
+
+#[derive(Debug, Serialize)]
+struct Decided {
+    node_key: String,
+    state: &'static str,
+    name: String,
+    contact: String,
+    hosts: Vec<String>,
+    /// Whether a running master acts on it already.
+    told: bool,
+}
+
+#[derive(Debug, Serialize)]
+struct Listed<'a> {
+    daemon: bool,
+    nodes: &'a [ConnectedNode],
+}
+
+impl Node {
+    pub(crate) async fn run(self, shell: &mut Shell<'_>) -> Outcome {
+        // Also says so when this is no master's state.
+        Feed::load(&shell.state)?;
+        let (nodes, daemon) = known(shell).await?;
+        match self {
+            Self::List => {
+                let text = render(&nodes, daemon, now_ms());
+                let listed = Listed {
+                    daemon,
+                    nodes: &nodes,
+                };
+                shell.result(&listed, &text)?;
+            }
+            Self::Admit(which) => {
+                let (key, node) = which.find(&nodes)?;
+                decide(shell, key, node, true).await?;
+            }
+            Self::Revoke(which) => {
+                let (key, node) = which.find(&nodes)?;
+                decide(shell, key, node, false).await?;
+            }
+        }
+        Ok(Exit::Ok)
+    }
+}
+
+/// Every node the master knows of; from disk when no daemon runs, and then nobody is waiting.
+async fn known(shell: &Shell<'_>) -> Result<(Vec<ConnectedNode>, bool), Failure> {
+    match control::ask(&shell.state, &control::Command::Status).await {
+        Ok(value) => {
+            let status: MasterStatus = serde_json::from_value(value).map_err(|error| {
+                Failure::new(Exit::Internal, format!("the master's answer: {error}"))
+            })?;
+            Ok((status.nodes, true))
+        }
+        Err(ControlError::NotRunning { .. }) => Ok((listed(&Nodes::load(&shell.state)?), false)),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The list on disk as the daemon would show it.
+pub(super) fn listed(nodes: &Nodes) -> Vec<ConnectedNode> {
+    let show = |(key, node): (&PublicKey, &Known)| ConnectedNode {
+        node_key: key.to_string(),
+        state: if node.admitted { "admitted" } else { "revoked" }.into(),
+        connected: false,
+        address: None,
+        connected_since_ms: None,
+        name: node.name.clone(),
+        contact: node.contact.clone(),
+        hosts: node.hosts.clone(),
+        release: None,
+        serving: None,
+        switched_ms: None,
+        receipt_ms: None,
+    };
+    nodes.0.iter().map(show).collect()
+}
+
+impl Which {
+    /// The node meant; one nobody has heard of only by its whole key.
+    fn find<'a>(
+        &self,
+        nodes: &'a [ConnectedNode],
+    ) -> Result<(PublicKey, Option<&'a ConnectedNode>), Failure> {
+        let wanted = self.key.trim();
+        if let Ok(key) = wanted.to_ascii_lowercase().parse::<PublicKey>() {
+            let text = key.to_string();
+            return Ok((key, nodes.iter().find(|node| node.node_key == text)));
+        }
+        let found: Vec<&ConnectedNode> = nodes.iter().filter(|node| names(node, wanted)).collect();
+        let shown = text::plain(wanted);
+        match found[..] {
+            [node] => {
+                let key = node.node_key.parse().map_err(|_| {
+                    Failure::new(Exit::Internal, format!("{} is no key", node.node_key))
+                })?;
+                Ok((key, Some(node)))
+            }
+            [] => Err(Failure::new(
+                Exit::NoInput,
+                format!("no node is called {shown:?}"),
+            )
+            .hint(
+                "`tidecast node list` shows who waits; or give the whole key that `tidecast join` printed, 64 hex digits",
+            )),
+            _ => {
+                let keys: Vec<&str> = found.iter().map(|node| short(&node.node_key)).collect();
+                let what = format!("{shown:?} could be any of {}", keys.join(", "));
+                Err(Failure::usage(what).hint("give more digits of the key"))
+            }
+        }
+    }
+}
+
+/// Whether `wanted` is this node's name or the beginning of its key.
+fn names(node: &ConnectedNode, wanted: &str) -> bool {
+    let is_prefix = wanted.len() >= PREFIX_DIGITS_MIN
+        && node
+            .node_key
+            .get(..wanted.len())
+            .is_some_and(|digits| digits.eq_ignore_ascii_case(wanted));
+    is_prefix || (!wanted.is_empty() && node.name == wanted)
+}
+
+async fn decide(
+    shell: &mut Shell<'_>,
+    key: PublicKey,
+    node: Option<&ConnectedNode>,
+    admit: bool,
+) -> Result<(), Failure> {
+    let mut nodes = Nodes::load(&shell.state)?;
+    let details = Known {
+        admitted: admit,
+        since_ms: now_ms(),
+        name: node.map(|node| node.name.clone()).unwrap_or_default(),
+        contact: node.map(|node| node.contact.clone()).unwrap_or_default(),
+        hosts: node.map(|node| node.hosts.clone()).unwrap_or_default(),
+    };
+    let decided = Decided {
+        node_key: key.to_string(),
+        state: if admit { "admitted" } else { "revoked" },
+        name: details.name.clone(),
+        contact: details.contact.clone(),
+        hosts: details.hosts.clone(),
+        told: false,
+    };
+    // A key that was never admitted can be revoked, too: it then cannot even wait.
+    nodes.admit(key, details);
+    nodes.store(&shell.state)?;
+    let told = match control::ask(&shell.state, &control::Command::Reload).await {
+        Ok(_) => true,
+        Err(ControlError::NotRunning { .. }) => false,
+        Err(error) => {
+            shell.note(&format!(
+                "warning: the running master did not take it up: {error}"
+            ));
+            false
+        }
+    };
+    let decided = Decided { told, ..decided };
+    let name = match decided.name.as_str() {
+        "" => String::new(),
+        name => format!(" ({})", text::plain(name)),
+    };
+    let when = if told {
+        ""
+    } else {
+        ", from the next start of the master on"
+    };
+    let text = format!("{} {}{name}{when}\n", decided.state, decided.node_key);
+    shell.result(&decided, &text)
+}
+
+/// The digits of a key that a list has room for.
+pub(super) fn short(key: &str) -> &str {
+    key.get(..SHOWN_DIGITS).unwrap_or(key)
+}
+
+/// Nodes as a table.
+pub(super) fn render(nodes: &[ConnectedNode], daemon: bool, now: u64) -> String {
+    let mut rows: Vec<(u8, Vec<String>)> = nodes
+        .iter()
+        .map(|node| {
+            let seen = match (node.connected, node.receipt_ms) {
+                (true, _) => "connected".into(),
+                (false, Some(receipt)) => format!("receipt {}", text::ago(receipt, now)),
+                (false, None) => "-".into(),
+            };
+            let release = node.release.filter(|release| *release > 0);
+            let row = vec![
+                node.state.clone(),
+                short(&node.node_key).to_owned(),
+                text::plain(&node.name),
+                release.map_or("-".into(), |release| release.to_string()),
+                seen,
+                node.address.clone().unwrap_or_else(|| "-".into()),
+                text::plain(&node.contact),
+                text::plain(&node.hosts.join(" ")),
+            ];
+            let order = match node.state.as_str() {
+                "pending" => 0,
+                "admitted" => 1,
+                _ => 2,
+            };
+            (order, row)
+        })
+        .collect();
+    rows.sort_by_key(|(order, _)| *order);
+    let rows: Vec<Vec<String>> = rows.into_iter().map(|(_, row)| row).collect();
+    let mut text = if rows.is_empty() {
+        "no nodes\n".into()
+    } else {
+        let headings = [
+            "STATE", "KEY", "NAME", "RELEASE", "SEEN", "ADDRESS", "CONTACT", "HOSTS",
+        ];
+        text::table(&headings, &[false, false, false, true], &rows)
+    };
+    if !daemon {
+        text.push_str("no master runs on this state: who waits or is connected is not known\n");
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tidecast_proto::key::SecretKey;
+
+    fn node(seed: u8, name: &str, state: &str) -> ConnectedNode {
+        ConnectedNode {
+            node_key: SecretKey::from_seed(&[seed; 32]).public().to_string(),
+            state: state.into(),
+            connected: state == "pending",
+            address: None,
+            connected_since_ms: None,
+            name: name.into(),
+            contact: "a@example.org".into(),
+            hosts: Vec::new(),
+            release: None,
+            serving: None,
+            switched_ms: None,
+            receipt_ms: None,
+        }
+    }
+
+    fn find(key: &str, nodes: &[ConnectedNode]) -> Result<String, Exit> {
+        let which = Which { key: key.into() };
+        which
+            .find(nodes)
+            .map(|(key, _)| key.to_string())
+            .map_err(|failure| failure.exit)
+    }
+
+    #[test]
+    fn a_node_is_named_by_its_key_eight_digits_of_it_or_its_name() {
+        let nodes = [node(1, "alpha", "pending"), node(2, "beta", "admitted")];
+        let key = &nodes[0].node_key;
+        for name in [key.as_str(), &key[..8], &key[..40], "alpha"] {
+            assert_eq!(find(name, &nodes).as_ref(), Ok(key), "{name}");
+        }
+        assert_eq!(find(&key.to_uppercase(), &nodes).as_ref(), Ok(key));
+    }
+
+    #[test]
+    fn seven_digits_an_unknown_name_and_an_empty_one_name_nobody() {
+        let nodes = [node(1, "", "pending")];
+        for name in [&nodes[0].node_key[..7], "gamma", ""] {
+            assert_eq!(find(name, &nodes), Err(Exit::NoInput), "{name}");
+        }
+    }
+
+    #[test]
+    fn two_nodes_of_one_name_are_not_guessed_between() {
+        let nodes = [node(1, "alpha", "pending"), node(2, "alpha", "pending")];
+        assert_eq!(find("alpha", &nodes), Err(Exit::Usage));
+    }
+
+    #[test]
+    fn a_stranger_is_admitted_by_the_whole_key_only() {
+        let key = SecretKey::from_seed(&[9; 32]).public().to_string();
+        assert_eq!(find(&key, &[]).as_ref(), Ok(&key));
+        assert_eq!(find(&key[..63], &[]), Err(Exit::NoInput));
+    }
+
+    #[test]
+    fn those_who_wait_are_listed_first() {
+        let text = render(
+            &[node(1, "a", "admitted"), node(2, "b", "pending")],
+            true,
+            0,
+        );
+        assert!(text.find("pending") < text.find("admitted"), "{text}");
+    }
+}

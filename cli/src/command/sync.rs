@@ -1,0 +1,265 @@
+//! `tidecast sync`.
+
+use std::fmt::Write as _;
+use std::path::Path;
+use std::sync::Arc;
+
+use tidecast_engine::clock::SystemClock;
+use tidecast_engine::config::{self, MirrorConfig};
+use tidecast_engine::control::{self, ControlError};
+use tidecast_engine::mirror::{
+    self, MIRROR_CONFIG, MirrorStatus, SyncFailure, SyncPlan, SyncReport,
+};
+
+use crate::diagnosis;
+use crate::exit::Exit;
+use crate::failure::{Failure, Outcome};
+use crate::progress::Bar;
+use crate::shell::Shell;
+use crate::text;
+
+/// Files of each kind that `-n` lists one by one unless more is asked for with -v.
+const FILES_LISTED: usize = 40;
+
+/// Bring the docroot to the newest release, once.
+///
+/// Fetches only what is not on disk yet, then switches the docroot in one step; local_* stays. While the mirror
+/// daemon runs, it is asked to do it. Exit status: 0 installed or already current, 69 no upstream answered, 74 the
+/// disk, 77 not admitted.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Sync {
+    /// Say exactly what would be fetched, added, changed and removed, and write nothing.
+    #[arg(short = 'n', long)]
+    dry_run: bool,
+    /// Upstream to ask before those in the configuration.
+    #[arg(long, value_name = "HOST:PORT")]
+    upstream: Option<String>,
+}
+
+impl Sync {
+    pub(crate) async fn run(self, shell: &mut Shell<'_>) -> Outcome {
+        let path = shell.state.join(MIRROR_CONFIG);
+        let mut config: MirrorConfig = config::load(&path)?;
+        config.feed_id(&path)?;
+        let named = self.upstream.is_some();
+        config.upstreams.splice(0..0, self.upstream);
+        if self.dry_run {
+            let plan = mirror::plan(&shell.state, &config, Arc::new(SystemClock)).await?;
+            let text = render_plan(&plan, shell.verbose);
+            shell.result(&plan, &text)?;
+            return Ok(Exit::Ok);
+        }
+        let report = match ask_daemon(&shell.state).await? {
+            Some(_) if named => {
+                return Err(Failure::usage(
+                    "the mirror daemon runs and asks the upstreams of its configuration",
+                )
+                .hint("leave --upstream out, or stop the daemon first"));
+            }
+            Some(report) => report,
+            None => sync(shell, config).await?,
+        };
+        let text = render(&report);
+        shell.result(&report, &text)?;
+        Ok(Exit::Ok)
+    }
+}
+
+/// What the running daemon made of it; `None` when none runs.
+async fn ask_daemon(state: &Path) -> Result<Option<SyncReport>, Failure> {
+    match control::ask(state, &control::Command::Sync).await {
+        Ok(value) => serde_json::from_value(value)
+            .map(Some)
+            .map_err(|error| Failure::new(Exit::Internal, format!("the daemon's answer: {error}"))),
+        Err(ControlError::NotRunning { .. }) => Ok(None),
+        Err(ControlError::Failed(what)) => Err(explain(state, what).await),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// A failure the daemon told in words, with the exit code and the advice that its status gives away.
+async fn explain(state: &Path, what: String) -> Failure {
+    let status = match control::ask(state, &control::Command::Status).await {
+        Ok(value) => serde_json::from_value::<MirrorStatus>(value).ok(),
+        Err(_) => None,
+    };
+    let Some(status) = status else {
+        return Failure::new(Exit::General, what);
+    };
+    if status.connection.state == "pending" {
+        return Failure::new(Exit::NoPermission, what)
+            .hint(diagnosis::admit_hint(&status.node_key));
+    }
+    match status.last_error {
+        Some(fault) => Failure {
+            causes: Some(fault.what)
+                .filter(|why| !what.contains(why))
+                .into_iter()
+                .collect(),
+            ..Failure::new(diagnosis::exit_of(&fault.whose), what).hint(fault.advice)
+        },
+        None => Failure::new(Exit::Temporary, what),
+    }
+}
+
+async fn sync(shell: &Shell<'_>, config: MirrorConfig) -> Result<SyncReport, Failure> {
+    let (mirror, _) = mirror::Mirror::open(&shell.state, config, Arc::new(SystemClock))
+        .map_err(SyncFailure::from)?;
+    let bar = Bar::new(shell);
+    let mut progress = mirror.progress();
+    let showing = async {
+        while progress.changed().await.is_ok() {
+            let now = *progress.borrow_and_update();
+            if now.release > 0 {
+                bar.total(now.fetch_bytes);
+                bar.at(now.fetched_bytes, &format!("release {}", now.release));
+            }
+        }
+        // The mirror is gone; the sync's own end decides.
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        result = mirror.sync_once() => Ok(result?),
+        () = showing => Err(Failure::new(Exit::Internal, "the sync ended without a word")),
+    }
+}
+
+fn render(report: &SyncReport) -> String {
+    let mut text = String::new();
+    let traffic = format!(
+        "{} received, {} sent, {:.2} s",
+        text::bytes(report.received_bytes),
+        text::bytes(report.sent_bytes),
+        report.seconds
+    );
+    let _ = match report.reason.as_str() {
+        "no_release" => writeln!(text, "the feed has no release yet ({traffic})"),
+        "current" => writeln!(text, "release {} is the newest ({traffic})", report.to),
+        "prepared" => writeln!(
+            text,
+            "a newer release is fetched and waits for its word to switch; release {} stays ({traffic})",
+            report.from
+        ),
+        _ => {
+            let from = match report.from {
+                0 => "nothing".into(),
+                from if from == report.to => "damaged files".into(),
+                from => format!("release {from}"),
+            };
+            writeln!(
+                text,
+                "release {} instead of {from}: {} changed, {} removed\n{traffic}; {} of the changed files were here already",
+                report.to,
+                report.files_changed,
+                report.files_removed,
+                text::bytes(report.reused_bytes),
+            )
+        }
+    };
+    for warning in &report.warnings {
+        let _ = writeln!(text, "warning: {}", text::plain(warning));
+    }
+    text
+}
+
+fn render_plan(plan: &SyncPlan, verbose: bool) -> String {
+    match plan.reason.as_str() {
+        "no_release" => return "the feed has no release yet: nothing would be done\n".into(),
+        "current" => {
+            return format!("release {} is the newest: nothing would be done\n", plan.to);
+        }
+        _ => {}
+    }
+    let mut text = match plan.from {
+        0 => format!("release {} would be installed\n", plan.to),
+        from => format!("release {} would replace release {from}\n", plan.to),
+    };
+    for line in plan.notes.lines() {
+        let _ = writeln!(text, "  | {}", text::plain(line));
+    }
+    let most = if verbose { usize::MAX } else { FILES_LISTED };
+    for (sign, files) in [
+        ('+', &plan.added),
+        ('~', &plan.changed),
+        ('-', &plan.removed),
+    ] {
+        for (path, bytes) in files.iter().take(most) {
+            let _ = writeln!(text, "  {sign} {path}  {}", text::bytes(*bytes));
+        }
+        if let more @ 1.. = files.len().saturating_sub(most) {
+            let _ = writeln!(text, "  {sign} and {more} more (-v lists all)");
+        }
+    }
+    let _ = writeln!(
+        text,
+        "{} added, {} changed, {} removed, {} unchanged\n{} to fetch before compression, {} here already; {} of disk needed meanwhile",
+        plan.added.len(),
+        plan.changed.len(),
+        plan.removed.len(),
+        plan.unchanged,
+        text::bytes(plan.fetch_bytes),
+        text::bytes(plan.reuse_bytes),
+        text::bytes(plan.disk_bytes),
+    );
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sync_is_told_in_two_lines() {
+        let report = SyncReport {
+            from: 1,
+            to: 2,
+            received_bytes: 139_565,
+            sent_bytes: 4_000,
+            reused_bytes: 64_000_000,
+            files_changed: 2,
+            seconds: 0.5,
+            switched: true,
+            reason: "update".into(),
+            ..SyncReport::default()
+        };
+        let text = render(&report);
+        assert!(
+            text.starts_with(
+                "release 2 instead of release 1: 2 changed, 0 removed\n140 kB received"
+            ),
+            "{text}"
+        );
+        let current = SyncReport {
+            to: 2,
+            reason: "current".into(),
+            ..report
+        };
+        assert!(render(&current).starts_with("release 2 is the newest"));
+    }
+
+    #[test]
+    fn a_plan_names_every_kind_of_change() {
+        let plan = SyncPlan {
+            from: 1,
+            to: 2,
+            notes: "one\ntwo".into(),
+            added: vec![("a".into(), 1)],
+            changed: vec![("b".into(), 2_000)],
+            removed: vec![("c".into(), 3); FILES_LISTED + 1],
+            unchanged: 5,
+            reason: "update".into(),
+            ..SyncPlan::default()
+        };
+        let text = render_plan(&plan, false);
+        for part in [
+            "  | two\n",
+            "  + a  1 B\n",
+            "  ~ b  2.00 kB\n",
+            "  - and 1 more",
+            "5 unchanged",
+        ] {
+            assert!(text.contains(part), "{part}: {text}");
+        }
+        assert!(!render_plan(&plan, true).contains("more"));
+    }
+}

@@ -1,0 +1,86 @@
+//! What both daemons share: listening for HTTP, telling systemd.
+
+use std::future::Future;
+use std::net::SocketAddr;
+
+use tidecast_engine::http::{HttpOptions, SiteHandle, serve};
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+
+use crate::exit::{Diagnose as _, Exit};
+use crate::failure::Failure;
+
+/// An HTTP server that runs.
+#[derive(Debug)]
+pub(crate) struct Web {
+    /// Where it really listens, with the port the system chose if 0 was asked for.
+    pub(crate) address: SocketAddr,
+    task: JoinHandle<()>,
+}
+
+impl Web {
+    /// Takes the address and serves until `stop`.
+    pub(crate) async fn start(
+        address: SocketAddr,
+        site: SiteHandle,
+        options: HttpOptions,
+        stop: impl Future<Output = ()> + Send + 'static,
+    ) -> Result<Self, Failure> {
+        let failed = |error: std::io::Error| {
+            let failure = Failure::new(
+                error.exit(),
+                format!("cannot serve HTTP on {address}: {error}"),
+            );
+            match error.kind() {
+                std::io::ErrorKind::PermissionDenied => failure
+                    .hint("ports below 1024 need root or CAP_NET_BIND_SERVICE; or name another with --http"),
+                _ => match error.hint() {
+                    Some(hint) => failure.hint(hint),
+                    None => failure,
+                },
+            }
+        };
+        let listener = TcpListener::bind(address).await.map_err(failed)?;
+        let address = listener.local_addr().map_err(failed)?;
+        let task = tokio::spawn(async move {
+            let summary = serve(listener, site, options, stop).await;
+            if summary.connections_cut > 0 {
+                tracing::warn!(
+                    connections = summary.connections_cut,
+                    "downloads were cut off: they took longer than the drain time"
+                );
+            }
+        });
+        Ok(Self { address, task })
+    }
+
+    /// Waits until every download has ended or been cut off.
+    pub(crate) async fn drained(self) -> Result<(), Failure> {
+        self.task
+            .await
+            .map_err(|_| Failure::new(Exit::Internal, "the HTTP server ended by a bug"))
+    }
+}
+
+/// Tells systemd that the daemon is up, when it was started by it.
+pub(crate) fn tell_ready() {
+    tell(&[sd_notify::NotifyState::Ready]);
+}
+
+/// Tells systemd that the daemon is going down.
+pub(crate) fn tell_stopping() {
+    tell(&[sd_notify::NotifyState::Stopping]);
+}
+
+/// Tells systemd that the configuration is being read again; [`tell_ready`] ends that.
+pub(crate) fn tell_reloading() {
+    if let Ok(now) = sd_notify::NotifyState::monotonic_usec_now() {
+        tell(&[sd_notify::NotifyState::Reloading, now]);
+    }
+}
+
+fn tell(state: &[sd_notify::NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(state) {
+        tracing::debug!(%error, "systemd was not told");
+    }
+}

@@ -1,0 +1,376 @@
+//! What a status means: how things are, whose fault it is if they are not well, and what to type next.
+
+use serde::Serialize;
+use tidecast_engine::master::MasterStatus;
+use tidecast_engine::mirror::MirrorStatus;
+
+use crate::exit::Exit;
+use crate::text;
+
+/// Days before a root's end at which its owners are told; DESIGN of the feed asks for 90, 30 and 7.
+const ROOT_WARNING_MS: u64 = 30 * 24 * 3600 * 1000;
+
+/// A judgement on a status.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct Diagnosis {
+    /// Whether everything is as it should be.
+    pub(crate) well: bool,
+    /// Whose fault it is otherwise.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) fault_of: Option<String>,
+    /// What is so, in a sentence.
+    pub(crate) what: String,
+    /// What to do about it, in words.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) advice: Option<String>,
+    /// The next command to type.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) next: Option<String>,
+}
+
+impl Diagnosis {
+    fn well(what: String) -> Self {
+        Self {
+            well: true,
+            fault_of: None,
+            what,
+            advice: None,
+            next: None,
+        }
+    }
+
+    fn fault(of: &str, what: impl Into<String>) -> Self {
+        Self {
+            well: false,
+            fault_of: Some(of.into()),
+            ..Self::well(what.into())
+        }
+    }
+
+    fn advice(self, advice: impl Into<String>) -> Self {
+        Self {
+            advice: Some(advice.into()).filter(|advice: &String| !advice.is_empty()),
+            ..self
+        }
+    }
+
+    fn next(self, command: impl Into<String>) -> Self {
+        Self {
+            next: Some(command.into()),
+            ..self
+        }
+    }
+
+    /// For people: one line each.
+    pub(crate) fn text(&self) -> String {
+        let mut text = match &self.fault_of {
+            None => format!("{}\n", self.what),
+            Some(whose) => format!("{}\nfault of  {whose}\n", self.what),
+        };
+        if let Some(advice) = &self.advice {
+            text.push_str(&format!("advice    {advice}\n"));
+        }
+        if let Some(next) = &self.next {
+            text.push_str(&format!("next      {next}\n"));
+        }
+        text
+    }
+}
+
+/// What the master's operator has to do for a node that waits.
+pub(crate) fn admit_hint(key: &str) -> String {
+    format!("ask the master's operator to type: tidecast node admit {key}")
+}
+
+/// The process's end for a fault of `whose`, the word an engine's status gives.
+pub(crate) fn exit_of(whose: &str) -> Exit {
+    match whose {
+        "network" => Exit::Unavailable,
+        "operator" => Exit::NoPermission,
+        "feed" => Exit::Data,
+        "upstream" | "clock" => Exit::Temporary,
+        "disk" => Exit::Io,
+        _ => Exit::Internal,
+    }
+}
+
+/// A fault's owner in words.
+fn owner(whose: &str, upstream: &str) -> String {
+    match whose {
+        "network" => format!("the network between here and {upstream}, or {upstream} is down"),
+        "operator" => format!("the operator of {upstream}, who has not let this mirror in"),
+        "feed" => "the feed's operators, who signed this".into(),
+        "upstream" => format!("the upstream {upstream}"),
+        "clock" => "a clock: this machine's, or the upstream's".into(),
+        "disk" => "this machine: its disk or its permissions".into(),
+        "tidecast" => "tidecast itself: a bug, please report it".into(),
+        other => other.into(),
+    }
+}
+
+/// Judges a mirror. `command` makes a command line of ours out of its end.
+pub(crate) fn of_mirror(
+    status: &MirrorStatus,
+    daemon: bool,
+    now: u64,
+    command: impl Fn(&str) -> String,
+) -> Diagnosis {
+    let upstream = text::plain(&status.connection.upstream);
+    let serves = match status.release {
+        0 => "no release is here yet".into(),
+        release => format!("release {release} is served"),
+    };
+    if !daemon {
+        return Diagnosis::fault(
+            "this machine's operator",
+            format!("no mirror daemon runs, so nothing newer arrives; {serves}"),
+        )
+        .next(command("mirror"));
+    }
+    if let Some(key) = status.equivocators.first() {
+        return Diagnosis::fault(
+            "the feed: a master's key is in wrong hands",
+            format!("key {key} signed two different heads under one number; {serves}"),
+        )
+        .advice("tell the feed's operators; nothing of it was installed");
+    }
+    if status.connection.state == "pending" {
+        return Diagnosis::fault(
+            &format!("the operator of {upstream}, who has not let this mirror in yet"),
+            format!("pending: waiting to be admitted; {serves}"),
+        )
+        .advice("on the master, the next command is:")
+        .next(format!("tidecast node admit {}", status.node_key));
+    }
+    if let Some(fault) = &status.last_error {
+        let what = format!(
+            "{}, {}; {serves}",
+            text::plain(&fault.what),
+            text::ago(fault.at_ms, now)
+        );
+        let next = match fault.whose.as_str() {
+            "disk" => command("verify"),
+            _ => command("sync"),
+        };
+        return Diagnosis::fault(&owner(&fault.whose, &upstream), what)
+            .advice(text::plain(&fault.advice))
+            .next(next);
+    }
+    if status.stale && status.release > 0 {
+        let root_over = status.root_expires_ms.is_some_and(|end| end <= now);
+        let (whose, what) = if root_over {
+            ("feed", "the feed's root has expired")
+        } else {
+            (
+                "upstream",
+                "no fresh head has come, so nobody vouches for what is newest",
+            )
+        };
+        return Diagnosis::fault(&owner(whose, &upstream), format!("stale: {what}; {serves}"))
+            .next(command("sync"));
+    }
+    if status.release == 0 {
+        let what = match status.progress.release {
+            0 => "connected, waiting for the feed's first release".into(),
+            release => format!("fetching release {release}"),
+        };
+        return Diagnosis::well(what);
+    }
+    if status.progress.release > 0 {
+        return Diagnosis::well(format!(
+            "fetching release {}: {} of {}; {serves}",
+            status.progress.release,
+            text::bytes(status.progress.fetched_bytes),
+            text::bytes(status.progress.fetch_bytes),
+        ));
+    }
+    if status.connection.state == "connected" {
+        Diagnosis::well(format!("all is well: {serves}, the newest there is"))
+    } else {
+        Diagnosis::well(format!("connecting to {upstream}; {serves}"))
+    }
+}
+
+/// Judges a master.
+pub(crate) fn of_master(
+    status: &MasterStatus,
+    daemon: bool,
+    now: u64,
+    command: impl Fn(&str) -> String,
+) -> Diagnosis {
+    let operator = "this master's operator";
+    let Some(newest) = &status.newest else {
+        return Diagnosis::fault(operator, "nothing is published yet")
+            .next(command("publish TREE"));
+    };
+    let serves = format!("release {} is the newest", newest.release);
+    if !daemon {
+        let what = format!("no master daemon runs, so mirrors hear of nothing; {serves}");
+        return Diagnosis::fault(operator, what).next(command("master"));
+    }
+    if let Some(node) = status.nodes.iter().find(|node| node.state == "pending") {
+        let waiting = status.nodes.iter().filter(|node| node.state == "pending");
+        let what = format!(
+            "{} to be admitted; {serves}",
+            match waiting.count() {
+                1 => "a node waits".into(),
+                count => format!("{count} nodes wait"),
+            }
+        );
+        return Diagnosis::fault(operator, what)
+            .advice("make sure by telephone or mail that the key is theirs")
+            .next(command(&format!("node admit {}", node.node_key)));
+    }
+    if now >= status.root_expires_ms {
+        return Diagnosis::fault(
+            "the holders of the feed's root keys",
+            format!("the root has expired, mirrors accept nothing new; {serves}"),
+        );
+    }
+    if now >= newest.head_expires_ms {
+        let what = format!("the head has expired and no fresh one could be signed; {serves}");
+        return Diagnosis::fault("this machine: its disk or its clock", what)
+            .advice("the master's log says why");
+    }
+    let left = status.root_expires_ms - now;
+    if left < ROOT_WARNING_MS {
+        return Diagnosis::fault(
+            "the holders of the feed's root keys",
+            format!("the root expires in {}; {serves}", text::span(left)),
+        )
+        .advice("sign a new root before that day");
+    }
+    Diagnosis::well(format!("all is well: {serves}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tidecast_engine::master::ReleaseStatus;
+    use tidecast_engine::mirror::{ConnectionStatus, Fault};
+
+    fn mirror() -> MirrorStatus {
+        MirrorStatus {
+            role: "mirror".into(),
+            node_key: "ab".repeat(32),
+            release: 3,
+            connection: ConnectionStatus {
+                upstream: "master.example.org".into(),
+                state: "connected".into(),
+                ..ConnectionStatus::default()
+            },
+            ..MirrorStatus::default()
+        }
+    }
+
+    fn judge(status: &MirrorStatus) -> Diagnosis {
+        of_mirror(status, true, 10_000, |rest| format!("tidecast {rest}"))
+    }
+
+    #[test]
+    fn a_mirror_that_is_well_is_nobodys_fault() {
+        let diagnosis = judge(&mirror());
+        assert!(diagnosis.well && diagnosis.fault_of.is_none() && diagnosis.next.is_none());
+    }
+
+    #[test]
+    fn a_mirror_that_waits_names_the_command_for_the_masters_operator() {
+        let mut status = mirror();
+        status.connection.state = "pending".into();
+        let diagnosis = judge(&status);
+        assert_eq!(
+            diagnosis.next,
+            Some(format!("tidecast node admit {}", status.node_key))
+        );
+        assert!(
+            diagnosis
+                .fault_of
+                .unwrap()
+                .contains("operator of master.example.org")
+        );
+    }
+
+    #[test]
+    fn each_fault_has_an_owner_an_advice_and_a_command() {
+        for (whose, owner, next) in [
+            ("network", "network", "tidecast sync"),
+            ("disk", "this machine", "tidecast verify"),
+            ("feed", "feed's operators", "tidecast sync"),
+        ] {
+            let mut status = mirror();
+            status.last_error = Some(Fault {
+                whose: whose.into(),
+                what: "it failed".into(),
+                advice: "mend it".into(),
+                at_ms: 5_000,
+            });
+            let diagnosis = judge(&status);
+            assert!(diagnosis.fault_of.unwrap().contains(owner), "{whose}");
+            assert_eq!(diagnosis.next.as_deref(), Some(next), "{whose}");
+            assert_eq!(diagnosis.advice.as_deref(), Some("mend it"));
+            assert!(diagnosis.what.contains("it failed, 5 s ago"));
+        }
+    }
+
+    #[test]
+    fn without_a_daemon_the_next_command_starts_one() {
+        let diagnosis = of_mirror(&mirror(), false, 0, |rest| format!("tidecast {rest}"));
+        assert_eq!(diagnosis.next.as_deref(), Some("tidecast mirror"));
+    }
+
+    fn master() -> MasterStatus {
+        MasterStatus {
+            role: "master".into(),
+            feed: "clamav".into(),
+            fingerprint: String::new(),
+            node_key: String::new(),
+            root_version: 1,
+            root_expires_ms: u64::MAX,
+            started_ms: 0,
+            newest: Some(ReleaseStatus {
+                release: 1,
+                manifest: String::new(),
+                head_issued_ms: 0,
+                head_expires_ms: u64::MAX,
+            }),
+            nodes: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_master_is_led_from_the_first_release_to_a_root_that_runs_out() {
+        let judge = |status: &MasterStatus, daemon| {
+            of_master(status, daemon, 10_000, |rest| format!("tidecast {rest}"))
+        };
+        let empty = MasterStatus {
+            newest: None,
+            ..master()
+        };
+        assert_eq!(
+            judge(&empty, true).next.as_deref(),
+            Some("tidecast publish TREE")
+        );
+        assert_eq!(
+            judge(&master(), false).next.as_deref(),
+            Some("tidecast master")
+        );
+        assert!(judge(&master(), true).well);
+        let ending = MasterStatus {
+            root_expires_ms: 20_000,
+            ..master()
+        };
+        assert!(judge(&ending, true).what.contains("expires in 10 s"));
+        let over = MasterStatus {
+            root_expires_ms: 10_000,
+            ..master()
+        };
+        assert!(judge(&over, true).what.contains("has expired"));
+    }
+
+    #[test]
+    fn every_word_for_an_owner_has_an_exit_code() {
+        for whose in ["network", "operator", "feed", "upstream", "clock", "disk"] {
+            assert_ne!(exit_of(whose), Exit::Internal, "{whose}");
+        }
+    }
+}
