@@ -240,7 +240,9 @@ fn every_object_vector_decodes_and_verifies() {
         let id = stated.bytes(&format!("{name} id"));
         assert_eq!(ObjectId::of(&body).0[..], id[..], "{name}");
         // The message as §3.1 says, put together here from the text alone.
-        let message = [format!("tidecast/{name}/v1\0").as_bytes(), &body].concat();
+        let prefix = stated.bytes(&format!("{name} prefix"));
+        assert_eq!(prefix, format!("tidecast/{name}/v1\0").as_bytes());
+        let message = [prefix, body.clone()].concat();
         let mut whole = (body.len() as u64).to_le_bytes().to_vec();
         whole.extend_from_slice(&body);
         let signatures = stated.0[&format!("{name} signatures")].clone();

@@ -280,6 +280,8 @@ impl Vectors {
             })
             .collect();
         self.hex(&format!("{} body", T::NAME), body);
+        let prefix = format!("tidecast/{}/v1\0", T::NAME);
+        self.hex(&format!("{} prefix", T::NAME), prefix.as_bytes());
         self.hex(&format!("{} id", T::NAME), &signed.id().0);
         self.text(&format!("{} signatures", T::NAME), signatures.join("\n"));
         self.hex(T::NAME, &bytes);

@@ -11,7 +11,7 @@ use tidecast_proto::{
     manifest::{Database, File, Flags, ManifestBody, SignedManifest},
     name::ReleasePath,
     receipt::{ReceiptBody, ServingState, SignedReceipt},
-    root::{Master, RootBody, SignedRoot},
+    root::{Master, RootBody, RootError, SignedRoot},
     signed::{Body, KeySignature, Signed},
     trust::{HeadError, Trust, Verdict},
 };
@@ -243,4 +243,14 @@ impl Feed {
 /// What a mirror with `trust` says to a head at [`NOW`].
 pub(crate) fn refusal(trust: &mut Trust, head: SignedHead) -> HeadError {
     trust.accept_head(head, NOW).expect_err("must be refused")
+}
+
+/// Takes up again what a mirror stored: the first root, `later` ones, and the counters.
+pub(crate) fn resume(
+    feed: &Feed,
+    later: &[SignedRoot],
+    counters: &[u8],
+) -> Result<Trust, RootError> {
+    let roots = [std::slice::from_ref(&feed.first), later].concat();
+    Ok(Trust::resume(&feed.id(), roots, Some(counters))?.expect("there are roots"))
 }
