@@ -11,7 +11,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use support::freshclam::{Freshclam, Mode};
 use support::http::get;
 use support::relay::Relay;
-use support::servers::{Kind, WebServer};
+use support::servers::{APACHE_SNIPPET, Kind, NGINX_SNIPPET, WebServer};
 
 /// Build times of test-5.cvd and test-6.cvd, from their headers.
 const BUILT_5: u64 = 1_624_411_902;
@@ -148,6 +148,15 @@ fn freshclam_is_content_with(test: &str, kind: Kind) {
     assert_eq!(update(), second);
     assert_eq!(client.versions()["test.cld"], 6);
     assert_eq!(update(), ["/test.cvd R I -> 304/0"]);
+}
+
+#[test]
+fn the_readme_shows_the_settings_that_are_tested_here() {
+    let readme = Path::new(env!("CARGO_MANIFEST_DIR")).join("../README.md");
+    let readme = fs::read_to_string(readme).unwrap();
+    for snippet in [NGINX_SNIPPET, APACHE_SNIPPET] {
+        assert!(readme.contains(snippet), "README.md lacks\n{snippet}");
+    }
 }
 
 #[test]
