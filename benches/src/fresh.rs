@@ -150,12 +150,13 @@ fn rows(scenario: &str, ours: Side, theirs: Side) -> Vec<Row> {
     vec![
         row("wall, whole process", "s", ours.wall_s, theirs.wall_s),
         row("client CPU", "s", ours.client_cpu_s, theirs.client_cpu_s),
-        row("server CPU", "s", ours.server_cpu_s, theirs.server_cpu_s),
         row(
-            "bytes both ways, UDP or TCP payload",
-            "B",
-            ours.bytes,
-            theirs.bytes,
-        ),
+            "server CPU (mean)",
+            "s",
+            ours.server_cpu_s,
+            theirs.server_cpu_s,
+        )
+        .coarse(),
+        row("bytes both ways, payload", "B", ours.bytes, theirs.bytes),
     ]
 }

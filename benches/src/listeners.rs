@@ -28,6 +28,16 @@ pub(crate) struct Listener {
     _endpoint: quinn::Endpoint,
 }
 
+/// What one poll cost, both ways.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Polled {
+    /// UDP payload, as rsync counts TCP's.
+    pub(crate) payload_bytes: f64,
+    /// With the headers of IP and UDP.
+    pub(crate) wire_bytes: f64,
+    pub(crate) seconds: f64,
+}
+
 /// A key of its own for each listener, admitted at the master.
 pub(crate) fn admitted_keys(site: &Site, count: usize) -> Result<Vec<SecretKey>> {
     (0..count)
@@ -86,9 +96,9 @@ impl Listener {
         }
     }
 
-    /// Polls when there is nothing new; bytes both ways with the headers of IP and UDP, and seconds.
-    pub(crate) async fn poll(&self) -> Result<(f64, f64)> {
-        let before = self.wire_bytes();
+    /// Polls when there is nothing new.
+    pub(crate) async fn poll(&self) -> Result<Polled> {
+        let (payload, wire) = self.traffic();
         let start = std::time::Instant::now();
         let poll = Poll {
             root_version: self.root_version,
@@ -100,13 +110,20 @@ impl Listener {
         let seconds = start.elapsed().as_secs_f64();
         // The last acknowledgement leaves up to 25 ms later (RFC 9000, max_ack_delay).
         tokio::time::sleep(std::time::Duration::from_millis(200)).await;
-        Ok((lossless(self.wire_bytes() - before), seconds))
+        let (payload_after, wire_after) = self.traffic();
+        Ok(Polled {
+            payload_bytes: lossless(payload_after - payload),
+            wire_bytes: lossless(wire_after - wire),
+            seconds,
+        })
     }
 
-    fn wire_bytes(&self) -> u64 {
+    /// Bytes both ways so far: UDP payload, and the same with the headers of IP and UDP.
+    fn traffic(&self) -> (u64, u64) {
         let stats = self.link.connection().stats();
         let datagrams = stats.udp_rx.datagrams + stats.udp_tx.datagrams;
-        stats.udp_rx.bytes + stats.udp_tx.bytes + datagrams * DATAGRAM_HEADER_BYTES
+        let payload = stats.udp_rx.bytes + stats.udp_tx.bytes;
+        (payload, payload + datagrams * DATAGRAM_HEADER_BYTES)
     }
 }
 

@@ -2,7 +2,8 @@
 //!
 //! Every number is printed with its unit and, where one was promised, its target. Sides run in turns
 //! on one file system, both sync what they write to disk, and processor time is that of whole
-//! processes. Other work on the machine changes the numbers: ratios less than times.
+//! processes. Bytes are UDP's and TCP's payload unless a row says otherwise. Other work on the
+//! machine changes the numbers: ratios less than times.
 
 mod fanout;
 mod fresh;
@@ -205,10 +206,10 @@ fn unchanged(bench: &Bench, arena: &Arena<'_>, name: &str) -> Result<Vec<Row>> {
     Ok(rows)
 }
 
-/// What a docroot looks like: databases, a month of cdiffs, and a web site's small files.
+/// What a docroot looks like: databases, some days' cdiffs, and a web site's small files.
 fn mixed(tree: &Path) -> Result<()> {
     let mut feed = Feed::new(2, Scale::packed_mb(59));
-    for _ in 0..30 {
+    for _ in 0..5 {
         feed.advance(Day::Ordinary)?;
     }
     feed.write(tree)?;

@@ -29,6 +29,9 @@ pub(crate) struct Row {
     pub(crate) rsync: Vec<f64>,
     /// What it should be.
     pub(crate) target: Option<Target>,
+    /// Whether single runs are close to the clock's own steps: then means and the ratio of sums are
+    /// shown, in which the steps cancel, instead of medians.
+    pub(crate) coarse: bool,
 }
 
 impl Row {
@@ -46,6 +49,7 @@ impl Row {
             tidecast,
             rsync: Vec::new(),
             target: None,
+            coarse: false,
         }
     }
 
@@ -61,8 +65,27 @@ impl Row {
         self
     }
 
+    /// Measured with a clock of long steps.
+    pub(crate) fn coarse(mut self) -> Self {
+        self.coarse = true;
+        self
+    }
+
+    /// The one number that stands for several.
+    fn summary(&self, values: &[f64]) -> Option<f64> {
+        if self.coarse {
+            mean(values)
+        } else {
+            median(values)
+        }
+    }
+
     /// Median of the ratios of runs that stood beside each other: what disturbed one disturbed both.
     fn ratio(&self) -> Option<f64> {
+        if self.coarse {
+            let rsync = mean(&self.rsync).filter(|rsync| *rsync > 0.0)?;
+            return Some(mean(&self.tidecast)? / rsync);
+        }
         let pairs = self.tidecast.iter().zip(&self.rsync);
         let ratios = pairs.filter(|(_, rsync)| **rsync > 0.0);
         median(&ratios.map(|(ours, rsync)| ours / rsync).collect::<Vec<_>>())
@@ -71,7 +94,7 @@ impl Row {
     fn met(&self) -> Option<bool> {
         match self.target? {
             Target::RatioAtMost(most) => self.ratio().map(|ratio| ratio <= most),
-            Target::AtMost(most) => median(&self.tidecast).map(|ours| ours <= most),
+            Target::AtMost(most) => self.summary(&self.tidecast).map(|ours| ours <= most),
         }
     }
 }
@@ -83,6 +106,13 @@ pub(crate) fn median(values: &[f64]) -> Option<f64> {
     let upper = sorted.get(sorted.len() / 2)?;
     let lower = sorted.get((sorted.len() - 1) / 2)?;
     Some(f64::midpoint(*lower, *upper))
+}
+
+fn mean(values: &[f64]) -> Option<f64> {
+    let count = u32::try_from(values.len())
+        .ok()
+        .filter(|count| *count > 0)?;
+    Some(values.iter().sum::<f64>() / f64::from(count))
 }
 
 /// The rows as a table for people.
@@ -97,8 +127,8 @@ pub(crate) fn table(rows: &[Row]) -> String {
             row.scenario.clone(),
             row.metric.clone(),
             row.unit.to_owned(),
-            shown(median(&row.tidecast)),
-            shown(median(&row.rsync)),
+            shown(row.summary(&row.tidecast)),
+            shown(row.summary(&row.rsync)),
             row.ratio().map(|r| format!("{r:.2}x")).unwrap_or_default(),
             match row.target {
                 Some(Target::RatioAtMost(most)) => format!("<= {most:.2}x"),
@@ -194,6 +224,12 @@ mod tests {
             Some(true)
         );
         assert_eq!(row.target(Target::AtMost(2.9)).met(), Some(false));
+    }
+
+    #[test]
+    fn coarse_numbers_are_summed_before_they_are_divided() {
+        let row = Row::new("s", "m", "s", vec![1.0, 5.0]).beside(vec![4.0, 2.0]);
+        assert_eq!(row.coarse().ratio(), Some(1.0));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The manifest: the signed list of a release's files. SPEC §3.3.
 
-use alloc::{string::String, vec::Vec};
+use alloc::{collections::BTreeMap, string::String, vec::Vec};
 
 use crate::codec::{
     CodecError, Decode, Encode, at_most, plain_page, plain_text, strictly_ascending,
@@ -40,7 +40,7 @@ pub struct File {
     pub hash: FileHash,
     /// Its chunks; a file of at most one chunk has none, its chunk's id is its hash.
     pub list: Option<ListId>,
-    /// How it is rebuilt from opened content.
+    /// How it is rebuilt from opened content: none in this version.
     pub recipe: Option<RecipeId>,
     /// Set for `.cvd` and `.cld`.
     pub database: Option<Database>,
@@ -163,6 +163,12 @@ impl Body for ManifestBody {
             if let Some(database) = &file.database {
                 plain_text("database.name", &database.name, limits::NAME_BYTES)?;
             }
+            if file.recipe.is_some() {
+                return Err(CodecError::BadField {
+                    field: "files.recipe",
+                    why: "this version rebuilds no opened content: upgrade tidecast",
+                });
+            }
             if file.list.is_none() && file.size > limits::CHUNK_BYTES as u64 {
                 return Err(CodecError::BadField {
                     field: "files.list",
@@ -209,12 +215,44 @@ impl ManifestBody {
             .fold(0, |sum, f| sum.saturating_add(f.size))
     }
 
+    /// The newest file of each database, whatever its path, must not be older than before.
+    fn check_database_names(&self, previous: &Self) -> Result<(), ManifestError> {
+        let old = previous.newest_databases();
+        for (name, (path, got)) in self.newest_databases() {
+            if let Some((_, had)) = old.get(name).filter(|(_, had)| got < *had) {
+                return Err(ManifestError::DatabaseRollback {
+                    path: path.clone(),
+                    had: *had,
+                    got,
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// Each database's highest version and where it is.
+    fn newest_databases(&self) -> BTreeMap<&str, (&ReleasePath, u64)> {
+        let mut newest = BTreeMap::new();
+        for file in &self.files {
+            let Some(database) = &file.database else {
+                continue;
+            };
+            let found = (&file.path, database.version);
+            let entry = newest.entry(database.name.as_str()).or_insert(found);
+            if database.version > entry.1 {
+                *entry = found;
+            }
+        }
+        newest
+    }
+
     /// Checks what one release may do to the one before it: publishers and mirrors apply the same rule.
     ///
     /// # Errors
     /// [`ManifestError::DatabaseRollback`] or [`ManifestError::Shrinks`]; the release's maker is at fault.
     pub fn check_successor_of(&self, previous: &Self) -> Result<(), ManifestError> {
         if !self.flags.allow_database_rollback {
+            self.check_database_names(previous)?;
             for file in &self.files {
                 let (Some(new), Some(old)) = (
                     &file.database,
@@ -245,6 +283,20 @@ impl ManifestBody {
             });
         }
         Ok(())
+    }
+}
+
+impl Manifest {
+    /// Checks what this release may do to the one a mirror has live. Its flags speak of the release right before
+    /// it: a mirror that missed some is not bound by them, or it would be stuck on one it never saw.
+    ///
+    /// # Errors
+    /// As [`ManifestBody::check_successor_of`].
+    pub fn check_replaces(&self, live: &Self) -> Result<(), ManifestError> {
+        match self.previous {
+            Some(previous) if previous != live.id() => Ok(()),
+            _ => self.check_successor_of(live),
+        }
     }
 }
 

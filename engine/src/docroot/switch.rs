@@ -152,7 +152,7 @@ impl Docroot {
     pub fn switch(&mut self, prepared: Prepared) -> Result<SwitchReport, DocrootError> {
         self.check_still_ours()?;
         if let Some(live) = &self.live {
-            prepared.manifest.check_successor_of(live.manifest())?;
+            prepared.manifest.check_replaces(live.manifest())?;
         }
         self.carry_out(&prepared.manifest)
     }

@@ -100,7 +100,7 @@ impl Sync {
         }
         let manifest = self.manifest(trust, &head).await?;
         if let Some(live) = &live {
-            manifest.check_successor_of(live)?;
+            manifest.check_replaces(live)?;
         }
         let mut report = SyncReport {
             from,

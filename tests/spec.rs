@@ -1,0 +1,368 @@
+//! SPEC.md against the code: limits, numbers, sections that comments cite, and every test vector, byte for byte.
+//!
+//! After a change of the format on purpose, `UPDATE_SPEC=1 cargo test -p tidecast --test spec` writes the vectors
+//! of SPEC.md §11 and the fuzz seeds anew (tests that read them meanwhile may fail: run again without it); look at
+//! the difference before you commit it. Under `CI` that is
+//! refused: a format must not change unseen.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use tidecast_proto::{
+    chunker::Chunking,
+    fingerprint,
+    head::SignedHead,
+    id::{ChunkId, FeedId, ObjectId},
+    key::{PublicKey, SecretKey, Signature},
+    limits,
+    list::List,
+    manifest::SignedManifest,
+    name::{NameError, ReleasePath},
+    receipt::{ServingState, SignedReceipt},
+    root::SignedRoot,
+    trust::Trust,
+    wire::{
+        Answer, Encoding, FRAME_HEADER_BYTES, FrameType, Hello, ObjectKind, RefusalReason, Refused,
+        Request, Welcome, parse_header,
+    },
+};
+
+#[path = "spec/page.rs"]
+mod page;
+#[path = "spec/vectors.rs"]
+mod vectors;
+
+use page::{Page, unhex};
+use vectors::Vectors;
+
+fn top() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+fn spec() -> Page {
+    Page::read(&top().join("SPEC.md"))
+}
+
+fn number(text: &str) -> usize {
+    let digits = text.replace(',', "");
+    match digits.strip_prefix("0x") {
+        Some(hex) => usize::from_str_radix(hex, 16).expect("a hexadecimal number"),
+        None => digits.parse().expect("a number"),
+    }
+}
+
+#[test]
+fn the_limits_are_those_of_the_code() {
+    let stated: BTreeMap<String, usize> = spec()
+        .table("2", "name | value")
+        .into_iter()
+        .map(|row| {
+            assert!(
+                row.len() == 4 && !row[3].is_empty(),
+                "{row:?} lacks its reason"
+            );
+            (row[0].clone(), number(&row[1]))
+        })
+        .collect();
+    let real: BTreeMap<String, usize> = limits::ALL
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), *value))
+        .collect();
+    assert_eq!(stated, real);
+}
+
+#[test]
+fn the_frame_types_and_their_longest_bodies_are_those_of_the_code() {
+    let rows = spec().table("6.2", "type | name");
+    let stated: BTreeSet<(u8, String)> = rows
+        .iter()
+        .map(|row| {
+            (
+                u8::try_from(number(&row[0])).expect("a byte"),
+                row[1].clone(),
+            )
+        })
+        .collect();
+    let real: BTreeSet<(u8, String)> = FrameType::ALL
+        .iter()
+        .map(|(kind, name)| (kind.0, (*name).to_owned()))
+        .collect();
+    assert_eq!(stated, real);
+    for row in rows {
+        let limit = number(&row[2]);
+        let header = |len: usize| {
+            let [a, b, c, d] = u32::try_from(len).expect("short").to_le_bytes();
+            parse_header([u8::try_from(number(&row[0])).expect("a byte"), a, b, c, d])
+        };
+        assert!(header(limit).is_ok(), "{row:?}");
+        assert!(header(limit + 1).is_err(), "{row:?}");
+    }
+}
+
+/// The numbers a function has a word for, other than its word for the rest.
+fn words(word: impl Fn(u16) -> &'static str) -> Vec<(String, String)> {
+    (0..=u16::MAX)
+        .filter(|n| word(*n) != "unknown")
+        .map(|n| (n.to_string(), word(n).to_owned()))
+        .collect()
+}
+
+#[test]
+fn the_other_numbers_are_those_of_the_code() {
+    assert_eq!(
+        spec().pairs("6.3", "reason | word"),
+        words(|n| RefusalReason(n).code())
+    );
+    let states = words(|n| u8::try_from(n).map_or("unknown", |n| ServingState(n).word()));
+    assert_eq!(spec().pairs("3.5", "state | word"), states);
+    let packings = [("0", "plain"), ("1", "zstd")];
+    assert_eq!(
+        spec().pairs("5.3", "encoding | word"),
+        page::owned(&packings)
+    );
+    assert_eq!((Encoding::PLAIN.0, Encoding::ZSTD.0), (0, 1));
+    let kinds = [("1", "manifest"), ("2", "list")];
+    assert_eq!(spec().pairs("6.4", "kind | object"), page::owned(&kinds));
+    assert_eq!((ObjectKind::MANIFEST.0, ObjectKind::LIST.0), (1, 2));
+    use tidecast_engine::quic::close_code::{CORRUPT, DONE, PROTOCOL, REFUSED, SHUTDOWN, TOO_SLOW};
+    let codes: Vec<(String, String)> = [
+        (DONE, "done"),
+        (SHUTDOWN, "shutdown"),
+        (PROTOCOL, "protocol"),
+        (REFUSED, "refused"),
+        (CORRUPT, "corrupt"),
+        (TOO_SLOW, "too slow"),
+    ]
+    .map(|(code, word)| (code.into_inner().to_string(), word.to_owned()))
+    .to_vec();
+    assert_eq!(spec().pairs("6.8", "code | word"), codes);
+}
+
+#[test]
+fn names_are_judged_as_the_table_says() {
+    let rows = spec().table("11.7", "name | verdict");
+    assert!(rows.len() > 20, "{} rows", rows.len());
+    for row in rows {
+        let name = page::spelled(&row[0]);
+        let verdict = match ReleasePath::new(name.clone()) {
+            Ok(_) => "accepted",
+            Err(NameError::Empty) => "empty",
+            Err(NameError::Character(_)) => "character",
+            Err(NameError::Dot) => "dot",
+            Err(NameError::Local) => "local",
+            Err(NameError::Timestamp) => "timestamp",
+            Err(NameError::Long(_)) => "long",
+            Err(NameError::Deep) => "deep",
+            Err(_) => "another reason",
+        };
+        assert_eq!(verdict, row[1], "{name:?}");
+    }
+}
+
+#[test]
+fn every_section_the_code_cites_exists() {
+    let sections = spec().sections();
+    let mut files = Vec::new();
+    for folder in ["proto", "engine", "cli", "tests", "fuzz/targets"] {
+        page::rust_files(&top().join(folder), &mut files);
+    }
+    let mut cited = 0;
+    for file in files {
+        let text = fs::read_to_string(&file).expect("a source file");
+        for section in page::citations(&text) {
+            cited += 1;
+            let chapter = section.split('.').next().expect("not empty");
+            assert!(sections.contains(chapter), "{}: §{section}", file.display());
+            // A chapter without sections is not written yet.
+            let written = sections
+                .iter()
+                .any(|s| s.starts_with(&format!("{chapter}.")));
+            assert!(
+                !written || sections.contains(&section),
+                "{}: §{section}",
+                file.display()
+            );
+        }
+    }
+    assert!(cited > 40, "{cited} citations");
+}
+
+#[test]
+fn every_vector_is_made_again_byte_for_byte() {
+    let made = Vectors::make();
+    let path = top().join("SPEC.md");
+    if std::env::var_os("UPDATE_SPEC").is_some() {
+        assert!(
+            std::env::var_os("CI").is_none(),
+            "vectors are not rewritten in CI"
+        );
+        let page = Page::read(&path).with_vectors(&made.texts);
+        fs::write(&path, page).expect("SPEC.md is writable");
+        made.write_seeds(&top().join("fuzz/seeds"));
+    }
+    let stated = Page::read(&path).vectors();
+    let names = |vectors: &BTreeMap<String, String>| vectors.keys().cloned().collect::<Vec<_>>();
+    assert_eq!(names(&stated), names(&made.texts));
+    for (name, text) in &made.texts {
+        assert_eq!(&stated[name], text, "vector {name}");
+    }
+}
+
+#[test]
+fn the_fuzzers_begin_with_the_vectors() {
+    for (path, bytes) in &Vectors::make().seeds {
+        let file = top().join("fuzz/seeds").join(path);
+        let kept = fs::read(&file).unwrap_or_else(|e| panic!("{}: {e}", file.display()));
+        assert_eq!(&kept, bytes, "{}", file.display());
+    }
+}
+
+/// The vectors as SPEC.md has them, whoever made them.
+struct Stated(BTreeMap<String, String>);
+
+impl Stated {
+    fn bytes(&self, name: &str) -> Vec<u8> {
+        unhex(&self.0[name])
+    }
+}
+
+#[test]
+fn every_object_vector_decodes_and_verifies() {
+    let stated = Stated(spec().vectors());
+    for line in stated.0["keys"].lines() {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        let seed = unhex(fields[1]).try_into().expect("32 bytes");
+        assert_eq!(SecretKey::from_seed(&seed).public().to_string(), fields[2]);
+    }
+    for name in ["root", "manifest", "head", "receipt"] {
+        let body = stated.bytes(&format!("{name} body"));
+        let id = stated.bytes(&format!("{name} id"));
+        assert_eq!(ObjectId::of(&body).0[..], id[..], "{name}");
+        // The message as §3.1 says, put together here from the text alone.
+        let message = [format!("tidecast/{name}/v1\0").as_bytes(), &body].concat();
+        let mut whole = (body.len() as u64).to_le_bytes().to_vec();
+        whole.extend_from_slice(&body);
+        let signatures = stated.0[&format!("{name} signatures")].clone();
+        whole.extend_from_slice(&(signatures.lines().count() as u64).to_le_bytes());
+        for line in signatures.lines() {
+            let (key, signature) = line.split_once(' ').expect("key, signature");
+            let key: PublicKey = key.parse().expect("a key");
+            let signature: [u8; 64] = unhex(signature).try_into().expect("64 bytes");
+            assert!(key.verifies(&message, &Signature(signature)), "{name}");
+            whole.extend_from_slice(key.as_bytes());
+            whole.extend_from_slice(&signature);
+        }
+        assert_eq!(whole, stated.bytes(name), "{name}");
+    }
+
+    let root = SignedRoot::from_bytes(&stated.bytes("root")).expect("well formed");
+    let feed = fingerprint::parse(&stated.0["fingerprint words"]).expect("24 words");
+    assert_eq!(feed, FeedId(root.id().0));
+    assert_eq!(fingerprint::parse(&stated.0["root id"]), Ok(feed));
+    let mut trust = Trust::begin(&feed, root).expect("the fingerprint fits");
+    let head = SignedHead::from_bytes(&stated.bytes("head")).expect("well formed");
+    let verdict = trust.accept_head(head, vectors::NOW).expect("a good head");
+    let manifest = SignedManifest::from_bytes(&stated.bytes("manifest")).expect("well formed");
+    let manifest = trust
+        .verify_manifest(manifest, verdict.head())
+        .expect("the head's manifest");
+    trust.install(&manifest);
+    let [database, noise] = &manifest.files[..] else {
+        panic!("{} files", manifest.files.len())
+    };
+    assert_eq!(database.path.as_str(), "daily.cvd");
+    assert_eq!(database.database.as_ref().map(|d| d.version), Some(27_800));
+    let list = stated.bytes("list");
+    let list = List::decode(&list, noise.list.expect("a list"), noise.size).expect("its list");
+    assert_eq!(list.total_bytes(), 1_000_000);
+
+    let receipt = SignedReceipt::from_bytes(&stated.bytes("receipt")).expect("well formed");
+    let node = trust.root().masters[0].node_key;
+    let receipt = receipt.verify(&vectors::mirror_key().public(), &feed);
+    let receipt = receipt.expect("signed by the mirror");
+    assert_eq!(receipt.manifest, manifest.id());
+    assert_ne!(vectors::mirror_key().public(), node);
+    assert_eq!(receipt.extensions[0].tag, 7);
+}
+
+#[test]
+fn every_frame_vector_decodes() {
+    let stated = Stated(spec().vectors());
+    for (kind, name) in FrameType::ALL {
+        let bytes = stated.bytes(&format!("frame {name}"));
+        let (header, body) = bytes
+            .split_first_chunk::<FRAME_HEADER_BYTES>()
+            .expect("a header");
+        assert_eq!(parse_header(*header), Ok((*kind, body.len())), "{name}");
+        let known = match *kind {
+            FrameType::WELCOME => Welcome::decode(body).is_ok(),
+            FrameType::REFUSED => Refused::decode(body).is_ok(),
+            FrameType::ADMITTED => body.is_empty(),
+            FrameType::RECEIPT => body == stated.bytes("receipt"),
+            FrameType::HELLO => Hello::decode(body).is_ok(),
+            FrameType::POLL
+            | FrameType::FETCH_ROOT
+            | FrameType::FETCH_OBJECT
+            | FrameType::FETCH_CHUNKS => {
+                Request::decode(*kind, body).is_ok_and(|request| request.to_frame() == bytes)
+            }
+            _ => Answer::decode(*kind, body.to_vec()).is_ok(),
+        };
+        assert!(known, "{name}");
+    }
+}
+
+/// §5.1 as its text describes it, one byte at a time, without the crate.
+fn cut(content: &[u8], chunking: Chunking) -> usize {
+    let gear: Vec<u64> = (0..=255_u8)
+        .map(|byte| vectors::md5_head(&[byte; 64]) ^ chunking.seed)
+        .collect();
+    let masks: Vec<u64> = spec()
+        .table("5.1", "row | mask")
+        .into_iter()
+        .map(|row| u64::from_str_radix(&row[1][2..], 16).expect("a mask"))
+        .collect();
+    let bits = f64::from(chunking.avg).log2().round();
+    let mask = |offset: i32| {
+        (7..=21)
+            .zip(&masks)
+            .find(|(n, _)| f64::from(*n) == bits + f64::from(offset))
+            .map(|(_, mask)| *mask)
+            .expect("a row for it")
+    };
+    let (strict, lax) = (
+        mask(i32::from(chunking.level)),
+        mask(-i32::from(chunking.level)),
+    );
+    let (min, avg) = (chunking.min as usize, chunking.avg as usize);
+    let n = content.len().min(chunking.max as usize);
+    if content.len() <= min {
+        return content.len();
+    }
+    let mut hash = 0_u64;
+    for i in min..n - n % 2 {
+        hash = (hash << 1).wrapping_add(gear[usize::from(content[i])]);
+        if hash & (if i < avg { strict } else { lax }) == 0 {
+            return i;
+        }
+    }
+    n
+}
+
+#[test]
+fn the_cutting_rule_as_written_cuts_as_the_vectors_say() {
+    let noise = vectors::noise();
+    let stated = Stated(spec().vectors());
+    for (vector, chunking) in vectors::chunkings() {
+        let mut rest = &noise[..];
+        for line in stated.0[vector].lines() {
+            let (len, id) = line.split_once(' ').expect("length, id");
+            let (chunk, behind) = rest.split_at(cut(rest, chunking));
+            assert_eq!(chunk.len(), number(len), "{vector}");
+            assert_eq!(ChunkId::of(chunk).to_string(), id, "{vector}");
+            rest = behind;
+        }
+        assert!(rest.is_empty(), "{vector}");
+    }
+}
