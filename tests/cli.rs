@@ -458,6 +458,88 @@ fn errors_are_one_json_object_on_stderr_when_asked_for() {
     }
 }
 
+#[test]
+fn a_master_says_where_it_listens_tells_systemd_and_drains_on_term() {
+    use std::io::{BufRead as _, BufReader};
+    use std::os::unix::net::UnixDatagram;
+    let place = Place::with_feed();
+    let notified = UnixDatagram::bind(place.path("notify")).unwrap();
+    notified
+        .set_read_timeout(Some(Duration::from_secs(20)))
+        .unwrap();
+    let mut child = Command::new(env!("CARGO_BIN_EXE_tidecast"))
+        .args(["--json", "--state", &place.text("master"), "master"])
+        .args(["--listen", "127.0.0.1:0", "--http", "127.0.0.1:0"])
+        .env("NOTIFY_SOCKET", place.path("notify"))
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    let mut out = BufReader::new(child.stdout.take().unwrap());
+    out.read_line(&mut line).unwrap();
+    let started: Value = serde_json::from_str(&line).unwrap();
+    let told = |word: &str| {
+        let mut bytes = [0; 256];
+        let length = notified.recv(&mut bytes).unwrap();
+        let text = String::from_utf8_lossy(&bytes[..length]).into_owned();
+        assert!(text.starts_with(word), "{word}: {text}");
+    };
+    told("READY=1");
+
+    place.tree("tree", &["a.hdb"]);
+    let publish = ["publish", &place.text("tree"), "--json"];
+    let published = place.run("master", &publish).object();
+    let status = place.run("master", &["status", "--json"]).object();
+    let second = place.run("master", &["master", "--listen", "127.0.0.1:0"]);
+
+    let pid = child.id().to_string();
+    let signal = |name| Command::new("kill").args(["-s", name, &pid]).status();
+    signal("HUP").unwrap();
+    told("RELOADING=1");
+    told("READY=1");
+    signal("TERM").unwrap();
+    told("STOPPING=1");
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+
+    for field in ["listen", "http"] {
+        let address: std::net::SocketAddr = started[field].as_str().unwrap().parse().unwrap();
+        assert_ne!(address.port(), 0, "{started}");
+    }
+    assert_eq!(published["announced"], true);
+    assert_eq!(
+        (&status["daemon"], &status["newest"]["release"]),
+        (&true.into(), &1.into())
+    );
+    assert_eq!(second.code, 1, "{second:?}");
+    assert!(second.err.contains("already runs"), "{second:?}");
+}
+
+#[test]
+fn the_readme_shows_the_server_settings_that_are_tested() {
+    let readme = include_str!("../README.md");
+    for snippet in [
+        include_str!("support/apache.conf.snippet"),
+        include_str!("support/nginx.conf.snippet"),
+    ] {
+        assert!(readme.contains(snippet.trim_end()), "{snippet}");
+    }
+    assert!(readme.lines().count() <= 200);
+}
+
+#[test]
+fn manual_pages_and_completions_can_be_made() {
+    let place = Place::new();
+    let folder = place.tree("man", &[]);
+    let made = place.run("none", &["generate", "man", folder.to_str().unwrap()]);
+    assert_eq!(made.code, 0, "{made:?}");
+    assert!(folder.join("tidecast-join.1").exists());
+    place
+        .run("none", &["generate", "completions", "bash"])
+        .says("_tidecast()");
+}
+
 /// A `tidecast demo` whose temporary folders lie in `place`, so that a leftover is seen.
 fn demo(place: &Place, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tidecast"));
