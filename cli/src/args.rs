@@ -81,6 +81,8 @@ pub(crate) enum Command {
     /// Look at the configuration.
     #[command(subcommand)]
     Config(command::config::Config),
+    #[command(subcommand, hide = true)]
+    Generate(command::generate::Generate),
 }
 
 impl Command {
@@ -102,6 +104,7 @@ impl Command {
             Self::Verify(command) => command.run(shell),
             Self::Demo(command) => command.run(shell).await,
             Self::Config(command) => command.run(shell),
+            Self::Generate(command) => command.run(shell),
         }
     }
 }

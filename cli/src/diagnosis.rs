@@ -65,13 +65,13 @@ impl Diagnosis {
     pub(crate) fn text(&self) -> String {
         let mut text = match &self.fault_of {
             None => format!("{}\n", self.what),
-            Some(whose) => format!("{}\nfault of  {whose}\n", self.what),
+            Some(whose) => format!("{}\nfault of     {whose}\n", self.what),
         };
         if let Some(advice) = &self.advice {
-            text.push_str(&format!("advice    {advice}\n"));
+            text.push_str(&format!("advice       {advice}\n"));
         }
         if let Some(next) = &self.next {
-            text.push_str(&format!("next      {next}\n"));
+            text.push_str(&format!("next         {next}\n"));
         }
         text
     }
@@ -139,7 +139,7 @@ pub(crate) fn of_mirror(
             &format!("the operator of {upstream}, who has not let this mirror in yet"),
             format!("pending: waiting to be admitted; {serves}"),
         )
-        .advice("on the master, the next command is:")
+        .advice("send them your node key; they type the next command on the master")
         .next(format!("tidecast node admit {}", status.node_key));
     }
     if let Some(fault) = &status.last_error {

@@ -339,7 +339,10 @@ impl Diagnose for DocrootError {
     }
 
     fn hint(&self) -> Option<String> {
-        self.advice().map(Into::into)
+        match self {
+            Self::NothingLive { .. } => Some("fetch a release with `tidecast sync`".into()),
+            _ => self.advice().map(Into::into),
+        }
     }
 }
 

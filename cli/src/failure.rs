@@ -57,6 +57,15 @@ impl Failure {
         }
     }
 
+    /// Makes the commands that the hint quotes work on the state that was named.
+    pub(crate) fn on_state(self, state: &Path) -> Self {
+        let quoted = format!("`tidecast --state {} ", state.display());
+        Self {
+            hint: self.hint.map(|hint| hint.replace("`tidecast ", &quoted)),
+            ..self
+        }
+    }
+
     /// For a terminal: one line each for what, causes and hint (a shown line of a file makes more).
     pub(crate) fn text(&self) -> String {
         let mut text = format!("error: {}\n", self.what.trim_end());
@@ -146,6 +155,15 @@ mod tests {
             failure
                 .text()
                 .contains("\n  because: permission denied\nhint: ")
+        );
+    }
+
+    #[test]
+    fn a_quoted_command_names_the_state_that_was_named() {
+        let failure = Failure::usage("no").hint("use `tidecast status`");
+        assert_eq!(
+            failure.on_state(Path::new("/x")).hint.as_deref(),
+            Some("use `tidecast --state /x status`")
         );
     }
 

@@ -23,7 +23,8 @@ pub(crate) fn filter(quiet: bool, verbose: u8, daemon: bool) -> &'static str {
     match (quiet, verbose) {
         (true, _) => "error",
         (false, 0) if daemon => "warn,tidecast=info,tidecast_engine=info",
-        (false, 0) => "warn",
+        // A command says in its result or its error what went wrong; twice would be once too often.
+        (false, 0) => "error",
         (false, 1) => "warn,tidecast=debug,tidecast_engine=debug",
         (false, _) => "debug,tidecast=trace,tidecast_engine=trace",
     }
@@ -58,8 +59,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_daemon_tells_what_happens_and_a_command_only_what_is_wrong() {
-        assert_eq!(filter(false, 0, false), "warn");
+    fn a_daemon_tells_what_happens_and_a_command_only_its_result() {
+        assert_eq!(filter(false, 0, false), "error");
         assert!(filter(false, 0, true).contains("tidecast_engine=info"));
         assert_eq!(filter(true, 0, true), "error");
     }

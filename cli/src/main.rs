@@ -59,7 +59,13 @@ fn run(args: Args) -> Outcome {
     let mut shell = args.global.shell(&mut stdout);
     let outcome = runtime.block_on(args.command.run(&mut shell));
     runtime.shutdown_timeout(FAREWELL);
-    outcome
+    outcome.map_err(|failure| {
+        if shell.state_named {
+            failure.on_state(&shell.state)
+        } else {
+            failure
+        }
+    })
 }
 
 fn report(failure: &Failure, json: bool) {

@@ -71,6 +71,8 @@ impl Mirror {
         let mut running = std::pin::pin!(mirror.clone().run(stop.clone().asked()));
         let mut answering = std::pin::pin!(socket.serve(mirror.clone()));
 
+        // So that the first client after a restart is served, not asked to come back.
+        mirror.publish_site().await;
         let shown: Arc<Mutex<Value>> = Arc::default();
         let web = match http {
             None => None,

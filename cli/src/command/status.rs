@@ -139,8 +139,8 @@ fn mirror_on_disk(shell: &Shell<'_>) -> Result<MirrorStatus, Failure> {
 fn master_text(status: &MasterStatus, daemon: bool, diagnosis: &Diagnosis, now: u64) -> String {
     let mut text = diagnosis.text();
     text.push('\n');
-    let _ = writeln!(text, "feed      {}", status.feed);
-    let _ = writeln!(text, "print     {}", status.fingerprint);
+    let _ = writeln!(text, "feed         {}", status.feed);
+    let _ = writeln!(text, "fingerprint  {}", status.fingerprint);
     if let Some(newest) = &status.newest {
         let head = match newest.head_issued_ms {
             0 => String::new(),
@@ -150,11 +150,11 @@ fn master_text(status: &MasterStatus, daemon: bool, diagnosis: &Diagnosis, now: 
                 text::ago(newest.head_expires_ms, now)
             ),
         };
-        let _ = writeln!(text, "release   {}{head}", newest.release);
+        let _ = writeln!(text, "release      {}{head}", newest.release);
     }
     let _ = writeln!(
         text,
-        "root      {}, expires {}",
+        "root         {}, expires {}",
         status.root_version,
         text::ago(status.root_expires_ms, now)
     );
@@ -167,32 +167,32 @@ fn mirror_text(status: &MirrorStatus, diagnosis: &Diagnosis, now: u64) -> String
     let mut text = diagnosis.text();
     text.push('\n');
     if let Some(feed) = &status.feed {
-        let _ = writeln!(text, "feed      {feed}");
+        let _ = writeln!(text, "feed         {feed}");
     }
-    let _ = writeln!(text, "docroot   {}", status.docroot);
+    let _ = writeln!(text, "docroot      {}", status.docroot);
     if status.release > 0 {
         let since = status
             .switched_ms
             .map(|then| format!(", since {}", text::ago(then, now)))
             .unwrap_or_default();
-        let _ = writeln!(text, "release   {}{since}", status.release);
+        let _ = writeln!(text, "release      {}{since}", status.release);
     }
     let _ = writeln!(
         text,
-        "upstream  {} ({})",
+        "upstream     {} ({})",
         text::plain(&status.connection.upstream),
         status.connection.state
     );
     if let Some(sync) = &status.last_sync {
         let _ = writeln!(
             text,
-            "last sync {} -> {}: {} received, {:.2} s",
+            "last sync    {} -> {}: {} received, {:.2} s",
             sync.from,
             sync.to,
             text::bytes(sync.received_bytes),
             sync.seconds
         );
     }
-    let _ = writeln!(text, "node key  {}", status.node_key);
+    let _ = writeln!(text, "node key     {}", status.node_key);
     text
 }

@@ -15,7 +15,7 @@ use super::MirrorResult;
 use crate::exit::Exit;
 use crate::failure::Failure;
 
-/// A daemon that was asked to end gets this long.
+/// Daemons that were asked to end get this long together.
 const FAREWELL: Duration = Duration::from_secs(3);
 
 /// Last lines of a log that are shown when a process fails.
@@ -23,7 +23,6 @@ const LOG_LINES: usize = 8;
 
 /// Everything the demo made.
 pub(super) struct Stage {
-    // Dropped in this order: nobody may write into the folder while it is removed.
     processes: Vec<Process>,
     folder: TempDir,
     program: PathBuf,
@@ -35,12 +34,15 @@ struct Process {
     child: Child,
 }
 
-impl Drop for Process {
-    fn drop(&mut self) {
+impl Process {
+    fn ask_to_end(&self) {
         // An exited child keeps its pid until it is waited for, so the signal cannot meet another process.
         let _ = kill_process(Pid::from_child(&self.child), Signal::TERM);
-        let asked = Instant::now();
-        while asked.elapsed() < FAREWELL {
+    }
+
+    /// Waits until `deadline`, and ends it by force then.
+    fn end(&mut self, deadline: Instant) {
+        while Instant::now() < deadline {
             match self.child.try_wait() {
                 Ok(None) => std::thread::sleep(Duration::from_millis(5)),
                 _ => return,
@@ -48,6 +50,20 @@ impl Drop for Process {
         }
         let _ = self.child.kill();
         let _ = self.child.wait();
+    }
+}
+
+impl Drop for Stage {
+    fn drop(&mut self) {
+        // Mirrors first: they say goodbye to a master that is still there.
+        for process in self.processes.iter().rev() {
+            process.ask_to_end();
+        }
+        let deadline = Instant::now() + FAREWELL;
+        for process in &mut self.processes {
+            process.end(deadline);
+        }
+        // The folder goes when its field is dropped, after this.
     }
 }
 
