@@ -1,10 +1,11 @@
 //! The command line, driven as an operator or a script drives it: what it refuses, what it says, how it ends.
 
 use std::fs;
+use std::io::{BufRead as _, BufReader};
 use std::net::UdpSocket;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -458,28 +459,126 @@ fn errors_are_one_json_object_on_stderr_when_asked_for() {
     }
 }
 
+/// A master on the state `master` of a place, ended with the test.
+struct Master(Child);
+
+impl Master {
+    /// Starts it on a port of the system's choice; also returns what it says when it is up. It tells the
+    /// socket `notify` what a daemon tells systemd.
+    fn start(place: &Place, more: &[&str]) -> (Self, Value) {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_tidecast"))
+            .args(["--json", "--state", &place.text("master"), "master"])
+            .args(["--listen", "127.0.0.1:0"])
+            .args(more)
+            .env("NOTIFY_SOCKET", place.path("notify"))
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        let mut out = BufReader::new(child.stdout.take().unwrap());
+        let master = Self(child);
+        out.read_line(&mut line).unwrap();
+        (master, serde_json::from_str(&line).unwrap())
+    }
+}
+
+impl Drop for Master {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn signal(child: &Child, name: &str) {
+    let pid = child.id().to_string();
+    let sent = Command::new("kill").args(["-s", name, &pid]).status();
+    assert!(sent.unwrap().success());
+}
+
+#[test]
+fn a_mirror_is_admitted_syncs_verifies_and_is_revoked() {
+    let place = Place::with_feed();
+    let tree = place.tree("tree", &["a.hdb", "b.hdb"]);
+    place.publish("tree").says("release 1");
+    let (_master, started) = Master::start(&place, &[]);
+    let (listen, fingerprint) = (&started["listen"], &started["fingerprint"]);
+    let docroot = place.text("docroot");
+    let join = |fingerprint: &str, state: &str, docroot: &str| {
+        let upstream = listen.as_str().unwrap();
+        let mut join = vec!["join", upstream, "--docroot", docroot, "--json"];
+        join.extend(["--fingerprint", fingerprint]);
+        place.run(state, &join).object()["node_key"].to_string()
+    };
+    join(STRANGE_FINGERPRINT, "stranger", &place.text("strange"));
+    place
+        .run("stranger", &["sync"])
+        .refused(65, &[STRANGE_FINGERPRINT, "fingerprint again"]);
+
+    let key = join(fingerprint.as_str().unwrap(), "mirror", &docroot);
+    let key = key.trim_matches('"');
+    let waits = ["pending", key, "tidecast node admit"];
+    let before = names(&place.path("mirror"));
+    place.run("mirror", &["sync", "-n"]).refused(77, &waits);
+    assert_eq!(names(&place.path("mirror")), before);
+    place.run("mirror", &["sync"]).refused(77, &waits);
+    let admitted = place.run("master", &["node", "admit", key, "--json"]);
+    assert_eq!(admitted.object()["told"], true);
+
+    let plan = place.run("mirror", &["sync", "-n", "--json"]).object();
+    assert_eq!((&plan["to"], &plan["fetch_bytes"]), (&1.into(), &32.into()));
+    assert_eq!(plan["added"][0][0], "a.hdb");
+    assert!(!place.path("docroot/a.hdb").exists());
+
+    let report = place.run("mirror", &["sync", "--json"]).object();
+    let expected = serde_json::json!({
+        "from": 0, "to": 1, "reused_bytes": 0, "files_changed": 2, "files_removed": 0,
+        "switched": true, "reason": "fresh",
+    });
+    for (field, value) in expected.as_object().unwrap() {
+        assert_eq!(&report[field], value, "{field}: {report}");
+    }
+    for field in ["received_bytes", "sent_bytes", "seconds"] {
+        assert!(report[field].as_f64().unwrap() > 0.0, "{field}: {report}");
+    }
+    let served = fs::read(place.path("docroot/a.hdb")).unwrap();
+    assert_eq!(served, fs::read(tree.join("a.hdb")).unwrap());
+    let again = place.run("mirror", &["sync", "--json"]).object();
+    assert_eq!(
+        (&again["switched"], &again["reason"]),
+        (&false.into(), &"current".into())
+    );
+
+    place
+        .run("mirror", &["verify"])
+        .says("exactly what was signed");
+    fs::write(place.path("docroot/.tidecast/r1/a.hdb"), "changed!").unwrap();
+    let verified = place.run("mirror", &["verify", "--json"]);
+    assert_eq!(verified.code, 65, "{verified:?}");
+    let verified: Value = serde_json::from_str(&verified.out).unwrap();
+    assert_eq!(
+        (&verified["clean"], &verified["fault_count"]),
+        (&false.into(), &1.into())
+    );
+
+    place
+        .run("master", &["node", "revoke", key])
+        .says("revoked");
+    place
+        .run("mirror", &["sync"])
+        .refused(77, &["refuses this node"]);
+}
+
 #[test]
 fn a_master_says_where_it_listens_tells_systemd_and_drains_on_term() {
-    use std::io::{BufRead as _, BufReader};
     use std::os::unix::net::UnixDatagram;
     let place = Place::with_feed();
     let notified = UnixDatagram::bind(place.path("notify")).unwrap();
     notified
         .set_read_timeout(Some(Duration::from_secs(20)))
         .unwrap();
-    let mut child = Command::new(env!("CARGO_BIN_EXE_tidecast"))
-        .args(["--json", "--state", &place.text("master"), "master"])
-        .args(["--listen", "127.0.0.1:0", "--http", "127.0.0.1:0"])
-        .env("NOTIFY_SOCKET", place.path("notify"))
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    let mut line = String::new();
-    let mut out = BufReader::new(child.stdout.take().unwrap());
-    out.read_line(&mut line).unwrap();
-    let started: Value = serde_json::from_str(&line).unwrap();
+    let (mut master, started) = Master::start(&place, &["--http", "127.0.0.1:0"]);
     let told = |word: &str| {
         let mut bytes = [0; 256];
         let length = notified.recv(&mut bytes).unwrap();
@@ -494,14 +593,12 @@ fn a_master_says_where_it_listens_tells_systemd_and_drains_on_term() {
     let status = place.run("master", &["status", "--json"]).object();
     let second = place.run("master", &["master", "--listen", "127.0.0.1:0"]);
 
-    let pid = child.id().to_string();
-    let signal = |name| Command::new("kill").args(["-s", name, &pid]).status();
-    signal("HUP").unwrap();
+    signal(&master.0, "HUP");
     told("RELOADING=1");
     told("READY=1");
-    signal("TERM").unwrap();
+    signal(&master.0, "TERM");
     told("STOPPING=1");
-    assert_eq!(child.wait().unwrap().code(), Some(0));
+    assert_eq!(master.0.wait().unwrap().code(), Some(0));
 
     for field in ["listen", "http"] {
         let address: std::net::SocketAddr = started[field].as_str().unwrap().parse().unwrap();
@@ -512,8 +609,7 @@ fn a_master_says_where_it_listens_tells_systemd_and_drains_on_term() {
         (&status["daemon"], &status["newest"]["release"]),
         (&true.into(), &1.into())
     );
-    assert_eq!(second.code, 1, "{second:?}");
-    assert!(second.err.contains("already runs"), "{second:?}");
+    second.refused(75, &["already runs", "status"]);
 }
 
 #[test]
@@ -586,7 +682,6 @@ fn the_demo_switches_three_mirrors_and_leaves_nothing_behind() {
 
 #[test]
 fn a_demo_that_is_kept_serves_until_it_is_interrupted() {
-    use std::io::{BufRead as _, BufReader};
     let place = Place::new();
     let mut child = demo(&place, &["--keep", "--json"])
         .stdout(Stdio::piped())
@@ -598,10 +693,9 @@ fn a_demo_that_is_kept_serves_until_it_is_interrupted() {
     let url = mirror["url"].as_str().unwrap();
     let address = url.trim_start_matches("http://").trim_end_matches('/');
     let connected = std::net::TcpStream::connect(address).is_ok();
-    let pid = child.id().to_string();
-    let asked = Command::new("kill").args(["-s", "INT", &pid]).status();
+    signal(&child, "INT");
     let ended = child.wait().unwrap();
-    assert!(connected && asked.unwrap().success());
+    assert!(connected);
     assert_eq!(ended.code(), Some(0));
     assert!(names(place.0.path()).is_empty());
     assert!(!is_mentioned(place.0.path()));

@@ -22,7 +22,7 @@ pub enum SyncFailure {
     #[error("the upstream refuses this node: {0}")]
     Refused(Refused),
     /// No upstream could be worked with.
-    #[error("no upstream answered: {}", list(.tried))]
+    #[error("no upstream could be used: {}", list(.tried))]
     Unreachable { tried: Vec<(String, SyncError)> },
     /// An upstream answered, but the sync failed.
     #[error(transparent)]
