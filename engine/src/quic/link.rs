@@ -27,9 +27,6 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
 /// Times one answer may be put off: at [`limits::WAIT_MS`] each, ten minutes.
 const WAITS_MAX: usize = 10;
 
-/// What the useful-rate rule asks for in the longest wait.
-const WINDOW_WORTH_BYTES: u64 = (limits::USEFUL_BYTES_PER_S * limits::WAIT_MS / 1000) as u64;
-
 /// How often the useful-rate rule looks while something is awaited.
 const RATE_CHECK: Duration = Duration::from_secs(1);
 
@@ -111,6 +108,8 @@ pub struct Link {
     upstream: PublicKey,
     /// Bytes of answers received, for the useful-rate rule.
     answered: Arc<AtomicU64>,
+    /// Until when, on this link's clock, the upstream asked for patience.
+    resting_until_ms: Arc<AtomicU64>,
     started: tokio::time::Instant,
 }
 
@@ -140,6 +139,7 @@ impl Link {
             connection,
             upstream,
             answered: Arc::default(),
+            resting_until_ms: Arc::default(),
             started: tokio::time::Instant::now(),
         })
     }
@@ -295,7 +295,12 @@ impl Link {
             tokio::select! {
                 done = &mut work => return done,
                 () = tokio::time::sleep(RATE_CHECK) => {
-                    rate.observe(self.now(), self.answered.load(Ordering::Relaxed))?;
+                    let (now, bytes) = (self.now(), self.answered.load(Ordering::Relaxed));
+                    let resting = self.resting_until_ms.load(Ordering::Relaxed);
+                    match resting.checked_sub(now.0).and_then(|ms| u32::try_from(ms).ok()) {
+                        Some(ms) if ms > 0 => rate.rest(now, ms, bytes),
+                        _ => rate.observe(now, bytes)?,
+                    }
                 }
             }
         }
@@ -329,10 +334,11 @@ impl Link {
         for _ in 0..WAITS_MAX {
             let (kind, body) = self.frame(stream).await?;
             match Answer::decode(kind, body)? {
-                Answer::Wait(_) => {
-                    // Counts as a window's worth of bytes: the rule rests for that long, then judges again.
-                    self.answered
-                        .fetch_add(WINDOW_WORTH_BYTES, Ordering::Relaxed);
+                Answer::Wait(wait) => {
+                    let until = self
+                        .now()
+                        .plus(u64::from(wait.ms).min(limits::WAIT_MS as u64));
+                    self.resting_until_ms.fetch_max(until.0, Ordering::Relaxed);
                 }
                 answer => return Ok(answer),
             }
@@ -402,7 +408,7 @@ impl PackedChunk {
             .get(tidecast_proto::wire::ChunkHeader::BYTES..)
             .unwrap_or_default();
         let opened = match self.encoding {
-            Encoding::PLAIN => Cow::Borrowed(packed),
+            Encoding::PLAIN if packed.len() == self.opened_bytes => Cow::Borrowed(packed),
             encoding => {
                 Cow::Owned(open_packed(encoding, packed, self.opened_bytes).map_err(|_| corrupt())?)
             }
