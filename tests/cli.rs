@@ -429,6 +429,27 @@ fn a_node_is_admitted_and_revoked_while_no_master_runs() {
 }
 
 #[test]
+fn operators_who_admit_at_the_same_time_do_not_undo_each_other() {
+    let place = Place::with_feed();
+    let keys: Vec<String> = (1..=8)
+        .map(|seed| {
+            let key = ed25519_dalek::SigningKey::from_bytes(&[seed; 32]).verifying_key();
+            key.to_bytes()
+                .iter()
+                .map(|byte| format!("{byte:02x}"))
+                .collect()
+        })
+        .collect();
+    std::thread::scope(|scope| {
+        for key in &keys {
+            scope.spawn(|| place.run("master", &["node", "admit", key]).says(key));
+        }
+    });
+    let list = place.run("master", &["node", "list", "--json"]).object();
+    assert_eq!(list["nodes"].as_array().unwrap().len(), keys.len());
+}
+
+#[test]
 fn errors_are_one_json_object_on_stderr_when_asked_for() {
     let place = Place::new();
     for (arguments, code) in [
