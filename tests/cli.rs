@@ -1,137 +1,17 @@
 //! The command line, driven as an operator or a script drives it: what it refuses, what it says, how it ends.
 
+#[path = "support/command.rs"]
+mod command;
+
 use std::fs;
-use std::io::{BufRead as _, BufReader};
 use std::net::UdpSocket;
 use std::os::unix::fs::symlink;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use tempfile::TempDir;
 
-/// 64 hex digits that are nobody's fingerprint.
-const STRANGE_FINGERPRINT: &str =
-    "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
-
-/// How a run of the program ended.
-#[derive(Debug)]
-struct Ran {
-    code: i32,
-    out: String,
-    err: String,
-}
-
-impl Ran {
-    /// The one object on stdout.
-    fn object(&self) -> Value {
-        assert_eq!(self.code, 0, "{self:?}");
-        assert_eq!(self.out.lines().count(), 1, "{self:?}");
-        serde_json::from_str(&self.out).unwrap()
-    }
-
-    /// A good end whose text holds `part`.
-    fn says(&self, part: &str) {
-        assert_eq!(self.code, 0, "{self:?}");
-        assert!(self.out.contains(part), "{self:?}");
-    }
-
-    /// The failure: exit code, an `error:` line that holds every one of `parts`, and a hint.
-    fn refused(&self, code: i32, parts: &[&str]) {
-        assert_eq!(self.code, code, "{self:?}");
-        assert!(self.out.is_empty(), "{self:?}");
-        assert!(self.err.starts_with("error: "), "{self:?}");
-        assert!(self.err.contains("\nhint: "), "{self:?}");
-        for part in parts {
-            assert!(self.err.contains(part), "{part:?} is not in {self:?}");
-        }
-    }
-}
-
-/// A temporary folder with a master's and a mirror's state in it.
-struct Place(TempDir);
-
-impl Place {
-    fn new() -> Self {
-        Self(tempfile::tempdir().unwrap())
-    }
-
-    /// With a feed in `master` whose databases are not checked.
-    fn with_feed() -> Self {
-        let place = Self::new();
-        let made = place.run(
-            "master",
-            &["feed", "init", "--feed", "t", "--verify", "none", "--json"],
-        );
-        made.object();
-        place
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
-    }
-
-    fn text(&self, name: &str) -> String {
-        self.path(name).to_str().unwrap().to_owned()
-    }
-
-    /// A folder with files of these names.
-    fn tree(&self, name: &str, files: &[&str]) -> PathBuf {
-        let tree = self.path(name);
-        fs::create_dir_all(&tree).unwrap();
-        for file in files {
-            fs::write(tree.join(file), format!("content of {file}")).unwrap();
-        }
-        tree
-    }
-
-    /// Runs the program on the state `state`.
-    fn run(&self, state: &str, arguments: &[&str]) -> Ran {
-        let output = Command::new(env!("CARGO_BIN_EXE_tidecast"))
-            .arg("--state")
-            .arg(self.path(state))
-            .args(arguments)
-            .stdin(Stdio::null())
-            .env_remove("TIDECAST_LOG")
-            .env_remove("TIDECAST_STATE")
-            .output()
-            .unwrap();
-        Ran {
-            code: output.status.code().unwrap(),
-            out: String::from_utf8(output.stdout).unwrap(),
-            err: String::from_utf8(output.stderr).unwrap(),
-        }
-    }
-
-    fn publish(&self, tree: &str) -> Ran {
-        self.run("master", &["publish", &self.text(tree)])
-    }
-
-    fn join(&self, docroot: &str, more: &[&str]) -> Ran {
-        let docroot = self.text(docroot);
-        let mut arguments = vec!["join", "127.0.0.1:9", "--docroot", &docroot];
-        if !more.contains(&"--fingerprint") {
-            arguments.extend(["--fingerprint", STRANGE_FINGERPRINT]);
-        }
-        arguments.extend(more);
-        self.run("mirror", &arguments)
-    }
-}
-
-/// Every name below a folder.
-fn names(folder: &Path) -> Vec<PathBuf> {
-    let mut names = Vec::new();
-    for entry in fs::read_dir(folder).into_iter().flatten() {
-        let path = entry.unwrap().path();
-        if path.is_dir() && !path.is_symlink() {
-            names.extend(self::names(&path));
-        }
-        names.push(path);
-    }
-    names.sort();
-    names
-}
+use command::{Master, Place, STRANGE_FINGERPRINT, names, signal};
 
 #[test]
 fn a_feed_is_made_once_and_its_keys_are_kept_apart() {
@@ -480,44 +360,6 @@ fn errors_are_one_json_object_on_stderr_when_asked_for() {
     }
 }
 
-/// A master on the state `master` of a place, ended with the test.
-struct Master(Child);
-
-impl Master {
-    /// Starts it on a port of the system's choice; also returns what it says when it is up. It tells the
-    /// socket `notify` what a daemon tells systemd.
-    fn start(place: &Place, more: &[&str]) -> (Self, Value) {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_tidecast"))
-            .args(["--json", "--state", &place.text("master"), "master"])
-            .args(["--listen", "127.0.0.1:0"])
-            .args(more)
-            .env("NOTIFY_SOCKET", place.path("notify"))
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let mut line = String::new();
-        let mut out = BufReader::new(child.stdout.take().unwrap());
-        let master = Self(child);
-        out.read_line(&mut line).unwrap();
-        (master, serde_json::from_str(&line).unwrap())
-    }
-}
-
-impl Drop for Master {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-fn signal(child: &Child, name: &str) {
-    let pid = child.id().to_string();
-    let sent = Command::new("kill").args(["-s", name, &pid]).status();
-    assert!(sent.unwrap().success());
-}
-
 #[test]
 fn a_mirror_is_admitted_syncs_verifies_and_is_revoked() {
     let place = Place::with_feed();
@@ -655,69 +497,4 @@ fn manual_pages_and_completions_can_be_made() {
     place
         .run("none", &["generate", "completions", "bash"])
         .says("_tidecast()");
-}
-
-/// A `tidecast demo` whose temporary folders lie in `place`, so that a leftover is seen.
-fn demo(place: &Place, arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_tidecast"));
-    command
-        .arg("demo")
-        .args(arguments)
-        .env("TMPDIR", place.0.path())
-        .env_remove("TIDECAST_STATE")
-        .stdin(Stdio::null());
-    command
-}
-
-/// Whether any process mentions `folder` in its command line.
-fn is_mentioned(folder: &Path) -> bool {
-    let folder = folder.to_str().unwrap().as_bytes();
-    let processes = fs::read_dir("/proc").unwrap().flatten();
-    processes
-        .filter_map(|process| fs::read(process.path().join("cmdline")).ok())
-        .any(|line| line.windows(folder.len()).any(|part| part == folder))
-}
-
-#[test]
-fn the_demo_switches_three_mirrors_and_leaves_nothing_behind() {
-    let place = Place::new();
-    let output = demo(&place, &["--json"]).output().unwrap();
-    let text = String::from_utf8(output.stdout).unwrap();
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{text}{errors}");
-    let mirrors: Vec<Value> = text
-        .lines()
-        .map(|line| serde_json::from_str(line).unwrap())
-        .collect();
-    assert_eq!(mirrors.len(), 3, "{text}");
-    for mirror in &mirrors {
-        for field in ["switched", "download_equal", "local_kept"] {
-            assert_eq!(mirror[field], true, "{field}: {mirror}");
-        }
-        assert!(mirror["bytes"].as_u64().unwrap() > 0, "{mirror}");
-        assert!(mirror["seconds"].as_f64().unwrap() > 0.0, "{mirror}");
-    }
-    assert!(names(place.0.path()).is_empty());
-    assert!(!is_mentioned(place.0.path()));
-}
-
-#[test]
-fn a_demo_that_is_kept_serves_until_it_is_interrupted() {
-    let place = Place::new();
-    let mut child = demo(&place, &["--keep", "--json"])
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-    let mirror: Value = serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap();
-    let url = mirror["url"].as_str().unwrap();
-    let address = url.trim_start_matches("http://").trim_end_matches('/');
-    let connected = std::net::TcpStream::connect(address).is_ok();
-    signal(&child, "INT");
-    let ended = child.wait().unwrap();
-    assert!(connected);
-    assert_eq!(ended.code(), Some(0));
-    assert!(names(place.0.path()).is_empty());
-    assert!(!is_mentioned(place.0.path()));
 }
