@@ -49,13 +49,17 @@ impl Sync {
             shell.result(&plan, &text)?;
             return Ok(Exit::Ok);
         }
+        if named
+            && control::ask(&shell.state, &control::Command::Status)
+                .await
+                .is_ok()
+        {
+            return Err(Failure::usage(
+                "the mirror daemon runs and asks the upstreams of its configuration",
+            )
+            .hint("leave --upstream out, or stop the daemon first"));
+        }
         let report = match ask_daemon(&shell.state).await? {
-            Some(_) if named => {
-                return Err(Failure::usage(
-                    "the mirror daemon runs and asks the upstreams of its configuration",
-                )
-                .hint("leave --upstream out, or stop the daemon first"));
-            }
             Some(report) => report,
             None => sync(shell, config).await?,
         };

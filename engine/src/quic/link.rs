@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use quinn::{ConnectionError, RecvStream, VarInt};
@@ -110,6 +110,8 @@ pub struct Link {
     answered: Arc<AtomicU64>,
     /// Until when, on this link's clock, the upstream asked for patience.
     resting_until_ms: Arc<AtomicU64>,
+    /// Readers that wait for the upstream right now.
+    waiting: Arc<AtomicUsize>,
     started: tokio::time::Instant,
 }
 
@@ -140,6 +142,7 @@ impl Link {
             upstream,
             answered: Arc::default(),
             resting_until_ms: Arc::default(),
+            waiting: Arc::default(),
             started: tokio::time::Instant::now(),
         })
     }
@@ -299,6 +302,8 @@ impl Link {
                     let resting = self.resting_until_ms.load(Ordering::Relaxed);
                     match resting.checked_sub(now.0).and_then(|ms| u32::try_from(ms).ok()) {
                         Some(ms) if ms > 0 => rate.rest(now, ms, bytes),
+                        // Our own disk holds everything up: the upstream is not to blame.
+                        _ if self.waiting.load(Ordering::Relaxed) == 0 => rate.rest(now, 0, bytes),
                         _ => rate.observe(now, bytes)?,
                     }
                 }
@@ -349,10 +354,28 @@ impl Link {
     }
 
     async fn frame(&self, stream: &mut RecvStream) -> Result<(FrameType, Vec<u8>), LinkError> {
+        let waiting = Waiting::begin(&self.waiting);
         let frame = read_frame(stream).await?.ok_or(StreamError::NoAnswer)?;
+        drop(waiting);
         self.answered
             .fetch_add(frame.1.len() as u64, Ordering::Relaxed);
         Ok(frame)
+    }
+}
+
+/// Counts a reader for as long as it waits.
+struct Waiting<'a>(&'a AtomicUsize);
+
+impl<'a> Waiting<'a> {
+    fn begin(count: &'a AtomicUsize) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(count)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
