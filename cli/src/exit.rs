@@ -1,4 +1,6 @@
-//! Exit codes, and which error ends in which: the one place that knows. Codes are those of BSD's `sysexits.h`.
+//! Exit codes, and which error ends in which: the one place that knows. SPEC §10.5.
+//!
+//! Codes are those of BSD's `sysexits.h`.
 
 use std::io;
 

@@ -78,7 +78,7 @@ impl Failure {
         text
     }
 
-    /// For programs: one JSON object. SPEC §10.
+    /// For programs: one JSON object. SPEC §10.5.
     pub(crate) fn json(&self) -> String {
         #[derive(Serialize)]
         struct Object<'a> {

@@ -1,4 +1,4 @@
-//! The plan: what a new release asks of a mirror that holds an older one. SPEC §8.3.
+//! The plan: what a new release asks of a mirror that holds an older one. SPEC §8.6.
 
 use alloc::vec::Vec;
 

@@ -123,7 +123,7 @@ pub struct Evidence {
     pub second: Vec<u8>,
 }
 
-/// The counters on disk. SPEC §8.4.
+/// The counters on disk. SPEC §8.2.
 #[derive(Debug, Encode, Decode)]
 struct Counters {
     feed: FeedId,

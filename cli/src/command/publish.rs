@@ -48,7 +48,7 @@ pub(crate) struct Publish {
     force: bool,
 }
 
-/// A release as JSON shows it. SPEC §10.
+/// A release as JSON shows it. SPEC §10.4.
 #[derive(Debug, Serialize)]
 struct Published<'a> {
     release: u64,

@@ -26,7 +26,7 @@ use crate::text;
 #[derive(Debug, clap::Args)]
 pub(crate) struct Status {}
 
-/// A status with what we make of it. SPEC §10.
+/// A status with what we make of it. SPEC §10.4.
 #[derive(Debug, Serialize)]
 struct Judged<T> {
     #[serde(flatten)]

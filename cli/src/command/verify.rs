@@ -23,7 +23,7 @@ const FAULTS_SHOWN: usize = 40;
 #[derive(Debug, clap::Args)]
 pub(crate) struct Verify {}
 
-/// What was found, for JSON. SPEC §10.
+/// What was found, for JSON. SPEC §10.4.
 #[derive(Debug, Serialize)]
 struct Verified {
     clean: bool,

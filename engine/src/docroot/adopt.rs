@@ -1,4 +1,4 @@
-//! Taking over what an older mirror script left, in place.
+//! Taking over what an older mirror script left, in place. SPEC §8.10.
 //!
 //! Real files under the release's names go into a tree of their own, [`ADOPTED`], one exchange each; `current`
 //! points to it, so the links that take their place lead to the very same files. The first switch then replaces

@@ -1,4 +1,4 @@
-//! Building a release's tree beside the live one. SPEC §8.3.
+//! Building a release's tree beside the live one. SPEC §8.7.
 //!
 //! There is no journal: what was written is found again by its hash, so an interrupted build fetches no chunk
 //! that reached the disk twice.

@@ -1,4 +1,4 @@
-//! Carrying the files that two releases share over to the new tree.
+//! Carrying the files that two releases share over to the new tree. SPEC §8.7.
 
 use std::os::unix::fs::FileExt;
 

@@ -1,4 +1,4 @@
-//! Deleting what has served its time: replaced trees, days of `removed`, an adopted docroot's files.
+//! Deleting what has served its time: replaced trees, days of `removed`, an adopted docroot's files. SPEC §8.12.
 
 use std::collections::HashSet;
 

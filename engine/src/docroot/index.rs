@@ -1,5 +1,5 @@
 //! What is remembered of a tree: which manifest it is, since when it is live, and each file's identity and
-//! times. SPEC §8.1.
+//! times. SPEC §8.4.
 
 use tidecast_proto::codec::{self, CodecError};
 use tidecast_proto::id::{ObjectId, Timestamp};

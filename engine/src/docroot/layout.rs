@@ -1,4 +1,4 @@
-//! What lies where in a docroot, and whose a name is. SPEC §8.1.
+//! What lies where in a docroot, and whose a name is. SPEC §8.3.
 
 use std::ffi::OsStr;
 use std::io;

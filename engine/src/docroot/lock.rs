@@ -1,4 +1,4 @@
-//! One process per docroot. SPEC §8.2.
+//! One process per docroot. SPEC §8.5.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;

@@ -1,4 +1,4 @@
-//! Looking after a docroot between releases: names, links and sizes. SPEC §8.6.
+//! Looking after a docroot between releases: names, links and sizes. SPEC §8.11.
 
 use tidecast_proto::name::ReleasePath;
 

@@ -1,4 +1,4 @@
-//! Coming back after a crash, from any state. SPEC §8.5.
+//! Coming back after a crash, from any state. SPEC §8.9.
 //!
 //! `current` says which release is live, a complete tree is the truth, an intent is carried out if its tree is
 //! complete, and everything else is removed or built on. Nothing is guessed from times.

@@ -1,4 +1,4 @@
-//! What was moved out of the docroot, by day, and its end after some weeks.
+//! What was moved out of the docroot, by day, and its end after some weeks. SPEC §8.10.
 
 use std::ffi::{OsStr, OsString};
 use std::io;

@@ -1,4 +1,4 @@
-//! Putting files that were built again into the live tree.
+//! Putting files that were built again into the live tree. SPEC §8.11.
 
 use super::build::{Build, FileState};
 use super::error::DocrootError;

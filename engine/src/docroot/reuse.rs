@@ -1,4 +1,4 @@
-//! Bytes that need not be fetched, because they are on this machine already.
+//! Bytes that need not be fetched, because they are on this machine already. SPEC §8.7.
 
 use std::collections::HashSet;
 use std::fs::File;

@@ -1,4 +1,4 @@
-//! A look at a docroot before anything is changed in it.
+//! A look at a docroot before anything is changed in it. SPEC §8.10.
 
 use std::ffi::OsStr;
 use std::os::fd::AsFd;

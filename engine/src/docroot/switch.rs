@@ -1,4 +1,4 @@
-//! Making a built tree the live one, and deleting the ones before it. SPEC §8.4.
+//! Making a built tree the live one, and deleting the ones before it. SPEC §8.8.
 //!
 //! The order of the steps is what keeps two promises through any crash: no name in the docroot ever dangles, and
 //! all names that two releases share change in one instant. Each step is safe to repeat.

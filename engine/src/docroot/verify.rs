@@ -1,4 +1,4 @@
-//! The docroot against the signed manifest, byte by byte. Reads only, and needs no lock.
+//! The docroot against the signed manifest, byte by byte. Reads only, and needs no lock. SPEC §8.11.
 
 use std::path::Path;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! Access log lines in Apache's "combined" form.
+//! Access log lines in Apache's "combined" form. SPEC §9.8.
 
 use std::io::Write;
 use std::net::IpAddr;

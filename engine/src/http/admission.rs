@@ -1,4 +1,4 @@
-//! How many connections are served, in all and per address.
+//! How many connections are served, in all and per address. SPEC §9.1.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};

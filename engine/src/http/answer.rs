@@ -1,4 +1,4 @@
-//! From one request to one response, with the files in between.
+//! From one request to one response, with the files in between. SPEC §9.3.
 
 use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;

@@ -1,4 +1,6 @@
-//! Entity tags, dates and the conditional headers. RFC 9110 §13.
+//! Entity tags, dates and the conditional headers. SPEC §9.4.
+//!
+//! Grammar and comparison: RFC 9110 §8.8, §13.
 
 use std::fmt;
 use std::time::UNIX_EPOCH;

@@ -1,4 +1,4 @@
-//! What `/healthz` and `/status.json` say.
+//! What `/healthz` and `/status.json` say. SPEC §9.7.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! From a request target to a name that is safe to open.
+//! From a request target to a name that is safe to open. SPEC §9.2.
 
 /// Longest decoded path looked at, in bytes: what Linux takes in one call (`PATH_MAX`).
 const PATH_BYTES_MAX: usize = 4096;

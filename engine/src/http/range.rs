@@ -1,4 +1,6 @@
-//! The `Range` header. RFC 9110 §14.1.2.
+//! The `Range` header. SPEC §9.5.
+//!
+//! Grammar: RFC 9110 §14.1.2.
 
 /// A stretch of a file, both ends included; never empty.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

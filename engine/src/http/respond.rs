@@ -1,4 +1,4 @@
-//! From a request's headers and a file's facts to status and headers. Touches no file.
+//! From a request's headers and a file's facts to status and headers. Touches no file. SPEC §9.6.
 
 use std::time::{Duration, UNIX_EPOCH};
 

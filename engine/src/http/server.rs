@@ -1,4 +1,4 @@
-//! The accept loop: admits connections, serves them, drains them.
+//! The accept loop: admits connections, serves them, drains them. SPEC §9.1.
 
 use std::convert::Infallible;
 use std::future::Future;

@@ -1,4 +1,4 @@
-//! What a mirror remembers of whom it trusts, on disk: `roots/` and `counters`. SPEC §8.4.
+//! What a mirror remembers of whom it trusts, on disk: `roots/` and `counters`. SPEC §8.2.
 
 use std::path::{Path, PathBuf};
 

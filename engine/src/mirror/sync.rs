@@ -1,4 +1,4 @@
-//! One sync: from a head to a switched docroot. SPEC §8.3.
+//! One sync: from a head to a switched docroot. SPEC §8.6.
 //!
 //! Everything is checked before it is kept, and every counter is on disk before it is acted on.
 

@@ -1,4 +1,4 @@
-//! ClamAV databases in a tree: each is checked as it streams by, and all of them together.
+//! ClamAV databases in a tree: each is checked as it streams by, and all of them together. SPEC §7.9.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! Publishing: from a tree to a signed release. SPEC §7.
+//! Publishing: from a tree to a signed release. SPEC §7.8.
 //!
 //! A tree is walked, each file that may have changed is read once (hashed, cut, checked if it is a database,
 //! stored), a manifest is made and signed, and the release becomes visible in the last step. Whatever goes

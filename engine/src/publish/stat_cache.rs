@@ -1,4 +1,4 @@
-//! What the last publish learned of each file, so that unchanged ones are not read again. SPEC §7.5.
+//! What the last publish learned of each file, so that unchanged ones are not read again. SPEC §7.10.
 //!
 //! Advisory: a cache that is missing, damaged or of another feed costs time and nothing else.
 

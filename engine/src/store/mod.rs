@@ -1,4 +1,4 @@
-//! The release store of a master or relay: chunks and lists in packs, one file per release. SPEC §7.
+//! The release store of a master or relay: chunks and lists in packs, one file per release. SPEC §7.6, §7.7.
 //!
 //! ```text
 //! <store>/lock                    held by the one writer; holds its process id

@@ -1,4 +1,4 @@
-//! The pack being written: append-only, and worth something after a crash. SPEC §7.3.
+//! The pack being written: append-only, and worth something after a crash. SPEC §7.6.
 //!
 //! Nothing in it is visible to readers. Each record carries what it takes to check it, so a writer that comes
 //! after a crash keeps the records that are whole and cuts off the rest.

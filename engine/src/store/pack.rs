@@ -1,4 +1,4 @@
-//! A sealed pack: records, then a sorted index, then a trailer; mapped for reading. SPEC §7.3.
+//! A sealed pack: records, then a sorted index, then a trailer; mapped for reading. SPEC §7.6.
 //!
 //! Everything an index says is checked when the pack is opened, so that looking up never leaves the file.
 

@@ -1,4 +1,4 @@
-//! One stored thing: what it is, how it is packed, how long, and its name. SPEC §7.3.
+//! One stored thing: what it is, how it is packed, how long, and its name. SPEC §7.6.
 
 use tidecast_proto::{
     codec, id::ObjectId, limits, list::List, manifest::SignedManifest, wire::Encoding,

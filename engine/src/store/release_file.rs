@@ -1,4 +1,4 @@
-//! A release on disk: one record that holds its signed manifest, packed once. SPEC §7.4.
+//! A release on disk: one record that holds its signed manifest, packed once. SPEC §7.7.
 
 use std::path::{Path, PathBuf};
 
