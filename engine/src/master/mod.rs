@@ -23,7 +23,7 @@ pub use feed::{
     Feed, FeedError, HEAD_KEY, MASTER_CONFIG, NODE_KEY, NewFeed, RELEASE_KEY, ROOT_KEY, init,
 };
 pub use heads::{HeadSigner, HeadsError, IssuedHead, RESIGN_MS};
-pub use nodes::{Node, Nodes, NodesError};
+pub use nodes::{Decision, Details, Node, Nodes, NodesError};
 pub use status::{ConnectedNode, MasterStatus, ReleaseStatus};
 
 use crate::clock::Clock;
