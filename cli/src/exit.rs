@@ -134,6 +134,7 @@ impl Diagnose for KeyFileError {
         match self {
             Self::File(error) => error.exit(),
             Self::Missing { .. } => Exit::NoInput,
+            Self::Open { .. } => Exit::NoPermission,
             Self::Malformed { .. } => Exit::Data,
             _ => Exit::Internal,
         }
@@ -145,6 +146,10 @@ impl Diagnose for KeyFileError {
             Self::Missing { .. } => Some(
                 "name the folder that `tidecast feed init` put the keys into, with --keys".into(),
             ),
+            Self::Open { path, .. } => Some(format!(
+                "if nobody has read it: chmod 600 {}; otherwise make a new key",
+                path.display()
+            )),
             Self::Malformed { .. } => Some("restore it from a backup".into()),
             _ => None,
         }
