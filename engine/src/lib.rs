@@ -12,6 +12,7 @@ pub mod keyfile;
 pub mod master;
 pub mod mirror;
 pub mod network;
+mod packing;
 pub mod publish;
 pub mod quic;
 pub mod roots;
