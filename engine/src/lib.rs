@@ -2,6 +2,7 @@
 //!
 //! Nothing here prints, reads `$HOME` or holds a rule about trust: those live in `cli` and `proto`.
 
+mod beneath;
 pub mod clock;
 pub mod config;
 pub mod control;
