@@ -63,7 +63,7 @@ async fn a_daemon_waits_to_be_admitted_then_follows_every_release_at_once() {
         status.status().nodes.iter().any(|n| n.state == "pending")
     })
     .await;
-    assert_eq!(mirror.status().await.connection.state, "pending");
+    assert_eq!(mirror.status().connection.state, "pending");
 
     world.admit(mirror.node_key());
     master.master.reload().unwrap();

@@ -90,7 +90,7 @@ impl Mirror {
             }
         };
 
-        let status = mirror.status().await;
+        let status = mirror.status();
         let started = Started {
             role: "mirror",
             fingerprint: status.fingerprint,
@@ -110,7 +110,7 @@ impl Mirror {
                 ran = &mut running => break ran,
                 () = &mut answering => {}
                 _ = refreshing.tick(), if web.is_some() => {
-                    let status = serde_json::to_value(mirror.status().await).unwrap_or_default();
+                    let status = serde_json::to_value(mirror.status()).unwrap_or_default();
                     *shown.lock().unwrap_or_else(PoisonError::into_inner) = status;
                 }
                 _ = hangup.recv() => {
