@@ -193,6 +193,73 @@ async fn a_dry_run_says_what_would_happen_and_writes_nothing() {
     assert_eq!(report.reused_bytes, planned.reuse_bytes);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_explicit_sync_of_a_current_docroot_mends_it() {
+    let world = World::new();
+    let content = noise(4, 1_000_000);
+    world.publish(&[("big", &content), ("small", b"s")]);
+    let master = RunningMaster::start(&world);
+    let mirror = world.admitted_mirror("m", &master.upstream());
+    master.master.reload().unwrap();
+    mirror.sync_once().await.unwrap();
+    let mut damaged = content.clone();
+    damaged[500_000] ^= 1;
+    std::fs::write(world.docroot("m").join(".tidecast/r1/big"), &damaged).unwrap();
+    std::fs::remove_file(world.docroot("m").join("small")).unwrap();
+    let report = mirror.sync_once().await.unwrap();
+    assert_eq!(report.reason, "repair", "{report:?}");
+    assert_eq!(world.served("m", "big").unwrap(), content);
+    assert_eq!(world.served("m", "small").unwrap(), b"s");
+    assert!(report.fetched_bytes < 300_000, "{report:?}");
+    assert_eq!(mirror.sync_once().await.unwrap().reason, "current");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_revoked_mirror_is_cut_off_within_a_second_and_told_so() {
+    let world = World::new();
+    world.publish(&[("f", b"one")]);
+    let master = RunningMaster::start(&world);
+    let mirror = world.admitted_mirror("m", &master.upstream());
+    master.master.reload().unwrap();
+    let (stop, stopped) = oneshot::channel::<()>();
+    let running = tokio::spawn(mirror.clone().run(async {
+        let _ = stopped.await;
+    }));
+    eventually("release 1", || world.served("m", "f").is_some()).await;
+    world.revoke(&mirror.node_key());
+    let revoked = std::time::Instant::now();
+    master.master.reload().unwrap();
+    eventually("the mirror knows", || {
+        let error = mirror.status().last_error;
+        error.is_some_and(|error| error.whose == "operator" && error.what.contains("admitted"))
+    })
+    .await;
+    assert!(revoked.elapsed() < Duration::from_secs(1));
+    assert_eq!(world.served("m", "f").unwrap(), b"one");
+    stop.send(()).unwrap();
+    running.await.unwrap().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_moved_out_of_the_docroot_is_named_and_local_files_are_not_touched() {
+    let world = World::new();
+    world.publish(&[("f", b"one")]);
+    let master = RunningMaster::start(&world);
+    let docroot = world.docroot("m");
+    std::fs::create_dir_all(docroot.join("local_dir")).unwrap();
+    std::fs::write(docroot.join("local_dir/x"), b"mine").unwrap();
+    std::fs::write(docroot.join("local_logo.png"), b"logo").unwrap();
+    std::fs::write(docroot.join("robots.txt"), b"foreign").unwrap();
+    let mirror = world.admitted_mirror("m", &master.upstream());
+    master.master.reload().unwrap();
+    let report = mirror.sync_once().await.unwrap();
+    let told = report.warnings.join("\n");
+    assert!(told.contains("robots.txt"), "{told}");
+    assert!(!docroot.join("robots.txt").exists());
+    assert_eq!(world.served("m", "local_logo.png").unwrap(), b"logo");
+    assert_eq!(world.served("m", "local_dir/x").unwrap(), b"mine");
+}
+
 fn listing(folder: &std::path::Path) -> Vec<String> {
     let mut names = Vec::new();
     let mut folders = vec![folder.to_owned()];

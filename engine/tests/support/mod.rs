@@ -130,6 +130,13 @@ impl World {
         nodes.store(&state).unwrap();
     }
 
+    pub(crate) fn revoke(&self, key: &PublicKey) {
+        let state = self.master_state();
+        let mut nodes = Nodes::load(&state).unwrap();
+        assert!(nodes.revoke(key, self.clock.now()));
+        nodes.store(&state).unwrap();
+    }
+
     /// A mirror called `name`, not yet admitted.
     pub(crate) fn mirror(&self, name: &str, upstreams: &[String]) -> Arc<Mirror> {
         let state = self.path(&format!("{name}.state"));
