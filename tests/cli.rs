@@ -1,136 +1,17 @@
 //! The command line, driven as an operator or a script drives it: what it refuses, what it says, how it ends.
 
+#[path = "support/command.rs"]
+mod command;
+
 use std::fs;
 use std::net::UdpSocket;
 use std::os::unix::fs::symlink;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use tempfile::TempDir;
 
-/// 64 hex digits that are nobody's fingerprint.
-const STRANGE_FINGERPRINT: &str =
-    "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
-
-/// How a run of the program ended.
-#[derive(Debug)]
-struct Ran {
-    code: i32,
-    out: String,
-    err: String,
-}
-
-impl Ran {
-    /// The one object on stdout.
-    fn object(&self) -> Value {
-        assert_eq!(self.code, 0, "{self:?}");
-        assert_eq!(self.out.lines().count(), 1, "{self:?}");
-        serde_json::from_str(&self.out).unwrap()
-    }
-
-    /// A good end whose text holds `part`.
-    fn says(&self, part: &str) {
-        assert_eq!(self.code, 0, "{self:?}");
-        assert!(self.out.contains(part), "{self:?}");
-    }
-
-    /// The failure: exit code, an `error:` line that holds every one of `parts`, and a hint.
-    fn refused(&self, code: i32, parts: &[&str]) {
-        assert_eq!(self.code, code, "{self:?}");
-        assert!(self.out.is_empty(), "{self:?}");
-        assert!(self.err.starts_with("error: "), "{self:?}");
-        assert!(self.err.contains("\nhint: "), "{self:?}");
-        for part in parts {
-            assert!(self.err.contains(part), "{part:?} is not in {self:?}");
-        }
-    }
-}
-
-/// A temporary folder with a master's and a mirror's state in it.
-struct Place(TempDir);
-
-impl Place {
-    fn new() -> Self {
-        Self(tempfile::tempdir().unwrap())
-    }
-
-    /// With a feed in `master` whose databases are not checked.
-    fn with_feed() -> Self {
-        let place = Self::new();
-        let made = place.run(
-            "master",
-            &["feed", "init", "--feed", "t", "--verify", "none", "--json"],
-        );
-        made.object();
-        place
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
-    }
-
-    fn text(&self, name: &str) -> String {
-        self.path(name).to_str().unwrap().to_owned()
-    }
-
-    /// A folder with files of these names.
-    fn tree(&self, name: &str, files: &[&str]) -> PathBuf {
-        let tree = self.path(name);
-        fs::create_dir_all(&tree).unwrap();
-        for file in files {
-            fs::write(tree.join(file), format!("content of {file}")).unwrap();
-        }
-        tree
-    }
-
-    /// Runs the program on the state `state`.
-    fn run(&self, state: &str, arguments: &[&str]) -> Ran {
-        let output = Command::new(env!("CARGO_BIN_EXE_tidecast"))
-            .arg("--state")
-            .arg(self.path(state))
-            .args(arguments)
-            .stdin(Stdio::null())
-            .env_remove("TIDECAST_LOG")
-            .env_remove("TIDECAST_STATE")
-            .output()
-            .unwrap();
-        Ran {
-            code: output.status.code().unwrap(),
-            out: String::from_utf8(output.stdout).unwrap(),
-            err: String::from_utf8(output.stderr).unwrap(),
-        }
-    }
-
-    fn publish(&self, tree: &str) -> Ran {
-        self.run("master", &["publish", &self.text(tree)])
-    }
-
-    fn join(&self, docroot: &str, more: &[&str]) -> Ran {
-        let docroot = self.text(docroot);
-        let mut arguments = vec!["join", "127.0.0.1:9", "--docroot", &docroot];
-        if !more.contains(&"--fingerprint") {
-            arguments.extend(["--fingerprint", STRANGE_FINGERPRINT]);
-        }
-        arguments.extend(more);
-        self.run("mirror", &arguments)
-    }
-}
-
-/// Every name below a folder.
-fn names(folder: &Path) -> Vec<PathBuf> {
-    let mut names = Vec::new();
-    for entry in fs::read_dir(folder).into_iter().flatten() {
-        let path = entry.unwrap().path();
-        if path.is_dir() && !path.is_symlink() {
-            names.extend(self::names(&path));
-        }
-        names.push(path);
-    }
-    names.sort();
-    names
-}
+use command::{Master, Place, STRANGE_FINGERPRINT, names, signal};
 
 #[test]
 fn a_feed_is_made_once_and_its_keys_are_kept_apart() {
@@ -428,6 +309,27 @@ fn a_node_is_admitted_and_revoked_while_no_master_runs() {
 }
 
 #[test]
+fn operators_who_admit_at_the_same_time_do_not_undo_each_other() {
+    let place = Place::with_feed();
+    let keys: Vec<String> = (1..=8)
+        .map(|seed| {
+            let key = ed25519_dalek::SigningKey::from_bytes(&[seed; 32]).verifying_key();
+            key.to_bytes()
+                .iter()
+                .map(|byte| format!("{byte:02x}"))
+                .collect()
+        })
+        .collect();
+    std::thread::scope(|scope| {
+        for key in &keys {
+            scope.spawn(|| place.run("master", &["node", "admit", key]).says(key));
+        }
+    });
+    let list = place.run("master", &["node", "list", "--json"]).object();
+    assert_eq!(list["nodes"].as_array().unwrap().len(), keys.len());
+}
+
+#[test]
 fn errors_are_one_json_object_on_stderr_when_asked_for() {
     let place = Place::new();
     for (arguments, code) in [
@@ -459,27 +361,87 @@ fn errors_are_one_json_object_on_stderr_when_asked_for() {
 }
 
 #[test]
+fn a_mirror_is_admitted_syncs_verifies_and_is_revoked() {
+    let place = Place::with_feed();
+    let tree = place.tree("tree", &["a.hdb", "b.hdb"]);
+    place.publish("tree").says("release 1");
+    let (_master, started) = Master::start(&place, &[]);
+    let (listen, fingerprint) = (&started["listen"], &started["fingerprint"]);
+    let docroot = place.text("docroot");
+    let join = |fingerprint: &str, state: &str, docroot: &str| {
+        let upstream = listen.as_str().unwrap();
+        let mut join = vec!["join", upstream, "--docroot", docroot, "--json"];
+        join.extend(["--fingerprint", fingerprint]);
+        place.run(state, &join).object()["node_key"].to_string()
+    };
+    join(STRANGE_FINGERPRINT, "stranger", &place.text("strange"));
+    place
+        .run("stranger", &["sync"])
+        .refused(65, &[STRANGE_FINGERPRINT, "fingerprint again"]);
+
+    let key = join(fingerprint.as_str().unwrap(), "mirror", &docroot);
+    let key = key.trim_matches('"');
+    let waits = ["pending", key, "tidecast node admit"];
+    let before = names(&place.path("mirror"));
+    place.run("mirror", &["sync", "-n"]).refused(77, &waits);
+    assert_eq!(names(&place.path("mirror")), before);
+    place.run("mirror", &["sync"]).refused(77, &waits);
+    let admitted = place.run("master", &["node", "admit", key, "--json"]);
+    assert_eq!(admitted.object()["told"], true);
+
+    let plan = place.run("mirror", &["sync", "-n", "--json"]).object();
+    assert_eq!((&plan["to"], &plan["fetch_bytes"]), (&1.into(), &32.into()));
+    assert_eq!(plan["added"][0][0], "a.hdb");
+    assert!(!place.path("docroot/a.hdb").exists());
+
+    let report = place.run("mirror", &["sync", "--json"]).object();
+    let expected = serde_json::json!({
+        "from": 0, "to": 1, "reused_bytes": 0, "files_changed": 2, "files_removed": 0,
+        "switched": true, "reason": "fresh",
+    });
+    for (field, value) in expected.as_object().unwrap() {
+        assert_eq!(&report[field], value, "{field}: {report}");
+    }
+    for field in ["received_bytes", "sent_bytes", "seconds"] {
+        assert!(report[field].as_f64().unwrap() > 0.0, "{field}: {report}");
+    }
+    let served = fs::read(place.path("docroot/a.hdb")).unwrap();
+    assert_eq!(served, fs::read(tree.join("a.hdb")).unwrap());
+    let again = place.run("mirror", &["sync", "--json"]).object();
+    assert_eq!(
+        (&again["switched"], &again["reason"]),
+        (&false.into(), &"current".into())
+    );
+
+    place
+        .run("mirror", &["verify"])
+        .says("exactly what was signed");
+    fs::write(place.path("docroot/.tidecast/r1/a.hdb"), "changed!").unwrap();
+    let verified = place.run("mirror", &["verify", "--json"]);
+    assert_eq!(verified.code, 65, "{verified:?}");
+    let verified: Value = serde_json::from_str(&verified.out).unwrap();
+    assert_eq!(
+        (&verified["clean"], &verified["fault_count"]),
+        (&false.into(), &1.into())
+    );
+
+    place
+        .run("master", &["node", "revoke", key])
+        .says("revoked");
+    place
+        .run("mirror", &["sync"])
+        .refused(77, &["refuses this node"]);
+}
+
+#[test]
 fn a_master_says_where_it_listens_tells_systemd_and_drains_on_term() {
-    use std::io::{BufRead as _, BufReader};
     use std::os::unix::net::UnixDatagram;
     let place = Place::with_feed();
     let notified = UnixDatagram::bind(place.path("notify")).unwrap();
     notified
         .set_read_timeout(Some(Duration::from_secs(20)))
         .unwrap();
-    let mut child = Command::new(env!("CARGO_BIN_EXE_tidecast"))
-        .args(["--json", "--state", &place.text("master"), "master"])
-        .args(["--listen", "127.0.0.1:0", "--http", "127.0.0.1:0"])
-        .env("NOTIFY_SOCKET", place.path("notify"))
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    let mut line = String::new();
-    let mut out = BufReader::new(child.stdout.take().unwrap());
-    out.read_line(&mut line).unwrap();
-    let started: Value = serde_json::from_str(&line).unwrap();
+    let (mut master, started) = Master::start(&place, &["--http", "127.0.0.1:0"]);
     let told = |word: &str| {
         let mut bytes = [0; 256];
         let length = notified.recv(&mut bytes).unwrap();
@@ -494,14 +456,12 @@ fn a_master_says_where_it_listens_tells_systemd_and_drains_on_term() {
     let status = place.run("master", &["status", "--json"]).object();
     let second = place.run("master", &["master", "--listen", "127.0.0.1:0"]);
 
-    let pid = child.id().to_string();
-    let signal = |name| Command::new("kill").args(["-s", name, &pid]).status();
-    signal("HUP").unwrap();
+    signal(&master.0, "HUP");
     told("RELOADING=1");
     told("READY=1");
-    signal("TERM").unwrap();
+    signal(&master.0, "TERM");
     told("STOPPING=1");
-    assert_eq!(child.wait().unwrap().code(), Some(0));
+    assert_eq!(master.0.wait().unwrap().code(), Some(0));
 
     for field in ["listen", "http"] {
         let address: std::net::SocketAddr = started[field].as_str().unwrap().parse().unwrap();
@@ -512,8 +472,7 @@ fn a_master_says_where_it_listens_tells_systemd_and_drains_on_term() {
         (&status["daemon"], &status["newest"]["release"]),
         (&true.into(), &1.into())
     );
-    assert_eq!(second.code, 1, "{second:?}");
-    assert!(second.err.contains("already runs"), "{second:?}");
+    second.refused(75, &["already runs", "status"]);
 }
 
 #[test]
@@ -538,71 +497,4 @@ fn manual_pages_and_completions_can_be_made() {
     place
         .run("none", &["generate", "completions", "bash"])
         .says("_tidecast()");
-}
-
-/// A `tidecast demo` whose temporary folders lie in `place`, so that a leftover is seen.
-fn demo(place: &Place, arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_tidecast"));
-    command
-        .arg("demo")
-        .args(arguments)
-        .env("TMPDIR", place.0.path())
-        .env_remove("TIDECAST_STATE")
-        .stdin(Stdio::null());
-    command
-}
-
-/// Whether any process mentions `folder` in its command line.
-fn is_mentioned(folder: &Path) -> bool {
-    let folder = folder.to_str().unwrap().as_bytes();
-    let processes = fs::read_dir("/proc").unwrap().flatten();
-    processes
-        .filter_map(|process| fs::read(process.path().join("cmdline")).ok())
-        .any(|line| line.windows(folder.len()).any(|part| part == folder))
-}
-
-#[test]
-fn the_demo_switches_three_mirrors_and_leaves_nothing_behind() {
-    let place = Place::new();
-    let output = demo(&place, &["--json"]).output().unwrap();
-    let text = String::from_utf8(output.stdout).unwrap();
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{text}{errors}");
-    let mirrors: Vec<Value> = text
-        .lines()
-        .map(|line| serde_json::from_str(line).unwrap())
-        .collect();
-    assert_eq!(mirrors.len(), 3, "{text}");
-    for mirror in &mirrors {
-        for field in ["switched", "download_equal", "local_kept"] {
-            assert_eq!(mirror[field], true, "{field}: {mirror}");
-        }
-        assert!(mirror["bytes"].as_u64().unwrap() > 0, "{mirror}");
-        assert!(mirror["seconds"].as_f64().unwrap() > 0.0, "{mirror}");
-    }
-    assert!(names(place.0.path()).is_empty());
-    assert!(!is_mentioned(place.0.path()));
-}
-
-#[test]
-fn a_demo_that_is_kept_serves_until_it_is_interrupted() {
-    use std::io::{BufRead as _, BufReader};
-    let place = Place::new();
-    let mut child = demo(&place, &["--keep", "--json"])
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-    let mirror: Value = serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap();
-    let url = mirror["url"].as_str().unwrap();
-    let address = url.trim_start_matches("http://").trim_end_matches('/');
-    let connected = std::net::TcpStream::connect(address).is_ok();
-    let pid = child.id().to_string();
-    let asked = Command::new("kill").args(["-s", "INT", &pid]).status();
-    let ended = child.wait().unwrap();
-    assert!(connected && asked.unwrap().success());
-    assert_eq!(ended.code(), Some(0));
-    assert!(names(place.0.path()).is_empty());
-    assert!(!is_mentioned(place.0.path()));
 }

@@ -21,21 +21,24 @@ pub(crate) struct Args {
     pub(crate) command: Command,
 }
 
+/// Above the options that every command has.
+const HEADING: &str = "Global options";
+
 #[derive(Debug, clap::Args)]
 pub(crate) struct Global {
     /// The folder that holds keys, configuration and, on a master, the releases.
     ///
     /// Default: /var/lib/tidecast for root, otherwise ~/.local/state/tidecast (XDG).
-    #[arg(long, global = true, value_name = "DIR", env = "TIDECAST_STATE")]
+    #[arg(long, global = true, value_name = "DIR", env = "TIDECAST_STATE", help_heading = HEADING)]
     state: Option<PathBuf>,
     /// Print results as JSON, one object per line; errors too, on stderr.
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = HEADING)]
     pub(crate) json: bool,
     /// Say more; twice for everything.
-    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    #[arg(short, long, global = true, action = clap::ArgAction::Count, help_heading = HEADING)]
     pub(crate) verbose: u8,
     /// Say nothing but results and errors.
-    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    #[arg(short, long, global = true, conflicts_with = "verbose", help_heading = HEADING)]
     pub(crate) quiet: bool,
     /// How log lines on stderr look.
     #[arg(
@@ -43,7 +46,8 @@ pub(crate) struct Global {
         global = true,
         value_name = "FORMAT",
         value_enum,
-        default_value_t
+        default_value_t,
+        help_heading = HEADING
     )]
     pub(crate) log_format: LogFormat,
 }

@@ -2,7 +2,9 @@
 
 use std::future::Future;
 use std::net::SocketAddr;
+use std::path::Path;
 
+use tidecast_engine::control::{ControlError, ControlSocket};
 use tidecast_engine::http::{HttpOptions, SiteHandle, serve};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -60,6 +62,20 @@ impl Web {
             .await
             .map_err(|_| Failure::new(Exit::Internal, "the HTTP server ended by a bug"))
     }
+}
+
+/// Takes the control socket of `state`.
+///
+/// # Errors
+/// [`Exit::Temporary`] when another daemon has it.
+pub(crate) async fn control_socket(state: &Path) -> Result<ControlSocket, Failure> {
+    ControlSocket::bind(state)
+        .await
+        .map_err(|error| match error {
+            ControlError::Failed(what) => Failure::new(Exit::Temporary, what)
+                .hint("ask it with `tidecast status`, or stop it first"),
+            other => other.into(),
+        })
 }
 
 /// Tells systemd that the daemon is up, when it was started by it.

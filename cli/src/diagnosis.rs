@@ -7,7 +7,7 @@ use tidecast_engine::mirror::MirrorStatus;
 use crate::exit::Exit;
 use crate::text;
 
-/// Days before a root's end at which its owners are told; DESIGN of the feed asks for 90, 30 and 7.
+/// Time before a root's end from which on its holders are told.
 const ROOT_WARNING_MS: u64 = 30 * 24 * 3600 * 1000;
 
 /// A judgement on a status.

@@ -13,6 +13,7 @@ use tidecast_engine::publish::PublishError;
 use tidecast_engine::quic::{LinkError, ListenError};
 use tidecast_engine::roots::RootsError;
 use tidecast_engine::store::StoreError;
+use tidecast_proto::root::RootError;
 
 use crate::{diagnosis, suggestion};
 
@@ -388,7 +389,11 @@ impl Diagnose for SyncFailure {
     fn exit(&self) -> Exit {
         match self {
             Self::Pending { .. } | Self::Refused(_) => Exit::NoPermission,
-            Self::Unreachable { .. } => Exit::Unavailable,
+            Self::Unreachable { tried } => match tried.iter().find(|(_, why)| answered(why)) {
+                Some((_, SyncError::Root(_) | SyncError::NotAMaster(_))) => Exit::Data,
+                Some((_, why)) => diagnosis::exit_of(why.whose()),
+                None => Exit::Unavailable,
+            },
             Self::Sync(SyncError::Docroot(error)) => error.exit(),
             Self::Sync(SyncError::Memory(error)) => error.exit(),
             Self::Sync(error) => diagnosis::exit_of(error.whose()),
@@ -404,6 +409,10 @@ impl Diagnose for SyncFailure {
                 Some((upstream, SyncError::Link(LinkError::NoAnswer))) => {
                     Some(unanswered(upstream))
                 }
+                Some((_, SyncError::Root(RootError::WrongFingerprint { .. }))) => Some(
+                    "ask the feed's operators for the fingerprint again, and check the upstream's address; both stand in mirror.toml"
+                        .into(),
+                ),
                 _ => Some(self.advice()),
             },
             _ => Some(self.advice()).filter(|advice| !advice.is_empty()),
@@ -411,8 +420,13 @@ impl Diagnose for SyncFailure {
     }
 }
 
+/// Whether somebody was there, but could not be worked with.
+fn answered(why: &SyncError) -> bool {
+    why.whose() != "network"
+}
+
 /// What to check when an upstream does not answer.
-fn unanswered(upstream: &str) -> String {
+pub(crate) fn unanswered(upstream: &str) -> String {
     let full = with_port(upstream);
     let (host, port) = full.rsplit_once(':').unwrap_or((&full, ""));
     format!(
@@ -455,6 +469,23 @@ mod tests {
             hint.contains("UDP port 4873") && hint.contains("firewalls"),
             "{hint}"
         );
+    }
+
+    #[test]
+    fn an_upstream_of_another_feed_is_no_matter_of_the_network() {
+        let feed = |text: &str| tidecast_proto::id::FeedId::of(text.as_bytes());
+        let wrong = RootError::WrongFingerprint {
+            got: feed("a"),
+            expected: feed("b"),
+        };
+        let failure = SyncFailure::Unreachable {
+            tried: vec![
+                ("a".into(), wrong.into()),
+                ("b".into(), LinkError::NoAnswer.into()),
+            ],
+        };
+        assert_eq!(failure.exit(), Exit::Data);
+        assert!(failure.hint().unwrap().contains("fingerprint again"));
     }
 
     #[test]

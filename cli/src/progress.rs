@@ -30,10 +30,10 @@ impl Bar {
 
     /// How much of it is done, and what is being done.
     pub(crate) fn at(&self, bytes: u64, what: &str) {
-        self.0.set_position(bytes);
         if self.0.message() != what {
             self.0.set_message(what.to_owned());
         }
+        self.0.set_position(bytes);
     }
 }
 

@@ -71,7 +71,9 @@ impl ControlSocket {
             path: path.clone(),
             source,
         };
-        if UnixStream::connect(&path).await.is_ok() {
+        let folder = std::fs::File::open(state).map_err(failed)?;
+        let short = short_path(&folder);
+        if UnixStream::connect(&short).await.is_ok() {
             return Err(ControlError::Failed(format!(
                 "another tidecast daemon already runs on {}",
                 state.display()
@@ -81,7 +83,7 @@ impl ControlSocket {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
             _ => {}
         }
-        let listener = UnixListener::bind(&path).map_err(failed)?;
+        let listener = UnixListener::bind(&short).map_err(failed)?;
         // Whoever may write to the socket may command the daemon.
         std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600))
             .map_err(failed)?;
@@ -139,6 +141,13 @@ async fn answer<H: Handler>(stream: UnixStream, handler: &H) -> io::Result<()> {
     Ok(())
 }
 
+/// The socket's path through the open state folder: a socket's address holds 107 bytes, a folder's path may be
+/// longer.
+fn short_path(state: &std::fs::File) -> PathBuf {
+    use std::os::fd::AsRawFd;
+    format!("/proc/self/fd/{}/{SOCKET}", state.as_raw_fd()).into()
+}
+
 /// Asks the daemon of `state`.
 ///
 /// # Errors
@@ -154,7 +163,10 @@ pub async fn ask(state: &Path, command: &Command) -> Result<Value, ControlError>
             source,
         },
     };
-    let mut stream = UnixStream::connect(&path).await.map_err(failed)?;
+    let folder = std::fs::File::open(state).map_err(failed)?;
+    let mut stream = UnixStream::connect(short_path(&folder))
+        .await
+        .map_err(failed)?;
     let line =
         serde_json::to_string(command).map_err(|error| ControlError::Failed(error.to_string()))?;
     stream
@@ -174,5 +186,43 @@ pub async fn ask(state: &Path, command: &Command) -> Result<Value, ControlError>
             error.as_str().unwrap_or("unnamed error").into(),
         )),
         (None, None) => Err(ControlError::Failed("an answer without content".into())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Echo;
+
+    impl Handler for Echo {
+        async fn handle(&self, command: Command) -> Result<Value, String> {
+            match command {
+                Command::Status => Ok(serde_json::json!({ "role": "test" })),
+                Command::Reload => Err("no".into()),
+                Command::Sync => Ok(Value::Null),
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_command_is_answered_even_where_the_path_is_long_and_a_leftover_lies() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = folder.path().join("a".repeat(120));
+        std::fs::create_dir(&state).unwrap();
+        std::fs::write(state.join(SOCKET), b"leftover").unwrap();
+        assert!(matches!(
+            ask(&state, &Command::Status).await,
+            Err(ControlError::NotRunning { .. })
+        ));
+        let socket = ControlSocket::bind(&state).await.unwrap();
+        let serving = tokio::spawn(socket.serve(Arc::new(Echo)));
+        let status = ask(&state, &Command::Status).await.unwrap();
+        assert_eq!(status["role"], "test");
+        let refused = ask(&state, &Command::Reload).await.unwrap_err();
+        assert_eq!(refused.to_string(), "no");
+        let second = ControlSocket::bind(&state).await.unwrap_err();
+        assert!(second.to_string().contains("already runs"), "{second}");
+        serving.abort();
     }
 }

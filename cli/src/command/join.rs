@@ -38,10 +38,20 @@ pub(crate) struct Join {
     #[arg(long, value_name = "DIR")]
     docroot: PathBuf,
     /// How the master's operators reach you.
-    #[arg(long, value_name = "MAIL", default_value = "")]
+    #[arg(
+        long,
+        value_name = "MAIL",
+        default_value = "",
+        hide_default_value = true
+    )]
     contact: String,
     /// What you call this mirror.
-    #[arg(long, value_name = "NAME", default_value = "")]
+    #[arg(
+        long,
+        value_name = "NAME",
+        default_value = "",
+        hide_default_value = true
+    )]
     name: String,
     /// A host name under which clients reach it; may be given up to 8 times.
     #[arg(long = "host", value_name = "NAME")]

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use serde::Serialize;
 use tidecast_engine::clock::SystemClock;
-use tidecast_engine::control::ControlSocket;
 use tidecast_engine::http::{Health, HealthHandle, HttpOptions, SiteHandle};
 use tidecast_engine::master::{self, MasterStatus};
 use tidecast_engine::quic::Bind;
@@ -25,7 +24,7 @@ const HEALTH_CHECK: Duration = Duration::from_secs(1);
 /// Announce releases and serve mirrors, until told to stop.
 ///
 /// TERM and INT end it, HUP makes it look at the state again. Exit status: 0 stopped, 69 the address is taken,
-/// 78 there is no feed.
+/// 75 another daemon runs on this state, 78 there is no feed.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Master {
     /// Where mirrors connect, over UDP. Default: every address, port 4873.
@@ -53,7 +52,7 @@ impl Master {
         let config = &master.feed().config;
         let (bind, listen) = bind(self.listen.or(config.listen))?;
         let endpoint = master.listen(bind)?;
-        let socket = ControlSocket::bind(&shell.state).await?;
+        let socket = daemon::control_socket(&shell.state).await?;
         let stop = Stop::on_signal()?;
 
         let health = HealthHandle::default();

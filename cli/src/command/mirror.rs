@@ -8,7 +8,6 @@ use serde::Serialize;
 use serde_json::Value;
 use tidecast_engine::clock::SystemClock;
 use tidecast_engine::config::{self, MirrorConfig};
-use tidecast_engine::control::ControlSocket;
 use tidecast_engine::http::{AccessLog, FileAccessLog, HttpOptions};
 use tidecast_engine::mirror::{self, MIRROR_CONFIG};
 
@@ -25,7 +24,7 @@ const STATUS_REFRESH: Duration = Duration::from_secs(1);
 ///
 /// Stays connected to the master, so that a release arrives the moment it is published, and serves clients over
 /// HTTP if asked to. A mirror that is not admitted yet waits. TERM and INT end it, HUP opens the access log again.
-/// Exit status: 0 stopped, 69 the address is taken, 75 another tidecast uses the docroot, 78 no usable
+/// Exit status: 0 stopped, 69 the address is taken, 75 another tidecast uses the state or the docroot, 78 no usable
 /// configuration.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Mirror {
@@ -52,7 +51,7 @@ impl Mirror {
         let config: MirrorConfig = config::load(&path)?;
         config.feed_id(&path)?;
         // Before the docroot, so that a second daemon on one state is told what it is.
-        let socket = ControlSocket::bind(&shell.state).await?;
+        let socket = daemon::control_socket(&shell.state).await?;
         let http = self.http.or(config.http);
         let access_log = match &config.access_log {
             None => None,

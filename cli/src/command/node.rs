@@ -1,5 +1,9 @@
 //! `tidecast node`: who may fetch from this master.
 
+use std::fs::File;
+use std::path::Path;
+
+use rustix::fs::{FlockOperation, flock};
 use serde::Serialize;
 use tidecast_engine::control::{self, ControlError};
 use tidecast_engine::master::{ConnectedNode, Feed, MasterStatus, Node as Known, Nodes};
@@ -164,6 +168,7 @@ async fn decide(
     node: Option<&ConnectedNode>,
     admit: bool,
 ) -> Result<(), Failure> {
+    let _lock = lock(&shell.state)?;
     let mut nodes = Nodes::load(&shell.state)?;
     let details = Known {
         admitted: admit,
@@ -205,6 +210,14 @@ async fn decide(
     };
     let text = format!("{} {}{name}{when}\n", decided.state, decided.node_key);
     shell.result(&decided, &text)
+}
+
+/// Held while the list is read, changed and written: two operators at once must not undo each other's decision.
+fn lock(state: &Path) -> Result<File, Failure> {
+    let failed = |error: std::io::Error| Failure::file("lock", state, &error);
+    let folder = File::open(state).map_err(failed)?;
+    flock(&folder, FlockOperation::LockExclusive).map_err(|error| failed(error.into()))?;
+    Ok(folder)
 }
 
 /// The digits of a key that a list has room for.

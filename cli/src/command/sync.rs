@@ -12,7 +12,7 @@ use tidecast_engine::mirror::{
 };
 
 use crate::diagnosis;
-use crate::exit::Exit;
+use crate::exit::{self, Exit};
 use crate::failure::{Failure, Outcome};
 use crate::progress::Bar;
 use crate::shell::Shell;
@@ -49,13 +49,17 @@ impl Sync {
             shell.result(&plan, &text)?;
             return Ok(Exit::Ok);
         }
+        if named
+            && control::ask(&shell.state, &control::Command::Status)
+                .await
+                .is_ok()
+        {
+            return Err(Failure::usage(
+                "the mirror daemon runs and asks the upstreams of its configuration",
+            )
+            .hint("leave --upstream out, or stop the daemon first"));
+        }
         let report = match ask_daemon(&shell.state).await? {
-            Some(_) if named => {
-                return Err(Failure::usage(
-                    "the mirror daemon runs and asks the upstreams of its configuration",
-                )
-                .hint("leave --upstream out, or stop the daemon first"));
-            }
             Some(report) => report,
             None => sync(shell, config).await?,
         };
@@ -79,6 +83,7 @@ async fn ask_daemon(state: &Path) -> Result<Option<SyncReport>, Failure> {
 
 /// A failure the daemon told in words, with the exit code and the advice that its status gives away.
 async fn explain(state: &Path, what: String) -> Failure {
+    let what = what.trim_end_matches([':', ' ']);
     let status = match control::ask(state, &control::Command::Status).await {
         Ok(value) => serde_json::from_value::<MirrorStatus>(value).ok(),
         Err(_) => None,
@@ -90,16 +95,19 @@ async fn explain(state: &Path, what: String) -> Failure {
         return Failure::new(Exit::NoPermission, what)
             .hint(diagnosis::admit_hint(&status.node_key));
     }
-    match status.last_error {
-        Some(fault) => Failure {
-            causes: Some(fault.what)
-                .filter(|why| !what.contains(why))
-                .into_iter()
-                .collect(),
-            ..Failure::new(diagnosis::exit_of(&fault.whose), what).hint(fault.advice)
-        },
-        None => Failure::new(Exit::Temporary, what),
+    let Some(fault) = status.last_error else {
+        return Failure::new(Exit::Temporary, what);
+    };
+    let upstream = &status.connection.upstream;
+    let hint = match fault.whose.as_str() {
+        "network" => exit::unanswered(upstream),
+        _ => fault.advice,
+    };
+    let mut failure = Failure::new(diagnosis::exit_of(&fault.whose), what).hint(hint);
+    if !what.contains(&fault.what) {
+        failure.causes.push(format!("{upstream}: {}", fault.what));
     }
+    failure
 }
 
 async fn sync(shell: &Shell<'_>, config: MirrorConfig) -> Result<SyncReport, Failure> {

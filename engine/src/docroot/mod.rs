@@ -293,7 +293,8 @@ impl Docroot {
     }
 }
 
-/// Whether the docroot is this feed's already; false when it is nobody's.
+/// Whether the docroot is this feed's already; false when it is nobody's. A feed that never had a release here has
+/// no claim: a mistyped fingerprint must not keep the right one out.
 fn check_feed(folders: &Folders, feed: &FeedId) -> Result<bool, DocrootError> {
     /// 64 digits and a line end, with room for an editor's additions.
     const FEED_FILE_BYTES_MAX: usize = 256;
@@ -310,6 +311,11 @@ fn check_feed(folders: &Folders, feed: &FeedId) -> Result<bool, DocrootError> {
             what: "it names no feed".to_owned(),
         })?;
     if has != *feed {
+        let live = files::link_target(&folders.state, layout::CURRENT)
+            .map_err(folders.fault("read", layout::CURRENT))?;
+        if live.is_none() {
+            return Ok(false);
+        }
         return Err(DocrootError::OtherFeed {
             path: folders.path.clone(),
             has,

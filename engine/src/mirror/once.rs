@@ -22,7 +22,7 @@ pub enum SyncFailure {
     #[error("the upstream refuses this node: {0}")]
     Refused(Refused),
     /// No upstream could be worked with.
-    #[error("no upstream answered: {}", list(.tried))]
+    #[error("no upstream could be used: {}", list(.tried))]
     Unreachable { tried: Vec<(String, SyncError)> },
     /// An upstream answered, but the sync failed.
     #[error(transparent)]
@@ -88,6 +88,7 @@ impl Mirror {
     /// # Errors
     /// [`SyncFailure`].
     pub async fn sync_once(self: &Arc<Self>) -> Result<SyncReport, SyncFailure> {
+        let started = tokio::time::Instant::now();
         let (notices, mut noticed) = mpsc::unbounded_channel();
         let (wishes, wished) = mpsc::channel(1);
         let running = tokio::spawn(Running::new(self.clone(), notices).run(wished));
@@ -113,7 +114,8 @@ impl Mirror {
             }
         }
         if let Ok(report) = &mut result {
-            // One look is one connection: its handshake counts.
+            // One look is one connection: its handshake counts, in time and in bytes.
+            report.seconds = started.elapsed().as_secs_f64();
             let link = self.present().link.clone();
             if let Some(link) = link {
                 if report.switched

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use quinn::{ConnectionError, RecvStream, VarInt};
@@ -26,9 +26,6 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// Times one answer may be put off: at [`limits::WAIT_MS`] each, ten minutes.
 const WAITS_MAX: usize = 10;
-
-/// What the useful-rate rule asks for in the longest wait.
-const WINDOW_WORTH_BYTES: u64 = (limits::USEFUL_BYTES_PER_S * limits::WAIT_MS / 1000) as u64;
 
 /// How often the useful-rate rule looks while something is awaited.
 const RATE_CHECK: Duration = Duration::from_secs(1);
@@ -111,6 +108,10 @@ pub struct Link {
     upstream: PublicKey,
     /// Bytes of answers received, for the useful-rate rule.
     answered: Arc<AtomicU64>,
+    /// Until when, on this link's clock, the upstream asked for patience.
+    resting_until_ms: Arc<AtomicU64>,
+    /// Readers that wait for the upstream right now.
+    waiting: Arc<AtomicUsize>,
     started: tokio::time::Instant,
 }
 
@@ -140,6 +141,8 @@ impl Link {
             connection,
             upstream,
             answered: Arc::default(),
+            resting_until_ms: Arc::default(),
+            waiting: Arc::default(),
             started: tokio::time::Instant::now(),
         })
     }
@@ -295,7 +298,14 @@ impl Link {
             tokio::select! {
                 done = &mut work => return done,
                 () = tokio::time::sleep(RATE_CHECK) => {
-                    rate.observe(self.now(), self.answered.load(Ordering::Relaxed))?;
+                    let (now, bytes) = (self.now(), self.answered.load(Ordering::Relaxed));
+                    let resting = self.resting_until_ms.load(Ordering::Relaxed);
+                    match resting.checked_sub(now.0).and_then(|ms| u32::try_from(ms).ok()) {
+                        Some(ms) if ms > 0 => rate.rest(now, ms, bytes),
+                        // Our own disk holds everything up: the upstream is not to blame.
+                        _ if self.waiting.load(Ordering::Relaxed) == 0 => rate.rest(now, 0, bytes),
+                        _ => rate.observe(now, bytes)?,
+                    }
                 }
             }
         }
@@ -329,10 +339,11 @@ impl Link {
         for _ in 0..WAITS_MAX {
             let (kind, body) = self.frame(stream).await?;
             match Answer::decode(kind, body)? {
-                Answer::Wait(_) => {
-                    // Counts as a window's worth of bytes: the rule rests for that long, then judges again.
-                    self.answered
-                        .fetch_add(WINDOW_WORTH_BYTES, Ordering::Relaxed);
+                Answer::Wait(wait) => {
+                    let until = self
+                        .now()
+                        .plus(u64::from(wait.ms).min(limits::WAIT_MS as u64));
+                    self.resting_until_ms.fetch_max(until.0, Ordering::Relaxed);
                 }
                 answer => return Ok(answer),
             }
@@ -343,10 +354,28 @@ impl Link {
     }
 
     async fn frame(&self, stream: &mut RecvStream) -> Result<(FrameType, Vec<u8>), LinkError> {
+        let waiting = Waiting::begin(&self.waiting);
         let frame = read_frame(stream).await?.ok_or(StreamError::NoAnswer)?;
+        drop(waiting);
         self.answered
             .fetch_add(frame.1.len() as u64, Ordering::Relaxed);
         Ok(frame)
+    }
+}
+
+/// Counts a reader for as long as it waits.
+struct Waiting<'a>(&'a AtomicUsize);
+
+impl<'a> Waiting<'a> {
+    fn begin(count: &'a AtomicUsize) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(count)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -402,7 +431,7 @@ impl PackedChunk {
             .get(tidecast_proto::wire::ChunkHeader::BYTES..)
             .unwrap_or_default();
         let opened = match self.encoding {
-            Encoding::PLAIN => Cow::Borrowed(packed),
+            Encoding::PLAIN if packed.len() == self.opened_bytes => Cow::Borrowed(packed),
             encoding => {
                 Cow::Owned(open_packed(encoding, packed, self.opened_bytes).map_err(|_| corrupt())?)
             }

@@ -199,7 +199,8 @@ impl Stage {
         }
         let _ = write!(
             text,
-            "try: tidecast --state {} status\n     curl -I {}daily.cvd",
+            "try: {} --state {} status\n     curl -I {}daily.cvd",
+            self.program.display(),
             self.path("master").display(),
             results
                 .first()
