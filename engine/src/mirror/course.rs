@@ -39,7 +39,11 @@ enum What {
     Polled(Result<Option<Vec<u8>>, SyncError>),
     Synced(Result<SyncReport, SyncError>),
     Probed(bool),
-    Mended(Vec<ReleasePath>),
+    /// The docroot was looked after; the report is for whoever asked.
+    Mended {
+        damaged: Vec<ReleasePath>,
+        report: Option<SyncReport>,
+    },
     Lost(SyncError),
 }
 
@@ -81,6 +85,8 @@ pub(super) struct Running {
     connection: u64,
     link: Option<Link>,
     syncing: bool,
+    /// Somebody waits for what a look comes to: then the docroot is checked although nothing is new.
+    asked: bool,
     /// The connection broke while a sync was under way; said when the sync has ended.
     lost: Option<SyncError>,
     happened: mpsc::UnboundedSender<Happened>,
@@ -89,6 +95,14 @@ pub(super) struct Running {
 }
 
 impl Running {
+    /// For somebody who waits for what the first look comes to.
+    pub(super) fn asked(self) -> Self {
+        Self {
+            asked: true,
+            ..self
+        }
+    }
+
     pub(super) fn new(mirror: Arc<Mirror>, notices: mpsc::UnboundedSender<Notice>) -> Self {
         let (happened, queue) = mpsc::unbounded_channel();
         let mut seed = [0; 8];
@@ -105,6 +119,7 @@ impl Running {
             connection: 0,
             link: None,
             syncing: false,
+            asked: false,
             lost: None,
             happened,
             queue,
@@ -137,7 +152,10 @@ impl Running {
                     }
                 }
                 wish = wishes.recv() => match wish {
-                    Some(Wish::Look) => self.handle(Event::Wanted),
+                    Some(Wish::Look) => {
+                        self.asked = true;
+                        self.handle(Event::Wanted);
+                    }
                     None => break,
                 },
                 () = sleep_until(wake) => self.handle(Event::Tick),
@@ -148,7 +166,10 @@ impl Running {
                     if Instant::now() >= mend_at && !self.syncing {
                         mend_at = Instant::now() + MEND;
                         let mirror = self.mirror.clone();
-                        self.start(async move { What::Mended(mirror.mend().await) });
+                        self.start(async move {
+                            let damaged = mirror.mend().await;
+                            What::Mended { damaged, report: None }
+                        });
                     }
                 }
             }
@@ -303,7 +324,7 @@ impl Running {
     fn take_in(&mut self, happened: Happened) {
         // A sync's end is always of interest: the disk was busy with it whichever connection it used.
         if happened.connection != self.connection
-            && !matches!(happened.what, What::Synced(_) | What::Mended(_))
+            && !matches!(happened.what, What::Synced(_) | What::Mended { .. })
         {
             if let What::Dialled(link) = happened.what {
                 link.connection().close(close_code::DONE, b"");
@@ -339,9 +360,9 @@ impl Running {
             What::Polled(Ok(Some(head))) => self.handle(Event::Announced(head)),
             What::Polled(Ok(None)) => {
                 self.handle(Event::Unchanged);
-                self.notice(Notice::Synced(Box::new(self.mirror.nothing_new())));
+                self.nothing_is_new(self.mirror.nothing_new());
             }
-            What::Mended(damaged) => self.mended(damaged),
+            What::Mended { damaged, report } => self.mended(damaged, report),
             What::Probed(up) => self.handle(Event::Probed { up }),
             What::Synced(result) => self.synced(result),
         }
@@ -425,13 +446,20 @@ impl Running {
                 self.mirror.set_error(None);
                 self.mirror.set_report(&report);
                 let switched = report.switched;
-                self.notice(Notice::Synced(Box::new(report)));
+                if report.reason == "current" {
+                    self.nothing_is_new(report);
+                } else {
+                    self.asked = false;
+                    self.notice(Notice::Synced(Box::new(report)));
+                }
                 let mirror = self.mirror.clone();
                 tokio::spawn(async move { mirror.publish_site().await });
                 self.handle(Event::SyncEnded(SyncOutcome::Done { switched }));
             }
             Err(error) => {
                 let outcome = error.outcome();
+                // The next upstream may still do what was asked for.
+                self.asked &= outcome == SyncOutcome::UpstreamAtFault;
                 tracing::warn!(upstream = self.upstream(), whose = error.whose(), %error, "sync failed");
                 self.mirror.set_error(Some(&error));
                 if outcome == SyncOutcome::UpstreamAtFault {
@@ -456,9 +484,32 @@ impl Running {
         }
     }
 
+    /// Says so; but whoever asked wants a docroot that is right, and damage is no news to an upstream.
+    fn nothing_is_new(&self, report: SyncReport) {
+        if !self.asked {
+            self.notice(Notice::Synced(Box::new(report)));
+            return;
+        }
+        let mirror = self.mirror.clone();
+        self.start(async move {
+            What::Mended {
+                damaged: mirror.mend().await,
+                report: Some(report),
+            }
+        });
+    }
+
     /// Fetches what was found damaged.
-    fn mended(&mut self, damaged: Vec<ReleasePath>) {
-        if damaged.is_empty() || self.syncing {
+    fn mended(&mut self, damaged: Vec<ReleasePath>, report: Option<SyncReport>) {
+        if self.syncing {
+            // Its end is told to whoever asked.
+            return;
+        }
+        if damaged.is_empty() {
+            if let Some(report) = report {
+                self.asked = false;
+                self.notice(Notice::Synced(Box::new(report)));
+            }
             return;
         }
         let Some(link) = self.link.clone() else {

@@ -91,7 +91,7 @@ impl Mirror {
         let started = tokio::time::Instant::now();
         let (notices, mut noticed) = mpsc::unbounded_channel();
         let (wishes, wished) = mpsc::channel(1);
-        let running = tokio::spawn(Running::new(self.clone(), notices).run(wished));
+        let running = tokio::spawn(Running::new(self.clone(), notices).asked().run(wished));
         let mut tried = Vec::new();
         let mut result = Err(SyncFailure::Interrupted);
         while let Some(notice) = noticed.recv().await {
