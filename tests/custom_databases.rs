@@ -9,7 +9,6 @@ use std::time::{Duration, SystemTime};
 use support::container::{hdb_line, unsigned};
 use support::freshclam::{Freshclam, Mode, Outcome};
 use support::http::get;
-use support::process::eventually;
 use support::relay::{Exchange, Relay};
 use support::servers::{Kind, WebServer};
 use support::world::{Mirror, World};
@@ -24,15 +23,6 @@ fn modified(port: u16, target: &str) -> SystemTime {
     let answer = get(port, target, &[]);
     let modified = answer.header("last-modified").unwrap();
     httpdate::parse_http_date(modified).unwrap()
-}
-
-/// A switch is stamped a moment ahead, so that nobody holds an older file with a later time. Who asks
-/// before that moment may be told "not modified" by Apache, which takes no time of the future for
-/// true, or fetches once more later; neither is part of these tests.
-fn wait_for_the_stamp(mirror: &Mirror, name: &str) {
-    let found = fs::metadata(mirror.docroot.join(name)).unwrap();
-    let stamp = found.modified().unwrap();
-    assert!(eventually(|| SystemTime::now() >= stamp));
 }
 
 /// First fetch, up to date, a new release.
@@ -68,7 +58,7 @@ fn a_custom_database_is_fetched_when_it_changed(
     };
     let held = || fs::read(client.databases().join(name)).unwrap();
 
-    wait_for_the_stamp(&mirror, name);
+    mirror.wait_for_the_stamp(name);
     let (_, exchanges) = update();
     let whole = |bytes: &[u8]| format!("{target} -> 200/{}", bytes.len());
     let rows: Vec<String> = exchanges.iter().map(Exchange::to_string).collect();
@@ -85,7 +75,7 @@ fn a_custom_database_is_fetched_when_it_changed(
     assert!(apart.unwrap() < Duration::from_secs(1));
 
     publish(&world, &mirror, name, versions[1]);
-    wait_for_the_stamp(&mirror, name);
+    mirror.wait_for_the_stamp(name);
     let (_, exchanges) = update();
     let rows: Vec<String> = exchanges.iter().map(Exchange::to_string).collect();
     assert_eq!(rows, [format!("{target} I -> 200/{}", versions[1].len())]);

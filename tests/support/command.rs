@@ -70,7 +70,12 @@ impl Ran {
 
 /// The program on the state folder `state`, away from the caller's own settings.
 pub(crate) fn tidecast(state: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_tidecast"));
+    tidecast_at(Path::new(env!("CARGO_BIN_EXE_tidecast")), state)
+}
+
+/// The same from another place.
+pub(crate) fn tidecast_at(program: &Path, state: &Path) -> Command {
+    let mut command = Command::new(program);
     command
         .arg("--state")
         .arg(state)

@@ -7,8 +7,10 @@
 
 pub(crate) mod command;
 pub(crate) mod container;
+pub(crate) mod dns;
 pub(crate) mod freshclam;
 pub(crate) mod http;
+pub(crate) mod nobody;
 pub(crate) mod process;
 pub(crate) mod relay;
 pub(crate) mod servers;

@@ -4,6 +4,7 @@ use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
+use std::time::SystemTime;
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -57,6 +58,9 @@ impl Daemon {
 
     /// Ends it without a warning, as a power cut would.
     pub(crate) fn kill(&mut self) {
+        if self.running.ended().is_some() {
+            return;
+        }
         self.running.signal("KILL");
         assert!(eventually(|| self.running.ended().is_some()));
     }
@@ -120,8 +124,13 @@ impl World {
         self.master = Some(self.master_on(&upstream));
     }
 
+    /// Ends the master without a warning.
     pub(crate) fn stop_master(&mut self) {
-        self.master.as_mut().unwrap().kill();
+        self.master().kill();
+    }
+
+    pub(crate) fn master(&mut self) -> &mut Daemon {
+        self.master.as_mut().unwrap()
     }
 
     fn master_on(&self, listen: &str) -> Daemon {
@@ -298,6 +307,17 @@ impl Mirror {
         let health = super::http::get(self.http(), "/healthz", &[]);
         let text = String::from_utf8(health.body).unwrap();
         text.strip_prefix("ok release ")?.trim_end().parse().ok()
+    }
+
+    /// Waits until the time a file shows is past.
+    ///
+    /// A switch is stamped a moment ahead, so that nobody holds an older file with a later time. Who
+    /// asks before that moment may be told "not modified" by Apache, which takes no time of the
+    /// future for true, or fetches once more later.
+    pub(crate) fn wait_for_the_stamp(&self, name: &str) {
+        let found = fs::metadata(self.docroot.join(name)).unwrap();
+        let stamp = found.modified().unwrap();
+        assert!(eventually(|| SystemTime::now() >= stamp));
     }
 
     /// What a name in the docroot holds.
