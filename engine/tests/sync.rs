@@ -276,3 +276,25 @@ fn listing(folder: &std::path::Path) -> Vec<String> {
     names.sort();
     names
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_look_that_finds_nothing_new_mends_what_was_damaged() {
+    let world = World::new();
+    let big = noise(3, 300_000);
+    world.publish(&[("big.bin", &big), ("small", b"small")]);
+    let master = RunningMaster::start(&world);
+    let mirror = world.admitted_mirror("m", &master.upstream());
+    master.master.reload().unwrap();
+    mirror.sync_once().await.unwrap();
+
+    let served = world.docroot("m").join("big.bin");
+    std::fs::write(&served, b"somebody else's").unwrap();
+    let report = mirror.sync_once().await.unwrap();
+    assert_eq!(
+        (report.reason.as_str(), report.files_changed),
+        ("repair", 1)
+    );
+    assert_eq!(world.served("m", "big.bin").unwrap(), big);
+    let report = mirror.sync_once().await.unwrap();
+    assert_eq!((report.reason.as_str(), report.to), ("current", 1));
+}

@@ -84,7 +84,7 @@ impl PublishError {
     #[must_use]
     pub fn advice(&self) -> &'static str {
         match self {
-            Self::Tree { .. } => "remove or rename them, then publish again",
+            Self::Tree { .. } => "remove or rename them, or make them readable, then publish again",
             Self::Empty { .. } => "check the path: a release without files is never meant",
             Self::TooManyFiles { .. } | Self::TooLong { .. } => "publish less in one feed",
             Self::Changed { .. } => "publish again when nothing writes into the tree",
