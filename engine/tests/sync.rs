@@ -4,10 +4,9 @@ mod support;
 
 use std::time::Duration;
 
-use support::{RunningMaster, World, eventually, noise};
+use support::{RunningMaster, RunningMirror, World, eventually, noise};
 use tidecast_engine::control::{Command, Handler};
 use tidecast_engine::mirror::{SyncFailure, plan};
-use tokio::sync::oneshot;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_fresh_mirror_gets_everything_and_then_only_what_changed() {
@@ -54,10 +53,7 @@ async fn a_daemon_waits_to_be_admitted_then_follows_every_release_at_once() {
     world.publish(&[("f", b"one")]);
     let master = RunningMaster::start(&world);
     let mirror = world.mirror("m", &master.upstream());
-    let (stop, stopped) = oneshot::channel::<()>();
-    let running = tokio::spawn(mirror.clone().run(async {
-        let _ = stopped.await;
-    }));
+    let daemon = RunningMirror::start(&mirror);
     let status = master.master.clone();
     eventually("the master sees the node wait", || {
         status.status().nodes.iter().any(|n| n.state == "pending")
@@ -85,8 +81,7 @@ async fn a_daemon_waits_to_be_admitted_then_follows_every_release_at_once() {
     .await;
     let answer = mirror.handle(Command::Sync).await.unwrap();
     assert_eq!(answer["to"], 5);
-    stop.send(()).unwrap();
-    running.await.unwrap().unwrap();
+    daemon.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -96,10 +91,7 @@ async fn pushes_during_a_sync_are_never_lost() {
     let master = RunningMaster::start(&world);
     let mirror = world.admitted_mirror("m", &master.upstream());
     master.master.reload().unwrap();
-    let (stop, stopped) = oneshot::channel::<()>();
-    let running = tokio::spawn(mirror.clone().run(async {
-        let _ = stopped.await;
-    }));
+    let daemon = RunningMirror::start(&mirror);
     // Published as fast as they can be, while the first is still being fetched.
     let mut last = Vec::new();
     for n in 1..6 {
@@ -111,8 +103,7 @@ async fn pushes_during_a_sync_are_never_lost() {
         world.served("m", "f").as_ref() == Some(&last)
     })
     .await;
-    stop.send(()).unwrap();
-    running.await.unwrap().unwrap();
+    daemon.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -221,10 +212,7 @@ async fn a_revoked_mirror_is_cut_off_within_a_second_and_told_so() {
     let master = RunningMaster::start(&world);
     let mirror = world.admitted_mirror("m", &master.upstream());
     master.master.reload().unwrap();
-    let (stop, stopped) = oneshot::channel::<()>();
-    let running = tokio::spawn(mirror.clone().run(async {
-        let _ = stopped.await;
-    }));
+    let daemon = RunningMirror::start(&mirror);
     eventually("release 1", || world.served("m", "f").is_some()).await;
     world.revoke(&mirror.node_key());
     let revoked = std::time::Instant::now();
@@ -236,8 +224,7 @@ async fn a_revoked_mirror_is_cut_off_within_a_second_and_told_so() {
     .await;
     assert!(revoked.elapsed() < Duration::from_secs(1));
     assert_eq!(world.served("m", "f").unwrap(), b"one");
-    stop.send(()).unwrap();
-    running.await.unwrap().unwrap();
+    daemon.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -258,6 +245,23 @@ async fn what_is_moved_out_of_the_docroot_is_named_and_local_files_are_not_touch
     assert!(!docroot.join("robots.txt").exists());
     assert_eq!(world.served("m", "local_logo.png").unwrap(), b"logo");
     assert_eq!(world.served("m", "local_dir/x").unwrap(), b"mine");
+}
+
+fn listing(folder: &std::path::Path) -> Vec<String> {
+    let mut names = Vec::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            let meta = path.symlink_metadata().unwrap();
+            names.push(format!("{} {:?}", path.display(), meta.modified().unwrap()));
+            if meta.is_dir() {
+                folders.push(path);
+            }
+        }
+    }
+    names.sort();
+    names
 }
 
 fn listing(folder: &std::path::Path) -> Vec<String> {

@@ -215,6 +215,27 @@ impl Drop for RunningMaster {
     }
 }
 
+/// A mirror's daemon loop.
+pub(crate) struct RunningMirror {
+    stop: oneshot::Sender<()>,
+    running: tokio::task::JoinHandle<Result<(), tidecast_engine::mirror::MirrorError>>,
+}
+
+impl RunningMirror {
+    pub(crate) fn start(mirror: &Arc<Mirror>) -> Self {
+        let (stop, stopped) = oneshot::channel();
+        let running = tokio::spawn(mirror.clone().run(async {
+            let _ = stopped.await;
+        }));
+        Self { stop, running }
+    }
+
+    pub(crate) async fn stop(self) {
+        self.stop.send(()).unwrap();
+        self.running.await.unwrap().unwrap();
+    }
+}
+
 /// Bytes without structure, different for each seed.
 pub(crate) fn noise(seed: u64, len: usize) -> Vec<u8> {
     let mut bytes = vec![0; len];
