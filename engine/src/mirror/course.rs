@@ -74,6 +74,8 @@ pub(super) struct Running {
     started: Instant,
     /// Counts connections, so that late word of an old one is not taken for the present one's.
     connection: u64,
+    /// The connection whose news are passed on.
+    listening: u64,
     link: Option<Link>,
     syncing: bool,
     /// The next sync also checks a docroot that is current: asked for, or something was found damaged.
@@ -107,6 +109,7 @@ impl Running {
             mirror,
             started: Instant::now(),
             connection: 0,
+            listening: 0,
             link: None,
             syncing: false,
             thorough,
@@ -317,9 +320,11 @@ impl Running {
             }
             return;
         }
+        if let What::Greeted(Ok(_) | Err(SyncError::Link(LinkError::Refused(_)))) = &happened.what {
+            self.listen();
+        }
         match happened.what {
             What::Dialled(link) => {
-                self.listen(&link);
                 self.link = Some(link.clone());
                 self.use_link(&link, Action::Greet);
             }
@@ -358,8 +363,17 @@ impl Running {
     }
 
     /// Passes on what the upstream sends unasked, until the connection ends.
-    fn listen(&self, link: &Link) {
-        let (happened, connection, link) = (self.happened.clone(), self.connection, link.clone());
+    ///
+    /// Not before the greeting is answered: a refusal is followed by the connection's end, and that must not be
+    /// heard first.
+    fn listen(&mut self) {
+        let Some(link) = self.link.clone() else {
+            return;
+        };
+        if std::mem::replace(&mut self.listening, self.connection) == self.connection {
+            return;
+        }
+        let (happened, connection) = (self.happened.clone(), self.connection);
         tokio::spawn(async move {
             loop {
                 let what = match link.news().await {
