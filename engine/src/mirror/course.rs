@@ -128,8 +128,9 @@ impl Running {
     /// Runs until it is told to stop.
     pub(super) async fn run(mut self, mut wishes: mpsc::Receiver<Wish>) {
         let mut tidy = tokio::time::interval(TIDY);
-        // Soon after the start, then every three hours.
-        let mut mend_at = Instant::now();
+        // Soon after the start, then every three hours. A thorough sync checks by itself, and whoever waits for
+        // its report wants to read there what was mended.
+        let mut mend_at = Instant::now() + if self.thorough { MEND } else { Duration::ZERO };
         self.handle(Event::Tick);
         loop {
             while let Some(action) = self.course.poll() {
