@@ -77,6 +77,8 @@ pub(super) struct Running {
     started: Instant,
     /// Counts connections, so that late word of an old one is not taken for the present one's.
     connection: u64,
+    /// The connection whose news are passed on.
+    listening: u64,
     link: Option<Link>,
     syncing: bool,
     /// The next sync also checks a docroot that is current: asked for, or something was found damaged.
@@ -110,6 +112,7 @@ impl Running {
             mirror,
             started: Instant::now(),
             connection: 0,
+            listening: 0,
             link: None,
             syncing: false,
             thorough,
@@ -128,8 +131,9 @@ impl Running {
     /// Runs until it is told to stop.
     pub(super) async fn run(mut self, mut wishes: mpsc::Receiver<Wish>) {
         let mut tidy = tokio::time::interval(TIDY);
-        // Soon after the start, then every three hours.
-        let mut mend_at = Instant::now();
+        // Soon after the start, then every three hours. A thorough sync checks by itself, and whoever waits for
+        // its report wants to read there what was mended.
+        let mut mend_at = Instant::now() + if self.thorough { MEND } else { Duration::ZERO };
         self.handle(Event::Tick);
         loop {
             while let Some(action) = self.course.poll() {
@@ -320,9 +324,11 @@ impl Running {
             }
             return;
         }
+        if let What::Greeted(Ok(_) | Err(SyncError::Link(LinkError::Refused(_)))) = &happened.what {
+            self.listen();
+        }
         match happened.what {
             What::Dialled(link) => {
-                self.listen(&link);
                 self.link = Some(link.clone());
                 self.use_link(&link, Action::Greet);
             }
@@ -361,8 +367,17 @@ impl Running {
     }
 
     /// Passes on what the upstream sends unasked, until the connection ends.
-    fn listen(&self, link: &Link) {
-        let (happened, connection, link) = (self.happened.clone(), self.connection, link.clone());
+    ///
+    /// Not before the greeting is answered: a refusal is followed by the connection's end, and that must not be
+    /// heard first.
+    fn listen(&mut self) {
+        let Some(link) = self.link.clone() else {
+            return;
+        };
+        if std::mem::replace(&mut self.listening, self.connection) == self.connection {
+            return;
+        }
+        let (happened, connection) = (self.happened.clone(), self.connection);
         tokio::spawn(async move {
             loop {
                 let what = match link.news().await {
