@@ -2,6 +2,7 @@
 
 mod adopting;
 mod building;
+mod failing;
 mod full_disk;
 mod mending;
 mod recovering;

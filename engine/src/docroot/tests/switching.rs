@@ -191,11 +191,10 @@ fn no_code_path_touches_what_is_the_operators() {
         let folders = &docroot.folders;
         let os = std::ffi::OsStr::new(name);
         for result in [
-            links::point(folders, name, "x"),
-            links::add(folders, name, "x"),
-            links::remove(folders, os),
+            links::put(folders, START, name, "x").map(drop),
+            links::remove(folders, START, os).map(drop),
             links::move_away(folders, START, os).map(drop),
-            links::replace(folders, START, name, "x").map(drop),
+            links::exchange(folders, layout::SWAP, name, "x").map(drop),
         ] {
             assert!(
                 matches!(result, Err(DocrootError::Operators { .. })),
