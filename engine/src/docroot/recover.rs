@@ -251,6 +251,15 @@ impl Docroot {
         self.moved_earlier.extend(found);
         // First of all: names may lead straight into the tree that is about to lose its name.
         self.correct_links()?;
+        let intent = files::look(&folders.state, layout::INTENT)
+            .map_err(folders.fault("look at", layout::INTENT))?;
+        if intent.is_some() {
+            if let Some(live) = &self.live {
+                // It may be the one that was switched to and not recorded.
+                switch::record_live(&folders, live)?;
+            }
+            switch::forget_intent(&folders)?;
+        }
         self.demote_prepared()
     }
 

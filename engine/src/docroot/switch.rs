@@ -136,8 +136,8 @@ impl Docroot {
     /// Makes a prepared tree the live one, in one instant for all names that both releases share.
     ///
     /// # Errors
-    /// [`DocrootError::Successor`] when the release drops more than its signers allowed; else of the disk. Either
-    /// the old release is served or the new one, whole; [`Self::current`] says which.
+    /// [`DocrootError::Successor`] when the release drops more than its signers allowed; else of the disk. The old
+    /// release is served, whole. What fails once the new one is served is a warning in the report.
     pub fn switch(&mut self, prepared: Prepared) -> Result<SwitchReport, DocrootError> {
         self.check_still_ours()?;
         self.check_successor(&prepared.manifest)?;
@@ -216,13 +216,30 @@ impl Docroot {
         let live = LiveTree::new(manifest.clone(), report.switched, tree, stamp.records);
         let live = Arc::new(live);
         self.live = Some(live.clone());
-        folders.sync_state()?;
-        self.passed(Step::CurrentRenamed)?;
+        match self.settle(&live, &direct, report) {
+            #[cfg(test)]
+            Err(error @ DocrootError::Stopped(_)) => return Err(error),
+            Err(error) => report.warnings.push(format!(
+                "{error}; release {release} is served all the same, and the next sync or start finishes its switch"
+            )),
+            Ok(()) => {}
+        }
+        Ok(())
+    }
 
-        self.settle_names(&direct, report)?;
+    /// What remains once the new release is served. A failure leaves the intent, by which it is finished later.
+    fn settle(
+        &self,
+        live: &LiveTree,
+        direct: &[&str],
+        report: &mut SwitchReport,
+    ) -> Result<(), DocrootError> {
+        self.folders.sync_state()?;
+        self.passed(Step::CurrentRenamed)?;
+        self.settle_names(direct, report)?;
         self.passed(Step::NamesSettled)?;
-        record_live(&folders, &live)?;
-        forget_intent(&folders)?;
+        record_live(&self.folders, live)?;
+        forget_intent(&self.folders)?;
         self.passed(Step::Recorded)?;
         self.prune_lists()
     }

@@ -206,3 +206,38 @@ fn a_file_that_could_not_be_moved_on_is_by_the_next_attempt() {
     assert_eq!(site.read(place), b"mine");
     assert!(!site.has(".tidecast/swap/same") && site.serves(&new()));
 }
+
+#[test]
+fn what_fails_after_the_switch_is_a_warning_and_is_finished_by_the_next_build() {
+    let site = Site::new();
+    let (mut docroot, _) = site.open();
+    let mut files = old();
+    Release::new(1, &files).install(&mut docroot);
+    files.push(("added", b"added".to_vec()));
+    let prepared = Release::new(2, &files)
+        .build(&mut docroot)
+        .0
+        .finish()
+        .unwrap();
+    // Nothing changes places before the new name's link is pointed through `current`.
+    std::fs::remove_dir(site.path.join(".tidecast/swap")).ok();
+    site.write(".tidecast/swap", b"in the way");
+    let report = docroot.switch(prepared).unwrap();
+    assert_eq!(report.to, ReleaseNumber(2));
+    assert_eq!(report.warnings.len(), 1, "{report:?}");
+    assert!(
+        report.warnings[0].contains("release 2 is served"),
+        "{report:?}"
+    );
+    assert_eq!(docroot.current().unwrap().release(), ReleaseNumber(2));
+    assert!(site.serves(&files) && site.has(".tidecast/intent"));
+    std::fs::remove_file(site.path.join(".tidecast/swap")).unwrap();
+    drop(docroot.begin(Release::new(3, &files).manifest).unwrap());
+    assert!(!site.has(".tidecast/intent"));
+    let kept = tree::read_kept(&docroot.folders, ReleaseNumber(2))
+        .unwrap()
+        .unwrap();
+    assert_eq!(kept.index.unwrap().switched, Some(report.switched));
+    let link = std::fs::read_link(site.path.join("added")).unwrap();
+    assert_eq!(link, PathBuf::from(".tidecast/current/added"));
+}
