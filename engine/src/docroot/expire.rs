@@ -19,7 +19,8 @@ pub struct ExpireReport {
     pub trees: Vec<ReleaseNumber>,
     /// Days of `.tidecast/removed`.
     pub removed_days: usize,
-    /// Files of an adopted docroot that differ from the release, and where they are now.
+    /// Where files are now that had to leave their place: those of an adopted docroot that differ from the release,
+    /// and an operator's that an earlier switch could not report.
     pub moved_away: Vec<String>,
 }
 
@@ -42,6 +43,7 @@ impl Docroot {
         let grace_ms = u64::try_from(self.options.grace.as_millis()).unwrap_or(u64::MAX);
         if live.switched().plus(grace_ms) <= now {
             report.moved_away = adopt::retire(&folders, now, live.manifest())?;
+            report.moved_away.append(&mut self.moved_earlier);
         }
         let mut kept: Vec<ReleaseNumber> = tree::releases_on_disk(&folders)?
             .into_iter()
@@ -62,6 +64,13 @@ impl Docroot {
             let oldest = kept.remove(0);
             self.delete_tree(oldest)?;
             report.trees.push(oldest);
+        }
+        // The lists of a tree that is being built are known to nobody but its build; the switch to it prunes then.
+        let building = files::look(&folders.state, layout::NEW)
+            .map_err(folders.fault("look at", layout::NEW))?
+            .is_some();
+        if !report.trees.is_empty() && !building {
+            self.prune_lists()?;
         }
         Ok(report)
     }

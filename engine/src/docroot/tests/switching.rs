@@ -263,6 +263,40 @@ fn old_trees_stay_for_the_grace_time_and_two_stay_always() {
 }
 
 #[test]
+fn lists_go_with_the_last_tree_that_needs_them_and_never_while_another_is_built() {
+    let site = Site::new();
+    let (mut docroot, _) = site.open();
+    let files = |seed: &str| [("big", noise(seed, 700_000))];
+    let lists = || {
+        std::fs::read_dir(site.path.join(".tidecast/lists"))
+            .unwrap()
+            .count()
+    };
+    for (number, seed) in [(1, "one"), (2, "two"), (3, "three")] {
+        Release::new(number, &files(seed)).install(&mut docroot);
+    }
+    assert_eq!(lists(), 3);
+    site.clock.advance(HOUR_MS);
+    assert_eq!(
+        docroot.expire(site.clock.now()).unwrap().trees,
+        [ReleaseNumber(1)]
+    );
+    assert_eq!(lists(), 2);
+    Release::new(4, &files("four")).install(&mut docroot);
+    site.clock.advance(HOUR_MS);
+    let next = Release::new(5, &files("five"));
+    let mut build = docroot.begin(next.manifest.clone()).unwrap();
+    next.start(&mut build);
+    assert_eq!(
+        docroot.expire(site.clock.now()).unwrap().trees,
+        [ReleaseNumber(2)]
+    );
+    next.fetch(&mut build);
+    docroot.switch(build.finish().unwrap()).unwrap();
+    assert_eq!(lists(), 3);
+}
+
+#[test]
 fn a_tree_that_was_only_prepared_is_not_switched_to_by_a_restart() {
     let site = Site::new();
     let (mut docroot, _) = site.open();
