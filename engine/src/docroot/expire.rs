@@ -19,8 +19,7 @@ pub struct ExpireReport {
     pub trees: Vec<ReleaseNumber>,
     /// Days of `.tidecast/removed`.
     pub removed_days: usize,
-    /// Where files are now that had to leave their place: those of an adopted docroot that differ from the release,
-    /// and an operator's that an earlier switch could not report.
+    /// Files of an adopted docroot that differ from the release, and where they are now.
     pub moved_away: Vec<String>,
 }
 
@@ -43,7 +42,6 @@ impl Docroot {
         let grace_ms = u64::try_from(self.options.grace.as_millis()).unwrap_or(u64::MAX);
         if live.switched().plus(grace_ms) <= now {
             report.moved_away = adopt::retire(&folders, now, live.manifest())?;
-            report.moved_away.append(&mut self.moved_earlier);
         }
         let mut kept: Vec<ReleaseNumber> = tree::releases_on_disk(&folders)?
             .into_iter()
