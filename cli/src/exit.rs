@@ -314,6 +314,9 @@ impl Diagnose for PublishError {
         let advice = self.advice();
         Some(match self {
             Self::Successor(ManifestError::Shrinks { .. }) => format!("{advice}: --allow-shrink"),
+            Self::Successor(ManifestError::DatabaseRollback { .. }) => {
+                format!("{advice}; if it is meant all the same: --allow-database-rollback")
+            }
             Self::TooFewKeys { .. } => format!("{advice}: --keys DIR"),
             _ => advice.into(),
         })

@@ -45,6 +45,24 @@ async fn wrong_chunks_are_never_kept_and_another_upstream_is_asked() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_lying_upstreams_are_each_asked_once() {
+    let world = World::new();
+    world.publish(&[("big", &noise(3, 1_000_000))]);
+    let liars = [
+        Hostile::start(&world, Mischief::WrongChunks),
+        Hostile::start(&world, Mischief::WrongManifest),
+    ];
+    let upstreams = liars.each_ref().map(|liar| liar.address.to_string());
+    let mirror = world.admitted_mirror("m", &upstreams);
+    let failure = mirror.sync_once().await.unwrap_err();
+    let SyncFailure::Unreachable { tried } = failure else {
+        panic!("{failure}");
+    };
+    assert_eq!(tried.len(), 2, "{tried:?}");
+    assert!(world.served("m", "big").is_none());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn absent_chunks_send_the_mirror_on() {
     good_after(Mischief::NoChunks).await;
     let failure = fails_alone(Mischief::NoChunks).await.to_string();

@@ -4,10 +4,9 @@ mod support;
 
 use std::time::Duration;
 
-use support::{RunningMaster, World, eventually, noise};
+use support::{RunningMaster, RunningMirror, World, eventually, noise};
 use tidecast_engine::control::{Command, Handler};
 use tidecast_engine::mirror::{SyncFailure, plan};
-use tokio::sync::oneshot;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_fresh_mirror_gets_everything_and_then_only_what_changed() {
@@ -54,16 +53,13 @@ async fn a_daemon_waits_to_be_admitted_then_follows_every_release_at_once() {
     world.publish(&[("f", b"one")]);
     let master = RunningMaster::start(&world);
     let mirror = world.mirror("m", &master.upstream());
-    let (stop, stopped) = oneshot::channel::<()>();
-    let running = tokio::spawn(mirror.clone().run(async {
-        let _ = stopped.await;
-    }));
+    let daemon = RunningMirror::start(&mirror);
     let status = master.master.clone();
     eventually("the master sees the node wait", || {
         status.status().nodes.iter().any(|n| n.state == "pending")
     })
     .await;
-    assert_eq!(mirror.status().await.connection.state, "pending");
+    assert_eq!(mirror.status().connection.state, "pending");
 
     world.admit(mirror.node_key());
     master.master.reload().unwrap();
@@ -85,8 +81,7 @@ async fn a_daemon_waits_to_be_admitted_then_follows_every_release_at_once() {
     .await;
     let answer = mirror.handle(Command::Sync).await.unwrap();
     assert_eq!(answer["to"], 5);
-    stop.send(()).unwrap();
-    running.await.unwrap().unwrap();
+    daemon.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -96,10 +91,7 @@ async fn pushes_during_a_sync_are_never_lost() {
     let master = RunningMaster::start(&world);
     let mirror = world.admitted_mirror("m", &master.upstream());
     master.master.reload().unwrap();
-    let (stop, stopped) = oneshot::channel::<()>();
-    let running = tokio::spawn(mirror.clone().run(async {
-        let _ = stopped.await;
-    }));
+    let daemon = RunningMirror::start(&mirror);
     // Published as fast as they can be, while the first is still being fetched.
     let mut last = Vec::new();
     for n in 1..6 {
@@ -111,8 +103,7 @@ async fn pushes_during_a_sync_are_never_lost() {
         world.served("m", "f").as_ref() == Some(&last)
     })
     .await;
-    stop.send(()).unwrap();
-    running.await.unwrap().unwrap();
+    daemon.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -191,6 +182,69 @@ async fn a_dry_run_says_what_would_happen_and_writes_nothing() {
     let report = mirror.sync_once().await.unwrap();
     assert_eq!(report.fetched_bytes, planned.fetch_bytes);
     assert_eq!(report.reused_bytes, planned.reuse_bytes);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_explicit_sync_of_a_current_docroot_mends_it() {
+    let world = World::new();
+    let content = noise(4, 1_000_000);
+    world.publish(&[("big", &content), ("small", b"s")]);
+    let master = RunningMaster::start(&world);
+    let mirror = world.admitted_mirror("m", &master.upstream());
+    master.master.reload().unwrap();
+    mirror.sync_once().await.unwrap();
+    let mut damaged = content.clone();
+    damaged[500_000] ^= 1;
+    std::fs::write(world.docroot("m").join(".tidecast/r1/big"), &damaged).unwrap();
+    std::fs::remove_file(world.docroot("m").join("small")).unwrap();
+    let report = mirror.sync_once().await.unwrap();
+    assert_eq!(report.reason, "repair", "{report:?}");
+    assert_eq!(world.served("m", "big").unwrap(), content);
+    assert_eq!(world.served("m", "small").unwrap(), b"s");
+    assert!(report.fetched_bytes < 300_000, "{report:?}");
+    assert_eq!(mirror.sync_once().await.unwrap().reason, "current");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_revoked_mirror_is_cut_off_within_a_second_and_told_so() {
+    let world = World::new();
+    world.publish(&[("f", b"one")]);
+    let master = RunningMaster::start(&world);
+    let mirror = world.admitted_mirror("m", &master.upstream());
+    master.master.reload().unwrap();
+    let daemon = RunningMirror::start(&mirror);
+    eventually("release 1", || world.served("m", "f").is_some()).await;
+    world.revoke(&mirror.node_key());
+    let revoked = std::time::Instant::now();
+    master.master.reload().unwrap();
+    eventually("the mirror knows", || {
+        let error = mirror.status().last_error;
+        error.is_some_and(|error| error.whose == "operator" && error.what.contains("admitted"))
+    })
+    .await;
+    assert!(revoked.elapsed() < Duration::from_secs(1));
+    assert_eq!(world.served("m", "f").unwrap(), b"one");
+    daemon.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_moved_out_of_the_docroot_is_named_and_local_files_are_not_touched() {
+    let world = World::new();
+    world.publish(&[("f", b"one")]);
+    let master = RunningMaster::start(&world);
+    let docroot = world.docroot("m");
+    std::fs::create_dir_all(docroot.join("local_dir")).unwrap();
+    std::fs::write(docroot.join("local_dir/x"), b"mine").unwrap();
+    std::fs::write(docroot.join("local_logo.png"), b"logo").unwrap();
+    std::fs::write(docroot.join("robots.txt"), b"foreign").unwrap();
+    let mirror = world.admitted_mirror("m", &master.upstream());
+    master.master.reload().unwrap();
+    let report = mirror.sync_once().await.unwrap();
+    let told = report.warnings.join("\n");
+    assert!(told.contains("robots.txt"), "{told}");
+    assert!(!docroot.join("robots.txt").exists());
+    assert_eq!(world.served("m", "local_logo.png").unwrap(), b"logo");
+    assert_eq!(world.served("m", "local_dir/x").unwrap(), b"mine");
 }
 
 fn listing(folder: &std::path::Path) -> Vec<String> {

@@ -16,6 +16,8 @@ pub const RETURN_MS: u64 = 300_000;
 pub const RECEIPT_MS: u64 = 3_600_000;
 /// A node that waits to be admitted greets again after this, in case the nudge was lost, in milliseconds.
 pub const PENDING_MS: u64 = 60_000;
+/// The same where there are other upstreams: the next one may know this node already.
+pub const PENDING_ELSEWHERE_MS: u64 = 10_000;
 /// First pause after every upstream failed, doubled each round, in milliseconds.
 pub const BACKOFF_MIN_MS: u64 = 1_000;
 /// Longest pause, in milliseconds.
@@ -114,7 +116,7 @@ pub struct Mirror {
     /// The one being asked.
     current: usize,
     link: Link,
-    /// Upstreams that failed since the last good connection.
+    /// Upstreams that failed since the last sync that ended well: a welcome alone proves nothing.
     failures: usize,
     /// Rounds through all upstreams that failed.
     rounds: u32,
@@ -125,6 +127,12 @@ pub struct Mirror {
     retry: Option<(Millis, Vec<u8>)>,
     local_faults: u32,
     last_head: Option<Vec<u8>>,
+    /// A head that overtook the welcome on its own stream: it is the newer of the two.
+    early_head: Option<Vec<u8>>,
+    /// The nudge that overtook the refusal it speaks of.
+    early_admission: bool,
+    /// The operator asked; the next answer to a poll leads to a sync even if there is nothing new.
+    wanted: bool,
     actions: VecDeque<Action>,
     jitter: u64,
 }
@@ -144,6 +152,9 @@ impl Mirror {
             retry: None,
             local_faults: 0,
             last_head: None,
+            early_head: None,
+            early_admission: false,
+            wanted: false,
             actions: VecDeque::new(),
             jitter: seed,
         }
@@ -187,6 +198,18 @@ impl Mirror {
         matches!(self.link, Link::Up { .. })
     }
 
+    /// Whether an upstream lets us wait to be admitted.
+    #[must_use]
+    pub fn is_pending(&self) -> bool {
+        matches!(self.link, Link::Pending { .. })
+    }
+
+    /// Whether any upstream has sent a head yet.
+    #[must_use]
+    pub fn knows_a_release(&self) -> bool {
+        self.last_head.is_some()
+    }
+
     /// Whether every upstream failed and the mirror pauses.
     #[must_use]
     pub fn is_down(&self) -> bool {
@@ -197,21 +220,24 @@ impl Mirror {
     pub fn handle(&mut self, now: Millis, event: Event) {
         match event {
             Event::Welcomed { head } => self.welcomed(now, head),
-            Event::Pending => {
-                self.failures = 0;
-                self.link = Link::Pending {
-                    greet_at: now.plus(self.jittered(PENDING_MS)),
-                };
-            }
-            Event::Admitted => {
-                if matches!(self.link, Link::Pending { .. }) {
-                    self.link = Link::Connecting;
-                    self.actions.push_back(Action::Greet);
+            Event::Pending => self.pending(now),
+            Event::Admitted => match self.link {
+                Link::Pending { .. } => self.greet(),
+                Link::Connecting => self.early_admission = true,
+                Link::Down { .. } | Link::Up { .. } => {}
+            },
+            Event::Failed => self.failed(now),
+            Event::Announced(head) => match self.link {
+                Link::Connecting => self.early_head = Some(head),
+                _ => self.announced(head),
+            },
+            Event::Unchanged => {
+                if core::mem::take(&mut self.wanted)
+                    && let Some(head) = self.last_head.clone()
+                {
+                    self.announced(head);
                 }
             }
-            Event::Failed => self.failed(now),
-            Event::Announced(head) => self.announced(head),
-            Event::Unchanged => {}
             Event::SyncEnded(outcome) => self.sync_ended(now, outcome),
             Event::Probed { up } => self.probed(now, up),
             Event::Wanted => match self.link {
@@ -219,9 +245,7 @@ impl Mirror {
                 Link::Pending { .. } => self.link = Link::Pending { greet_at: now },
                 Link::Connecting => {}
                 Link::Up { .. } => {
-                    if let Some((at, _)) = &mut self.retry {
-                        *at = now;
-                    }
+                    self.wanted = true;
                     self.actions.push_back(Action::Poll);
                 }
             },
@@ -231,7 +255,7 @@ impl Mirror {
     }
 
     fn welcomed(&mut self, now: Millis, head: Option<Vec<u8>>) {
-        self.failures = 0;
+        let head = self.early_head.take().or(head);
         self.link = Link::Up {
             since: now,
             poll_at: now.plus(self.jittered(POLL_MS)),
@@ -241,6 +265,31 @@ impl Mirror {
         if let Some(head) = head {
             self.announced(head);
         }
+    }
+
+    /// Another upstream may know this node; where none does, the last one asked is waited at.
+    fn pending(&mut self, now: Millis) {
+        if self.early_admission {
+            self.greet();
+        } else if self.failures + 1 < self.upstreams {
+            self.actions.push_back(Action::Disconnect);
+            self.failed(now);
+        } else {
+            let pause = if self.upstreams > 1 {
+                PENDING_ELSEWHERE_MS
+            } else {
+                PENDING_MS
+            };
+            self.link = Link::Pending {
+                greet_at: now.plus(self.jittered(pause)),
+            };
+        }
+    }
+
+    fn greet(&mut self) {
+        self.early_admission = false;
+        self.link = Link::Connecting;
+        self.actions.push_back(Action::Greet);
     }
 
     /// The newest head wins. One that comes during a sync is kept and looked at right after it.
@@ -259,11 +308,19 @@ impl Mirror {
         self.syncing = false;
         match outcome {
             SyncOutcome::Done { switched } => {
+                self.failures = 0;
                 self.rounds = 0;
                 self.local_faults = 0;
                 if let (true, Link::Up { receipt_at, .. }) = (switched, &mut self.link) {
                     *receipt_at = now;
                 }
+            }
+            // Another upstream may have a better head. Where all have been asked, the last one is stayed with.
+            SyncOutcome::HeadRefused if self.is_up() && self.failures + 1 < self.upstreams => {
+                self.queued = None;
+                self.actions.push_back(Action::Disconnect);
+                self.failed(now);
+                return;
             }
             SyncOutcome::HeadRefused => {}
             SyncOutcome::LocalFault => {
@@ -290,8 +347,14 @@ impl Mirror {
         if let Link::Up { since, .. } = self.link
             && now.0.saturating_sub(since.0) >= STEADY_MS
         {
+            self.failures = 0;
             self.rounds = 0;
         }
+        // All of this is about the connection that has ended; the next welcome brings the head again.
+        self.retry = None;
+        self.early_head = None;
+        self.early_admission = false;
+        self.wanted = false;
         self.failures += 1;
         if self.failures < self.upstreams {
             self.current = (self.current + 1) % self.upstreams;
@@ -329,10 +392,14 @@ impl Mirror {
     fn tick(&mut self, now: Millis) {
         match self.link {
             Link::Down { until } if now >= until => self.connect(),
-            Link::Pending { greet_at } if now >= greet_at => {
-                self.link = Link::Connecting;
-                self.actions.push_back(Action::Greet);
+            Link::Pending { greet_at } if now >= greet_at && self.upstreams > 1 => {
+                // Round again: whichever of them has admitted this node by now lets it in.
+                self.failures = 0;
+                self.current = 0;
+                self.actions.push_back(Action::Disconnect);
+                self.connect();
             }
+            Link::Pending { greet_at } if now >= greet_at => self.greet(),
             Link::Up { .. } => self.tick_up(now),
             _ => {}
         }
@@ -392,148 +459,4 @@ impl Mirror {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use alloc::vec;
-
-    fn drain(mirror: &mut Mirror) -> Vec<Action> {
-        core::iter::from_fn(|| mirror.poll()).collect()
-    }
-
-    fn started(upstreams: usize) -> Mirror {
-        let mut mirror = Mirror::new(Millis(0), upstreams, 7);
-        mirror.handle(Millis(0), Event::Tick);
-        assert_eq!(drain(&mut mirror), [Action::Connect(0)]);
-        mirror
-    }
-
-    fn up(upstreams: usize) -> Mirror {
-        let mut mirror = started(upstreams);
-        mirror.handle(Millis(10), Event::Welcomed { head: None });
-        assert_eq!(drain(&mut mirror), [Action::Receipt]);
-        mirror
-    }
-
-    fn head(name: &str) -> Vec<u8> {
-        name.as_bytes().to_vec()
-    }
-
-    const DONE: Event = Event::SyncEnded(SyncOutcome::Done { switched: true });
-
-    #[test]
-    fn a_push_during_a_sync_is_never_lost_and_the_newest_wins() {
-        let mut mirror = up(1);
-        mirror.handle(Millis(20), Event::Announced(head("1")));
-        assert_eq!(drain(&mut mirror), [Action::Sync(head("1"))]);
-        mirror.handle(Millis(21), Event::Announced(head("2")));
-        mirror.handle(Millis(22), Event::Announced(head("3")));
-        assert_eq!(drain(&mut mirror), []);
-        mirror.handle(Millis(30), DONE);
-        let actions = drain(&mut mirror);
-        assert!(actions.contains(&Action::Sync(head("3"))), "{actions:?}");
-        assert!(actions.contains(&Action::Receipt), "{actions:?}");
-    }
-
-    #[test]
-    fn the_next_upstream_is_asked_at_once_and_a_pause_comes_after_the_last() {
-        let mut mirror = started(3);
-        mirror.handle(Millis(1), Event::Failed);
-        assert_eq!(drain(&mut mirror), [Action::Connect(1)]);
-        mirror.handle(Millis(2), Event::Failed);
-        assert_eq!(drain(&mut mirror), [Action::Connect(2)]);
-        mirror.handle(Millis(3), Event::Failed);
-        assert_eq!(drain(&mut mirror), []);
-        let until = mirror.poll_timeout().unwrap();
-        assert!((803..=1_203).contains(&until.0), "{until:?}");
-        mirror.handle(until, Event::Tick);
-        assert_eq!(drain(&mut mirror), [Action::Connect(0)]);
-    }
-
-    #[test]
-    fn pauses_double_up_to_a_minute() {
-        let mut mirror = started(1);
-        let mut now = Millis(1);
-        let mut last = 0;
-        for _ in 0..12 {
-            mirror.handle(now, Event::Failed);
-            let until = mirror.poll_timeout().unwrap();
-            last = until.0 - now.0;
-            assert!(last <= BACKOFF_MAX_MS * 6 / 5, "{last}");
-            now = until;
-            mirror.handle(now, Event::Tick);
-            assert_eq!(drain(&mut mirror), [Action::Connect(0)]);
-        }
-        assert!(last >= BACKOFF_MAX_MS * 4 / 5, "{last}");
-    }
-
-    #[test]
-    fn the_first_upstream_is_taken_back_when_it_recovers() {
-        let mut mirror = started(2);
-        mirror.handle(Millis(1), Event::Failed);
-        drain(&mut mirror);
-        mirror.handle(Millis(2), Event::Welcomed { head: None });
-        drain(&mut mirror);
-        let now = loop {
-            let now = mirror.poll_timeout().unwrap();
-            mirror.handle(now, Event::Tick);
-            if drain(&mut mirror).contains(&Action::Probe(0)) {
-                break now;
-            }
-            assert!(now.0 < RETURN_MS * 2, "never probed");
-        };
-        mirror.handle(now, Event::Probed { up: false });
-        assert_eq!(drain(&mut mirror), []);
-        mirror.handle(now, Event::Probed { up: true });
-        assert_eq!(drain(&mut mirror), [Action::Disconnect, Action::Connect(0)]);
-    }
-
-    #[test]
-    fn a_lying_upstream_is_left_and_a_full_disk_is_not_blamed_on_it() {
-        let mut mirror = up(2);
-        mirror.handle(Millis(20), Event::Announced(head("1")));
-        drain(&mut mirror);
-        mirror.handle(Millis(30), Event::SyncEnded(SyncOutcome::LocalFault));
-        assert_eq!(drain(&mut mirror), []);
-        let again = mirror.poll_timeout().unwrap();
-        mirror.handle(again, Event::Tick);
-        assert_eq!(drain(&mut mirror), [Action::Sync(head("1"))]);
-        mirror.handle(again, Event::SyncEnded(SyncOutcome::UpstreamAtFault));
-        assert_eq!(drain(&mut mirror), [Action::Disconnect, Action::Connect(1)]);
-    }
-
-    #[test]
-    fn a_waiting_node_greets_again_when_nudged_or_after_a_minute() {
-        let mut mirror = started(1);
-        mirror.handle(Millis(1), Event::Pending);
-        assert_eq!(drain(&mut mirror), []);
-        mirror.handle(Millis(2), Event::Admitted);
-        assert_eq!(drain(&mut mirror), [Action::Greet]);
-        mirror.handle(Millis(3), Event::Pending);
-        let at = mirror.poll_timeout().unwrap();
-        mirror.handle(at, Event::Tick);
-        assert_eq!(drain(&mut mirror), [Action::Greet]);
-    }
-
-    #[test]
-    fn a_quiet_connection_polls_and_sends_a_receipt_each_hour() {
-        let mut mirror = up(1);
-        let (mut polls, mut receipts) = (0, 0);
-        loop {
-            let now = mirror.poll_timeout().unwrap();
-            if now.0 > 4 * RECEIPT_MS {
-                break;
-            }
-            mirror.handle(now, Event::Tick);
-            for action in drain(&mut mirror) {
-                match action {
-                    Action::Poll => polls += 1,
-                    Action::Receipt => receipts += 1,
-                    other => panic!("{other:?}"),
-                }
-            }
-        }
-        assert!((40..=60).contains(&polls), "{polls}");
-        assert!((3..=4).contains(&receipts), "{receipts}");
-        assert_eq!(vec![mirror.upstream()], [0]);
-    }
-}
+mod tests;

@@ -492,7 +492,8 @@ impl Trust {
         Ok(())
     }
 
-    /// Judges the manifest a head points at.
+    /// Judges the manifest a head points at. The installed release's own manifest may come again: killed before
+    /// the switch, or with its docroot lost, a mirror fetches it anew.
     ///
     /// # Errors
     /// [`ManifestError`]; nothing changed.
@@ -501,6 +502,12 @@ impl Trust {
         signed: SignedManifest,
         head: &Head,
     ) -> Result<Manifest, ManifestError> {
+        let again = self
+            .installed
+            .is_some_and(|installed| installed.manifest == head.manifest);
+        if again && signed.id() == head.manifest {
+            return signed.verify_stored(&self.root, &self.feed);
+        }
         signed.verify(&self.root, head, self.installed_release())
     }
 

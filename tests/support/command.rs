@@ -2,10 +2,11 @@
 
 #![allow(dead_code, reason = "each test file uses a part of this module")]
 
+use std::ffi::OsStr;
 use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -23,11 +24,29 @@ pub(crate) struct Ran {
 }
 
 impl Ran {
-    /// The one object on stdout.
+    /// What a finished process left behind.
+    pub(crate) fn of(output: Output) -> Self {
+        Self {
+            code: output.status.code().unwrap(),
+            out: String::from_utf8(output.stdout).unwrap(),
+            err: String::from_utf8(output.stderr).unwrap(),
+        }
+    }
+
+    /// The one object on stdout of a run that ended well.
+    #[track_caller]
     pub(crate) fn object(&self) -> Value {
-        assert_eq!(self.code, 0, "{self:?}");
+        self.object_and(0)
+    }
+
+    /// The one object on stdout of a run that ended with `code`.
+    #[track_caller]
+    pub(crate) fn object_and(&self, code: i32) -> Value {
+        assert_eq!(self.code, code, "{self:?}");
         assert_eq!(self.out.lines().count(), 1, "{self:?}");
-        serde_json::from_str(&self.out).unwrap()
+        let object: Value = serde_json::from_str(&self.out).unwrap();
+        assert!(object.is_object(), "{self:?}");
+        object
     }
 
     /// A good end whose text holds `part`.
@@ -37,6 +56,7 @@ impl Ran {
     }
 
     /// The failure: exit code, an `error:` line that holds every one of `parts`, and a hint.
+    #[track_caller]
     pub(crate) fn refused(&self, code: i32, parts: &[&str]) {
         assert_eq!(self.code, code, "{self:?}");
         assert!(self.out.is_empty(), "{self:?}");
@@ -46,6 +66,28 @@ impl Ran {
             assert!(self.err.contains(part), "{part:?} is not in {self:?}");
         }
     }
+}
+
+/// The program on the state folder `state`, away from the caller's own settings.
+pub(crate) fn tidecast(state: &Path) -> Command {
+    tidecast_at(Path::new(env!("CARGO_BIN_EXE_tidecast")), state)
+}
+
+/// The same from another place.
+pub(crate) fn tidecast_at(program: &Path, state: &Path) -> Command {
+    let mut command = Command::new(program);
+    command
+        .arg("--state")
+        .arg(state)
+        .stdin(Stdio::null())
+        .env_remove("TIDECAST_LOG")
+        .env_remove("TIDECAST_STATE");
+    command
+}
+
+/// Runs it to its end.
+pub(crate) fn run<A: AsRef<OsStr>>(state: &Path, arguments: &[A]) -> Ran {
+    Ran::of(tidecast(state).args(arguments).output().unwrap())
 }
 
 /// A temporary folder with a master's and a mirror's state in it.
@@ -87,20 +129,7 @@ impl Place {
 
     /// Runs the program on the state `state`.
     pub(crate) fn run(&self, state: &str, arguments: &[&str]) -> Ran {
-        let output = Command::new(env!("CARGO_BIN_EXE_tidecast"))
-            .arg("--state")
-            .arg(self.path(state))
-            .args(arguments)
-            .stdin(Stdio::null())
-            .env_remove("TIDECAST_LOG")
-            .env_remove("TIDECAST_STATE")
-            .output()
-            .unwrap();
-        Ran {
-            code: output.status.code().unwrap(),
-            out: String::from_utf8(output.stdout).unwrap(),
-            err: String::from_utf8(output.stderr).unwrap(),
-        }
+        run(&self.path(state), arguments)
     }
 
     pub(crate) fn publish(&self, tree: &str) -> Ran {

@@ -101,8 +101,7 @@ impl Freshclam {
     }
 
     fn configuration(&self, mode: Mode, ports: &[u16]) -> String {
-        let mut text =
-            String::from("LogVerbose yes\nMaxAttempts 2\nConnectTimeout 10\nReceiveTimeout 20\n");
+        let mut text = String::from("LogVerbose yes\nConnectTimeout 10\nReceiveTimeout 20\n");
         // As root it would otherwise become "clamav", who may not enter the temporary folder.
         let owner = std::env::var("USER").unwrap_or_else(|_| "root".to_owned());
         let _ = writeln!(text, "DatabaseOwner {owner}");

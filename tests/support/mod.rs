@@ -5,11 +5,16 @@
 
 #![allow(dead_code, reason = "each test file uses a part of this module")]
 
+pub(crate) mod command;
+pub(crate) mod container;
+pub(crate) mod dns;
 pub(crate) mod freshclam;
 pub(crate) mod http;
+pub(crate) mod nobody;
 pub(crate) mod process;
 pub(crate) mod relay;
 pub(crate) mod servers;
+pub(crate) mod world;
 
 use std::fs::OpenOptions;
 use std::io::Write;

@@ -42,6 +42,27 @@ impl fmt::Display for Exchange {
     }
 }
 
+impl Exchange {
+    /// As [`fmt::Display`], with the date of the condition and without the length of an error page,
+    /// which is each server's own affair: `/test.cvd R I(23 Jun 2021 01:34:05) -> 304/0`.
+    pub(crate) fn row(&self) -> String {
+        let row = self.to_string();
+        let (request, answer) = row.split_once(" -> ").unwrap_or((&row, ""));
+        let answer = match self.status {
+            404 => "404",
+            _ => answer,
+        };
+        let Some(date) = &self.if_modified_since else {
+            return format!("{request} -> {answer}");
+        };
+        let date = date
+            .split_once(", ")
+            .map_or(date.as_str(), |(_, date)| date);
+        let date = date.trim_end_matches(" GMT");
+        format!("{request}({date}) -> {answer}")
+    }
+}
+
 /// A relay on a port of its own. Its threads end with the test process.
 #[derive(Debug)]
 pub(crate) struct Relay {
@@ -74,6 +95,11 @@ impl Relay {
     /// Everything said since the last call, in order of the requests.
     pub(crate) fn take(&self) -> Vec<Exchange> {
         std::mem::take(&mut *self.log.lock().unwrap())
+    }
+
+    /// [`Self::take`], each as an [`Exchange::row`].
+    pub(crate) fn rows(&self) -> Vec<String> {
+        self.take().iter().map(Exchange::row).collect()
     }
 
     /// [`Self::take`], each in its short form.

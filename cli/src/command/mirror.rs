@@ -1,7 +1,7 @@
 //! `tidecast mirror`.
 
 use std::net::SocketAddr;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 use serde::Serialize;
 use tidecast_engine::clock::SystemClock;
@@ -71,10 +71,9 @@ impl Mirror {
                 stats: stats.clone(),
                 access_log: access_log.clone(),
             }),
-            shown: Arc::default(),
         });
         // Apart from what is polled below: whatever waits for the disk there must not hold up the signals.
-        let mut background = vec![Background::spawn(socket.serve(daemon.clone()))];
+        let answering = Background::spawn(socket.serve(daemon.clone()));
 
         // So that the first client after a restart is served, not asked to come back.
         mirror.publish_site().await;
@@ -86,18 +85,17 @@ impl Mirror {
                     health: mirror.health(),
                     stats,
                     status: Some(Arc::new({
-                        let shown = daemon.shown.clone();
-                        move || shown.lock().unwrap_or_else(PoisonError::into_inner).clone()
+                        let daemon = daemon.clone();
+                        move || serde_json::to_value(daemon.report()).unwrap_or_default()
                     })),
                     ..HttpOptions::default()
                 };
-                background.push(Background::spawn(daemon.clone().keep_shown()));
                 let stop = stop.clone().asked();
                 Some(Web::start(address, mirror.site(), options, stop).await?)
             }
         };
 
-        let status = mirror.status().await;
+        let status = mirror.status();
         let started = Started {
             role: "mirror",
             fingerprint: status.fingerprint,
@@ -127,9 +125,7 @@ impl Mirror {
         if let Some(web) = web {
             web.drained().await?;
         }
-        for task in background {
-            task.end().await;
-        }
+        answering.end().await;
         ran?;
         Ok(Exit::Ok)
     }

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tidecast_proto::mirror::{Action, Event, Mirror as Course, SyncOutcome};
-use tidecast_proto::name::ReleasePath;
 use tidecast_proto::rate::Millis;
 use tidecast_proto::receipt::{ReceiptBody, ServingState, SignedReceipt};
 use tidecast_proto::wire::{FrameType, Poll, RefusalReason, Refused, Welcome, frame};
@@ -20,6 +19,9 @@ use crate::quic::{Link, LinkError, close_code};
 
 /// How often the docroot is looked after: old trees go when their grace is over.
 const TIDY: Duration = Duration::from_secs(30);
+
+/// How long a goodbye is given to leave.
+const GOODBYE: Duration = Duration::from_millis(5);
 
 /// How often names, links and sizes are checked and mended.
 const MEND: Duration = Duration::from_secs(3 * 3600);
@@ -39,37 +41,33 @@ enum What {
     Polled(Result<Option<Vec<u8>>, SyncError>),
     Synced(Result<SyncReport, SyncError>),
     Probed(bool),
-    Mended(Vec<ReleasePath>),
+    /// So many files are damaged.
+    Mended(usize),
     Lost(SyncError),
 }
 
-/// What the outside is told of while the loop runs.
+/// How a look for news ended, for whoever waits for that.
 #[derive(Debug)]
 pub(super) enum Notice {
     /// We wait to be admitted.
     Pending,
-    /// We may not be here.
-    Refused(Refused),
     /// The upstream has no release yet.
     NoRelease,
     /// A sync ended well.
     Synced(Box<SyncReport>),
-    /// A sync ended badly.
+    /// A sync ended badly, and no other upstream would do better.
     SyncFailed(Box<SyncError>),
-    /// One upstream failed.
-    UpstreamFailed {
-        upstream: String,
-        why: Box<SyncError>,
-    },
-    /// All of them did; the mirror pauses.
-    AllFailed,
+    /// Every upstream failed, each for its reason; the mirror pauses.
+    AllFailed(Vec<(String, SyncError)>),
 }
 
 /// What the loop is asked from outside.
 #[derive(Debug)]
 pub(super) enum Wish {
-    /// Look for news now.
+    /// Look for news now, and at the docroot.
     Look,
+    /// Stop.
+    Stop,
 }
 
 /// The running loop.
@@ -79,17 +77,28 @@ pub(super) struct Running {
     started: Instant,
     /// Counts connections, so that late word of an old one is not taken for the present one's.
     connection: u64,
+    /// The connection whose news are passed on.
+    listening: u64,
     link: Option<Link>,
     syncing: bool,
+    /// The next sync also checks a docroot that is current: asked for, or something was found damaged.
+    thorough: bool,
     /// The connection broke while a sync was under way; said when the sync has ended.
     lost: Option<SyncError>,
+    /// What each upstream failed with since the last sync that ended well.
+    tried: Vec<(String, SyncError)>,
     happened: mpsc::UnboundedSender<Happened>,
     queue: mpsc::UnboundedReceiver<Happened>,
     notices: mpsc::UnboundedSender<Notice>,
 }
 
 impl Running {
-    pub(super) fn new(mirror: Arc<Mirror>, notices: mpsc::UnboundedSender<Notice>) -> Self {
+    /// A loop that has not begun. `thorough`: its first sync also checks a docroot that is current.
+    pub(super) fn new(
+        mirror: Arc<Mirror>,
+        notices: mpsc::UnboundedSender<Notice>,
+        thorough: bool,
+    ) -> Self {
         let (happened, queue) = mpsc::unbounded_channel();
         let mut seed = [0; 8];
         // Without randomness mirrors merely march in step.
@@ -103,9 +112,12 @@ impl Running {
             mirror,
             started: Instant::now(),
             connection: 0,
+            listening: 0,
             link: None,
             syncing: false,
+            thorough,
             lost: None,
+            tried: Vec::new(),
             happened,
             queue,
             notices,
@@ -116,10 +128,12 @@ impl Running {
         Millis(u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX))
     }
 
-    /// Runs until `wishes` is closed.
+    /// Runs until it is told to stop.
     pub(super) async fn run(mut self, mut wishes: mpsc::Receiver<Wish>) {
         let mut tidy = tokio::time::interval(TIDY);
-        let mut mend_at = Instant::now() + MEND;
+        // Soon after the start, then every three hours. A thorough sync checks by itself, and whoever waits for
+        // its report wants to read there what was mended.
+        let mut mend_at = Instant::now() + if self.thorough { MEND } else { Duration::ZERO };
         self.handle(Event::Tick);
         loop {
             while let Some(action) = self.course.poll() {
@@ -137,8 +151,11 @@ impl Running {
                     }
                 }
                 wish = wishes.recv() => match wish {
-                    Some(Wish::Look) => self.handle(Event::Wanted),
-                    None => break,
+                    Some(Wish::Look) => {
+                        self.thorough = true;
+                        self.handle(Event::Wanted);
+                    }
+                    Some(Wish::Stop) | None => break,
                 },
                 () = sleep_until(wake) => self.handle(Event::Tick),
                 _ = tidy.tick() => {
@@ -156,8 +173,8 @@ impl Running {
         if let Some(link) = &self.link {
             link.connection()
                 .close(close_code::SHUTDOWN, b"shutting down");
-            // The goodbye should get out; then the process may end.
-            tokio::time::sleep(Duration::from_millis(50)).await;
+            // The goodbye goes out with the endpoint's next turn; then the process may end.
+            tokio::time::sleep(GOODBYE).await;
         }
     }
 
@@ -166,7 +183,8 @@ impl Running {
         self.course.handle(self.now(), event);
         if self.course.is_down() && !was_down {
             self.mirror.set_connection("down", None);
-            self.notice(Notice::AllFailed);
+            let tried = std::mem::take(&mut self.tried);
+            self.notice(Notice::AllFailed(tried));
         }
     }
 
@@ -187,11 +205,11 @@ impl Running {
     fn sync_on(&self, link: &Link) -> Sync {
         Sync {
             link: link.clone(),
-            trust: self.mirror.trust.clone(),
-            memory: self.mirror.memory.clone(),
+            beliefs: self.mirror.beliefs.clone(),
             disk: self.mirror.disk.clone(),
             clock: self.mirror.clock.clone(),
             progress: self.mirror.progress.clone(),
+            thorough: self.thorough,
         }
     }
 
@@ -223,18 +241,17 @@ impl Running {
                 });
             }
             Action::Probe(index) => {
-                let upstream = self.mirror.config.upstreams.get(index).cloned();
-                let mirror = self.mirror.clone();
+                let Some(upstream) = self.mirror.config.upstreams.get(index).cloned() else {
+                    return;
+                };
+                let (mirror, sync) = (
+                    self.mirror.clone(),
+                    self.link.as_ref().map(|l| self.sync_on(l)),
+                );
                 self.start(async move {
-                    let Some(upstream) = upstream else {
-                        return What::Probed(false);
-                    };
-                    let up = match mirror.dial(&upstream).await {
-                        Ok(link) => {
-                            link.connection().close(close_code::DONE, b"");
-                            true
-                        }
-                        Err(_) => false,
+                    let up = match sync {
+                        Some(sync) => mirror.would_welcome(&upstream, sync).await,
+                        None => false,
                     };
                     What::Probed(up)
                 });
@@ -247,7 +264,7 @@ impl Running {
             }
             Action::Greet | Action::Poll | Action::Sync(_) | Action::Receipt => {
                 let Some(link) = self.link.clone() else {
-                    // Cannot happen: these follow a welcome. An ended sync keeps the course from waiting for one.
+                    // The link broke after the course had decided; an ended sync keeps it from waiting for one.
                     if matches!(action, Action::Sync(_)) {
                         self.handle(Event::SyncEnded(SyncOutcome::UpstreamAtFault));
                     }
@@ -270,15 +287,12 @@ impl Running {
                 What::Greeted(greeted)
             }),
             Action::Poll => self.start(async move {
-                let poll = {
-                    let guard = sync.trust.lock().await;
-                    let Some(trust) = guard.as_ref() else {
-                        return What::Polled(Ok(None));
-                    };
-                    Poll {
-                        root_version: trust.root().version,
-                        head: trust.newest_head().map(|(signed, _)| signed.id()),
-                    }
+                let Some(trust) = sync.beliefs.trust() else {
+                    return What::Polled(Ok(None));
+                };
+                let poll = Poll {
+                    root_version: trust.root().version,
+                    head: trust.newest_head().map(|(signed, _)| signed.id()),
                 };
                 What::Polled(sync.link.poll(poll).await.map_err(Into::into))
             }),
@@ -310,9 +324,11 @@ impl Running {
             }
             return;
         }
+        if let What::Greeted(Ok(_) | Err(SyncError::Link(LinkError::Refused(_)))) = &happened.what {
+            self.listen();
+        }
         match happened.what {
             What::Dialled(link) => {
-                self.listen(&link);
                 self.link = Some(link.clone());
                 self.use_link(&link, Action::Greet);
             }
@@ -320,6 +336,7 @@ impl Running {
                 tracing::info!(upstream = self.upstream(), "connected");
                 self.mirror.set_connection("connected", None);
                 self.mirror.set_link(self.link.clone());
+                self.mirror.forget_link_error();
                 if welcome.head.is_none() {
                     self.notice(Notice::NoRelease);
                 }
@@ -339,7 +356,9 @@ impl Running {
             What::Polled(Ok(Some(head))) => self.handle(Event::Announced(head)),
             What::Polled(Ok(None)) => {
                 self.handle(Event::Unchanged);
-                self.notice(Notice::Synced(Box::new(self.mirror.nothing_new())));
+                if !self.course.knows_a_release() {
+                    self.notice(Notice::NoRelease);
+                }
             }
             What::Mended(damaged) => self.mended(damaged),
             What::Probed(up) => self.handle(Event::Probed { up }),
@@ -348,8 +367,17 @@ impl Running {
     }
 
     /// Passes on what the upstream sends unasked, until the connection ends.
-    fn listen(&self, link: &Link) {
-        let (happened, connection, link) = (self.happened.clone(), self.connection, link.clone());
+    ///
+    /// Not before the greeting is answered: a refusal is followed by the connection's end, and that must not be
+    /// heard first.
+    fn listen(&mut self) {
+        let Some(link) = self.link.clone() else {
+            return;
+        };
+        if std::mem::replace(&mut self.listening, self.connection) == self.connection {
+            return;
+        }
+        let (happened, connection) = (self.happened.clone(), self.connection);
         tokio::spawn(async move {
             loop {
                 let what = match link.news().await {
@@ -365,17 +393,17 @@ impl Running {
     }
 
     fn refused(&mut self, refused: Refused) {
-        if refused.reason == RefusalReason::PENDING {
-            self.mirror.set_connection("pending", None);
-            tracing::warn!(
-                "pending: waiting to be admitted as {}",
-                self.mirror.node_key.public()
-            );
+        if refused.reason != RefusalReason::PENDING {
+            return self.failed(LinkError::Refused(refused).into());
+        }
+        self.mirror.set_connection("pending", None);
+        tracing::warn!(
+            "pending: waiting to be admitted as {}",
+            self.mirror.node_key.public()
+        );
+        self.handle(Event::Pending);
+        if self.course.is_pending() {
             self.notice(Notice::Pending);
-            self.handle(Event::Pending);
-        } else {
-            self.notice(Notice::Refused(refused.clone()));
-            self.failed(LinkError::Refused(refused).into());
         }
     }
 
@@ -386,67 +414,36 @@ impl Running {
             return;
         }
         tracing::warn!(upstream = self.upstream(), whose = error.whose(), %error, "upstream failed");
-        self.mirror.set_error(Some(&error));
-        let code = match &error {
+        self.mirror.set_error(&error);
+        self.close_link(&error);
+        // Whatever else is said of this connection comes too late.
+        self.connection += 1;
+        self.tried.push((self.upstream().into(), error));
+        self.handle(Event::Failed);
+    }
+
+    fn close_link(&mut self, error: &SyncError) {
+        let code = match error {
             SyncError::Link(error) => error.close_code(),
-            _ => close_code::PROTOCOL,
+            _ => close_code::CORRUPT,
         };
         if let Some(link) = self.link.take() {
             link.connection().close(code, b"");
         }
-        // Whatever else is said of this connection comes too late.
-        self.connection += 1;
         self.mirror.set_link(None);
-        self.notice(Notice::UpstreamFailed {
-            upstream: self.upstream().into(),
-            why: Box::new(error),
-        });
-        self.handle(Event::Failed);
     }
 
     fn synced(&mut self, result: Result<SyncReport, SyncError>) {
         self.syncing = false;
+        // Also after an error: it may have come after the switch.
+        let mirror = self.mirror.clone();
+        tokio::spawn(async move { mirror.publish_site().await });
         let lost = self.lost.take();
         match result {
-            Ok(report) => {
-                if report.switched {
-                    tracing::info!(
-                        from = report.from,
-                        to = report.to,
-                        received_bytes = report.received_bytes,
-                        reused_bytes = report.reused_bytes,
-                        seconds = report.seconds,
-                        "switched"
-                    );
-                    for warning in &report.warnings {
-                        tracing::warn!("{warning}");
-                    }
-                }
-                self.mirror.set_error(None);
-                self.mirror.set_report(&report);
-                let switched = report.switched;
-                self.notice(Notice::Synced(Box::new(report)));
-                let mirror = self.mirror.clone();
-                tokio::spawn(async move { mirror.publish_site().await });
-                self.handle(Event::SyncEnded(SyncOutcome::Done { switched }));
-            }
+            Ok(report) => self.synced_well(report),
             Err(error) => {
-                let outcome = error.outcome();
                 tracing::warn!(upstream = self.upstream(), whose = error.whose(), %error, "sync failed");
-                self.mirror.set_error(Some(&error));
-                if outcome == SyncOutcome::UpstreamAtFault {
-                    self.mirror.set_link(None);
-                    let code = match &error {
-                        SyncError::Link(error) => error.close_code(),
-                        _ => close_code::CORRUPT,
-                    };
-                    if let Some(link) = &self.link {
-                        link.connection().close(code, b"");
-                    }
-                }
-                self.notice(Notice::SyncFailed(Box::new(error)));
-                self.handle(Event::SyncEnded(outcome));
-                if outcome == SyncOutcome::UpstreamAtFault {
+                if self.synced_badly(error) {
                     return;
                 }
             }
@@ -456,21 +453,52 @@ impl Running {
         }
     }
 
-    /// Fetches what was found damaged.
-    fn mended(&mut self, damaged: Vec<ReleasePath>) {
-        if damaged.is_empty() || self.syncing {
-            return;
-        }
-        let Some(link) = self.link.clone() else {
-            tracing::warn!(
-                files = damaged.len(),
-                "damaged files; they are fetched when an upstream is back"
+    fn synced_well(&mut self, report: SyncReport) {
+        if report.switched {
+            tracing::info!(
+                from = report.from,
+                to = report.to,
+                received_bytes = report.received_bytes,
+                reused_bytes = report.reused_bytes,
+                seconds = report.seconds,
+                "switched"
             );
-            return;
-        };
-        let (sync, mirror) = (self.sync_on(&link), self.mirror.clone());
-        self.syncing = true;
-        self.start(async move { What::Synced(mirror.repair(&sync, damaged).await) });
+        }
+        for warning in &report.warnings {
+            tracing::warn!("{warning}");
+        }
+        self.thorough = false;
+        self.tried.clear();
+        self.mirror.forget_error();
+        self.mirror.set_report(&report);
+        let switched = report.switched;
+        self.notice(Notice::Synced(Box::new(report)));
+        self.handle(Event::SyncEnded(SyncOutcome::Done { switched }));
+    }
+
+    /// Returns whether the course has left this upstream.
+    fn synced_badly(&mut self, error: SyncError) -> bool {
+        let outcome = error.outcome();
+        self.mirror.set_error(&error);
+        if outcome == SyncOutcome::UpstreamAtFault {
+            self.close_link(&error);
+        }
+        self.tried.push((self.upstream().into(), error));
+        self.handle(Event::SyncEnded(outcome));
+        let left = !self.course.is_up();
+        if !left && let Some((_, error)) = self.tried.pop() {
+            self.notice(Notice::SyncFailed(Box::new(error)));
+        }
+        left
+    }
+
+    /// Something was found damaged: the next sync fetches it again, at once if there is an upstream.
+    fn mended(&mut self, damaged: usize) {
+        if damaged > 0 {
+            tracing::warn!(files = damaged, "damaged files; they are fetched again");
+            self.thorough = true;
+            self.handle(Event::Wanted);
+        }
     }
 }
 
@@ -493,7 +521,7 @@ impl Mirror {
             feed: self.feed,
             release: live.release(),
             manifest: live.manifest().id(),
-            state: if self.is_stale().await {
+            state: if self.stale_since_ms().is_some() {
                 ServingState::STALE
             } else {
                 ServingState::LIVE
@@ -504,5 +532,20 @@ impl Mirror {
         };
         let signed = SignedReceipt::sign(&body, &[&self.node_key]).ok()?;
         Some(frame(FrameType::RECEIPT, &signed.to_bytes()))
+    }
+
+    /// Whether `upstream` would let us in. Answering a handshake is not enough: a master restored without its list
+    /// of nodes does that too.
+    async fn would_welcome(&self, upstream: &str, mut sync: Sync) -> bool {
+        let Ok(link) = self.dial(upstream).await else {
+            return false;
+        };
+        sync.link = link;
+        let welcomed = match sync.prove_master(&self.feed).await {
+            Ok(()) => sync.greet(self.feed, &self.config).await.is_ok(),
+            Err(_) => false,
+        };
+        sync.link.connection().close(close_code::DONE, b"");
+        welcomed
     }
 }

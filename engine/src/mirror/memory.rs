@@ -1,6 +1,7 @@
-//! What a mirror remembers of whom it trusts, on disk: `roots/` and `counters`. SPEC §8.2.
+//! What a mirror remembers of whom it trusts, in memory and on disk: `roots/` and `counters`. SPEC §8.2.
 
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use tidecast_proto::id::FeedId;
 use tidecast_proto::root::{RootError, SignedRoot};
@@ -71,6 +72,71 @@ impl Memory {
     pub(super) fn keep_counters(&self, trust: &Trust) -> Result<(), MemoryError> {
         let path = self.state.join("counters");
         durable::write(&path, &trust.to_bytes(), Access::OwnerOnly)?;
+        Ok(())
+    }
+}
+
+/// What this mirror trusts at the moment. Looked at without waiting, changed by one task at a time, and on disk
+/// before anybody sees the change.
+#[derive(Debug)]
+pub(super) struct Beliefs {
+    memory: Memory,
+    trust: Mutex<Option<Trust>>,
+    changing: tokio::sync::Mutex<()>,
+}
+
+/// The right to change the beliefs.
+pub(super) struct Change<'a> {
+    beliefs: &'a Beliefs,
+    _one: tokio::sync::MutexGuard<'a, ()>,
+}
+
+impl Beliefs {
+    pub(super) fn new(memory: Memory, trust: Option<Trust>) -> Self {
+        Self {
+            memory,
+            trust: Mutex::new(trust),
+            changing: tokio::sync::Mutex::default(),
+        }
+    }
+
+    /// What is believed now; nothing before the first contact.
+    pub(super) fn trust(&self) -> Option<Trust> {
+        self.trust
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// Waits for the right to change.
+    pub(super) async fn change(&self) -> Change<'_> {
+        Change {
+            beliefs: self,
+            _one: self.changing.lock().await,
+        }
+    }
+}
+
+impl Change<'_> {
+    /// What is believed before the change.
+    pub(super) fn trust(&self) -> Option<Trust> {
+        self.beliefs.trust()
+    }
+
+    /// Believes `trust` from now on, once its counters are on disk; with `root` if that is new.
+    ///
+    /// # Errors
+    /// [`MemoryError`]; what was believed before stays.
+    pub(super) fn keep(&self, trust: &Trust, root: Option<&SignedRoot>) -> Result<(), MemoryError> {
+        match root {
+            Some(root) => self.beliefs.memory.keep_root(root, trust)?,
+            None => self.beliefs.memory.keep_counters(trust)?,
+        }
+        *self
+            .beliefs
+            .trust
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = Some(trust.clone());
         Ok(())
     }
 }

@@ -18,8 +18,6 @@ use std::time::Duration;
 use serde_json::Value;
 use tidecast_proto::id::FeedId;
 use tidecast_proto::key::SecretKey;
-use tidecast_proto::name::ReleasePath;
-use tidecast_proto::trust::Trust;
 use tokio::sync::{mpsc, watch};
 
 pub use disk::{DiskGone, DiskMode};
@@ -40,8 +38,7 @@ use crate::network::{Network, SystemNetwork};
 use crate::quic::{Link, LinkError};
 use course::{Running, Wish};
 use disk::Disk;
-use memory::Memory;
-use sync::{Begin, Sync};
+use memory::{Beliefs, Memory};
 
 /// The configuration's name in the state folder: what makes a folder a mirror's.
 pub const MIRROR_CONFIG: &str = "mirror.toml";
@@ -105,6 +102,7 @@ struct Present {
     link: Option<Link>,
     last_sync: Option<SyncReport>,
     last_error: Option<Fault>,
+    switched_ms: Option<u64>,
 }
 
 /// A mirror of one feed.
@@ -115,8 +113,7 @@ pub struct Mirror {
     node_key: SecretKey,
     clock: Arc<dyn Clock>,
     network: Arc<dyn Network>,
-    trust: Arc<tokio::sync::Mutex<Option<Trust>>>,
-    memory: Memory,
+    beliefs: Arc<Beliefs>,
     disk: Disk,
     progress: watch::Sender<Progress>,
     site: SiteHandle,
@@ -169,17 +166,20 @@ impl Mirror {
         if let (Some(trust), Some(live)) = (&mut trust, docroot.current())
             && live.release() > trust.installed_release()
         {
-            // Killed between the switch and the counters.
-            trust.install(live.manifest());
-            memory.keep_counters(trust)?;
+            // Another state folder than the docroot's, or one restored from a backup. The counter rises only
+            // with a manifest whose signatures are good.
+            let signed = live.manifest().signed().clone();
+            if let Ok(manifest) = signed.verify_stored(trust.root(), &feed) {
+                trust.install(&manifest);
+                memory.keep_counters(trust)?;
+            }
         }
         let mirror = Arc::new(Self {
             feed,
             node_key,
             clock,
             network,
-            trust: Arc::new(tokio::sync::Mutex::new(trust)),
-            memory,
+            beliefs: Arc::new(Beliefs::new(memory, trust)),
             disk: Disk::start(docroot, disk).map_err(MirrorError::Thread)?,
             progress: watch::Sender::new(Progress::default()),
             site: SiteHandle::default(),
@@ -235,22 +235,19 @@ impl Mirror {
         let (wishes, wished) = mpsc::channel(16);
         *self.wishes.lock().unwrap_or_else(PoisonError::into_inner) = Some(wishes.clone());
         let (notices, mut noticed) = mpsc::unbounded_channel();
-        let running = tokio::spawn(Running::new(self.clone(), notices).run(wished));
+        let running = tokio::spawn(Running::new(self.clone(), notices, false).run(wished));
         let mirror = self.clone();
         let telling = tokio::spawn(async move {
             while let Some(notice) = noticed.recv().await {
-                if let Some(result) = once::decisive(notice, &mirror) {
-                    // Nobody may be waiting.
-                    let _ = mirror
-                        .notices
-                        .send(result.map_err(|failure| failure.to_string()));
-                }
+                let result = notice.into_result(&mirror).map_err(|e| e.to_string());
+                // Nobody may be waiting.
+                let _ = mirror.notices.send(result);
             }
         });
         shutdown.await;
         *self.wishes.lock().unwrap_or_else(PoisonError::into_inner) = None;
-        drop(wishes);
-        // The loop ends when nobody can wish any more; a sync under way is cut, its work is kept on disk.
+        // Fails only when the loop has ended already. A sync under way is cut; its work is kept on disk.
+        let _ = wishes.send(Wish::Stop).await;
         let _ = running.await;
         telling.abort();
         Ok(())
@@ -278,8 +275,19 @@ impl Mirror {
         present.link = link;
     }
 
-    fn set_error(&self, error: Option<&SyncError>) {
-        self.present().last_error = error.map(|error| error.fault(self.clock.now()));
+    fn set_error(&self, error: &SyncError) {
+        self.present().last_error = Some(error.fault(self.clock.now()));
+    }
+
+    fn forget_error(&self) {
+        self.present().last_error = None;
+    }
+
+    /// An upstream has let us in: what was wrong with the way there no longer is.
+    fn forget_link_error(&self) {
+        self.present()
+            .last_error
+            .take_if(|fault| matches!(&*fault.whose, "network" | "operator"));
     }
 
     fn set_report(&self, report: &SyncReport) {
@@ -293,95 +301,35 @@ impl Mirror {
         let now = self.clock.now();
         match self.disk.run(move |disk| disk.docroot.expire(now)).await {
             Ok(Err(error)) => tracing::warn!(%error, "cannot remove old trees"),
-            Ok(Ok(_)) => {}
-            Err(error) => tracing::error!(%error, "disk"),
-        }
-        self.publish_health().await;
-    }
-
-    /// Checks and mends names, links and sizes; returns the files that must be fetched again.
-    async fn mend(&self) -> Vec<ReleasePath> {
-        match self.disk.run(|disk| disk.docroot.mend()).await {
-            Ok(Ok(report)) => {
-                if !report.is_clean() {
+            Ok(Ok(expired)) => {
+                for to in &expired.moved_away {
                     tracing::warn!(
-                        restored = report.restored.len(),
-                        moved_away = report.moved_away.len(),
-                        damaged = report.damaged.len(),
-                        "docroot mended"
+                        "a file of the docroot's time before tidecast was moved to {to}"
                     );
                 }
-                for warning in &report.warnings {
-                    tracing::warn!("{warning}");
+            }
+            Err(error) => tracing::error!(%error, "disk"),
+        }
+        self.publish_health();
+    }
+
+    /// Checks and mends names, links and sizes; returns how many files must be fetched again.
+    async fn mend(&self) -> usize {
+        match self.disk.run(|disk| disk.docroot.mend()).await {
+            Ok(Ok(report)) => {
+                for line in report.lines() {
+                    tracing::warn!("{line}");
                 }
-                report.damaged
+                report.damaged.len()
             }
             Ok(Err(error)) => {
                 tracing::error!(%error, "cannot check the docroot");
-                Vec::new()
+                0
             }
             Err(error) => {
                 tracing::error!(%error, "disk");
-                Vec::new()
+                0
             }
-        }
-    }
-
-    /// Fetches damaged files of the live release again.
-    async fn repair(
-        &self,
-        sync: &Sync,
-        damaged: Vec<ReleasePath>,
-    ) -> Result<SyncReport, SyncError> {
-        let guard = self.trust.lock().await;
-        let live = self
-            .disk
-            .run(|disk| disk.docroot.current().map(|live| live.manifest().clone()))
-            .await?;
-        let (Some(trust), Some(manifest)) = (guard.as_ref(), live) else {
-            return Ok(self.nothing_new());
-        };
-        let files = damaged.len() as u64;
-        let bytes = sync.build(trust, &manifest, Begin::Repair(damaged)).await?;
-        let repaired = self
-            .disk
-            .run(|disk| match disk.build.take() {
-                Some(build) => disk.docroot.finish_repair(build).map(|_| ()),
-                None => Ok(()),
-            })
-            .await?;
-        repaired?;
-        Ok(SyncReport {
-            from: manifest.release.0,
-            to: manifest.release.0,
-            reused_bytes: bytes.reused,
-            fetched_bytes: bytes.written,
-            files_changed: files,
-            reason: "repair".into(),
-            ..SyncReport::default()
-        })
-    }
-
-    async fn is_stale(&self) -> bool {
-        let guard = self.trust.lock().await;
-        guard
-            .as_ref()
-            .is_none_or(|trust| trust.is_stale(trust.now(self.clock.now())))
-    }
-
-    /// The report of a look that found nothing new.
-    fn nothing_new(&self) -> SyncReport {
-        let release = self.site.pin().map_or(0, |site| site.release);
-        SyncReport {
-            from: release,
-            to: release,
-            reason: if release == 0 {
-                "no_release"
-            } else {
-                "current"
-            }
-            .into(),
-            ..SyncReport::default()
         }
     }
 }
@@ -390,29 +338,48 @@ impl Handler for Mirror {
     async fn handle(&self, command: Command) -> Result<Value, String> {
         let json = |value: Result<Value, serde_json::Error>| value.map_err(|e| e.to_string());
         match command {
-            Command::Status => json(serde_json::to_value(self.status().await)),
+            Command::Status => json(serde_json::to_value(self.status())),
             Command::Reload => Err(
                 "a mirror has nothing to reload; restart it after editing its configuration".into(),
             ),
-            Command::Sync => {
-                let mut notices = self.notices.subscribe();
-                let wishes = self
-                    .wishes
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .clone()
-                    .ok_or("the daemon is shutting down")?;
-                wishes
-                    .send(Wish::Look)
-                    .await
-                    .map_err(|_| "the daemon is shutting down")?;
-                let result = tokio::time::timeout(ASKED_SYNC_TIMEOUT, notices.recv())
-                    .await
-                    .map_err(|_| "the sync has not ended within an hour")?
-                    .map_err(|error| error.to_string())??;
-                json(serde_json::to_value(result))
-            }
+            Command::Sync => json(serde_json::to_value(self.look().await?)),
         }
+    }
+}
+
+impl Mirror {
+    /// Has the running loop look for news, and waits for how that ends.
+    async fn look(&self) -> Result<SyncReport, String> {
+        let started = tokio::time::Instant::now();
+        let traffic = || {
+            let link = self.present().link.clone();
+            link.map(|link| link.traffic())
+        };
+        let before = traffic();
+        let mut notices = self.notices.subscribe();
+        // Not kept while waiting: the loop's end must not wait for this.
+        let wishes = self
+            .wishes
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+            .ok_or("the daemon is shutting down")?;
+        wishes
+            .send(Wish::Look)
+            .await
+            .map_err(|_| "the daemon is shutting down")?;
+        drop(wishes);
+        let mut report = tokio::time::timeout(ASKED_SYNC_TIMEOUT, notices.recv())
+            .await
+            .map_err(|_| "the sync has not ended within an hour")?
+            .map_err(|error| error.to_string())??;
+        report.seconds = started.elapsed().as_secs_f64();
+        if let Some((received, sent)) = traffic() {
+            let (received_before, sent_before) = before.unwrap_or_default();
+            report.received_bytes = received.saturating_sub(received_before);
+            report.sent_bytes = sent.saturating_sub(sent_before);
+        }
+        Ok(report)
     }
 }
 

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use tidecast_proto::key::PublicKey;
-use tidecast_proto::mirror::SyncOutcome;
 use tidecast_proto::wire::Refused;
 use tokio::sync::mpsc;
 
 use super::course::{Notice, Running};
 use super::{Mirror, MirrorError, SyncError, SyncReport};
+use crate::quic::LinkError;
 
 /// Why one look did not bring the docroot to the newest release. What was served is still served.
 #[expect(missing_docs, reason = "each message names its fields")]
@@ -44,6 +44,16 @@ fn list(tried: &[(String, SyncError)]) -> String {
 }
 
 impl SyncFailure {
+    /// What it comes to when every upstream failed: a refusal is told as such.
+    fn of_all(mut tried: Vec<(String, SyncError)>) -> Self {
+        if let [(_, SyncError::Link(LinkError::Refused(_)))] = tried.as_slice()
+            && let Some((_, SyncError::Link(LinkError::Refused(refused)))) = tried.pop()
+        {
+            return Self::Refused(refused);
+        }
+        Self::Unreachable { tried }
+    }
+
     /// What the operator can do about it.
     #[must_use]
     pub fn advice(&self) -> String {
@@ -62,28 +72,27 @@ impl SyncFailure {
     }
 }
 
-/// What a notice decides about a look, if it decides anything.
-pub(super) fn decisive(notice: Notice, mirror: &Mirror) -> Option<Result<SyncReport, SyncFailure>> {
-    match notice {
-        Notice::Pending => Some(Err(SyncFailure::Pending {
-            key: mirror.node_key.public(),
-        })),
-        Notice::Refused(refused) => Some(Err(SyncFailure::Refused(refused))),
-        Notice::NoRelease => Some(Ok(SyncReport {
-            reason: "no_release".into(),
-            ..mirror.nothing_new()
-        })),
-        Notice::Synced(report) => Some(Ok(*report)),
-        // The next upstream may do better.
-        Notice::SyncFailed(error) if error.outcome() == SyncOutcome::UpstreamAtFault => None,
-        Notice::SyncFailed(error) => Some(Err(SyncFailure::Sync(*error))),
-        Notice::UpstreamFailed { .. } => None,
-        Notice::AllFailed => Some(Err(SyncFailure::Unreachable { tried: Vec::new() })),
+impl Notice {
+    /// How the look ended.
+    pub(super) fn into_result(self, mirror: &Mirror) -> Result<SyncReport, SyncFailure> {
+        match self {
+            Self::Pending => Err(SyncFailure::Pending {
+                key: mirror.node_key.public(),
+            }),
+            Self::NoRelease => Ok(SyncReport {
+                reason: "no_release".into(),
+                ..SyncReport::default()
+            }),
+            Self::Synced(report) => Ok(*report),
+            Self::SyncFailed(error) => Err(SyncFailure::Sync(*error)),
+            Self::AllFailed(tried) => Err(SyncFailure::of_all(tried)),
+        }
     }
 }
 
 impl Mirror {
-    /// Brings the docroot to the newest release once, asking each upstream at most once.
+    /// Brings the docroot to the newest release once, asking each upstream at most once, and mends what is wrong
+    /// with a docroot that has it already.
     ///
     /// # Errors
     /// [`SyncFailure`].
@@ -91,28 +100,11 @@ impl Mirror {
         let started = tokio::time::Instant::now();
         let (notices, mut noticed) = mpsc::unbounded_channel();
         let (wishes, wished) = mpsc::channel(1);
-        let running = tokio::spawn(Running::new(self.clone(), notices).run(wished));
-        let mut tried = Vec::new();
-        let mut result = Err(SyncFailure::Interrupted);
-        while let Some(notice) = noticed.recv().await {
-            match notice {
-                Notice::UpstreamFailed { upstream, why } => tried.push((upstream, *why)),
-                Notice::SyncFailed(why) if why.outcome() == SyncOutcome::UpstreamAtFault => {
-                    let upstream = self.present().connection.upstream.clone();
-                    tried.push((upstream, *why));
-                }
-                Notice::AllFailed => {
-                    result = Err(SyncFailure::Unreachable { tried });
-                    break;
-                }
-                other => {
-                    if let Some(decided) = decisive(other, self) {
-                        result = decided;
-                        break;
-                    }
-                }
-            }
-        }
+        let running = tokio::spawn(Running::new(self.clone(), notices, true).run(wished));
+        let mut result = match noticed.recv().await {
+            Some(notice) => notice.into_result(self),
+            None => Err(SyncFailure::Interrupted),
+        };
         if let Ok(report) = &mut result {
             // One look is one connection: its handshake counts, in time and in bytes.
             report.seconds = started.elapsed().as_secs_f64();

@@ -10,7 +10,7 @@ use tidecast_proto::manifest::{File, Manifest, SignedManifest};
 use tidecast_proto::plan::Plan;
 use tidecast_proto::root::SignedRoot;
 use tidecast_proto::trust::Trust;
-use tidecast_proto::wire::{Hello, ObjectName, PROTOCOL, RefusalReason, Serves};
+use tidecast_proto::wire::{ObjectName, RefusalReason};
 
 use super::memory::Memory;
 use super::{MIRROR_CONFIG, MirrorError, NODE_KEY, SyncError, SyncFailure, SyncPlan, upstream};
@@ -86,58 +86,52 @@ impl Look<'_> {
     ) -> Result<SyncPlan, SyncError> {
         let mut trust = match trust {
             Some(trust) => trust,
-            None => Trust::begin(&feed, self.root(RootVersion(1)).await?)?,
+            None => Trust::begin(&feed, upstream::first_root(self.link).await?)?,
         };
-        let hello = Hello {
-            protocol: PROTOCOL,
-            feed,
-            root_version: trust.root().version,
-            seqs: trust.seqs(),
-            release: trust.installed_release(),
-            manifest: trust.installed().map(|i| i.manifest),
-            serves: Serves::NOTHING,
-            name: self.config.name.clone(),
-            contact: self.config.contact.clone(),
-            hosts: self.config.hosts.clone(),
-            extensions: Vec::new(),
-        };
+        let key = self.link.upstream();
+        // Nothing is said to, or believed of, a server that is no master of the feed.
+        while !trust.root().names_master(&key) {
+            let next = RootVersion(trust.root().version.0.saturating_add(1));
+            match self.link.root(next).await? {
+                Some(bytes) => trust.accept_root(SignedRoot::from_bytes(&bytes)?)?,
+                None => return Err(SyncError::NotAMaster(key)),
+            }
+        }
+        let hello = upstream::hello(feed, self.config, Some(&trust));
         let welcome = self.link.greet(&hello).await?;
         while trust.root().version < welcome.root_version {
-            let next = RootVersion(trust.root().version.0 + 1);
+            let next = RootVersion(trust.root().version.0.saturating_add(1));
             trust.accept_root(self.root(next).await?)?;
         }
-        if !trust.root().names_master(&self.link.upstream()) {
-            return Err(SyncError::NotAMaster(self.link.upstream()));
-        }
         let from = self.live.map_or(0, |live| live.manifest.release.0);
+        let staying = |reason: &str| SyncPlan {
+            from,
+            to: from,
+            reason: reason.into(),
+            ..SyncPlan::default()
+        };
         let Some(head) = welcome.head else {
-            return Ok(SyncPlan {
-                from,
-                to: from,
-                reason: "no_release".into(),
-                ..SyncPlan::default()
-            });
+            return Ok(staying("no_release"));
         };
         let now = trust.now(self.now);
-        let signed = SignedHead::from_bytes(&head)?;
-        let head = trust.accept_head(signed, now)?.head().clone();
+        let head = trust
+            .accept_head(SignedHead::from_bytes(&head)?, now)?
+            .head()
+            .clone();
         if self
             .live
             .is_some_and(|live| live.manifest.id() == head.manifest)
         {
-            return Ok(SyncPlan {
-                from,
-                to: from,
-                reason: "current".into(),
-                ..SyncPlan::default()
-            });
+            return Ok(staying("current"));
         }
         let bytes = self
             .link
             .object(ObjectName::Manifest(head.manifest))
             .await?;
-        let signed = SignedManifest::from_bytes(&bytes)?;
-        let manifest = signed.verify_stored(trust.root(), trust.feed())?;
+        let manifest = trust.verify_manifest(SignedManifest::from_bytes(&bytes)?, &head)?;
+        if let Some(live) = self.live {
+            manifest.check_replaces(&live.manifest)?;
+        }
         self.compare(&manifest).await
     }
 

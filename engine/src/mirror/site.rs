@@ -21,6 +21,7 @@ impl Mirror {
             .await;
         match found {
             Ok(Some((live, docroot, path))) => {
+                self.present().switched_ms = Some(live.switched().0);
                 let files = live
                     .site_files()
                     .map(|file| {
@@ -43,31 +44,38 @@ impl Mirror {
             Ok(None) => self.site.withdraw(),
             Err(error) => tracing::error!(%error, "disk"),
         }
-        self.publish_health().await;
+        self.publish_health();
     }
 
-    pub(super) async fn publish_health(&self) {
+    pub(super) fn publish_health(&self) {
         let health = match self.site.pin() {
             None => Health::NoRelease,
-            Some(site) if self.is_stale().await => Health::Stale {
-                release: site.release,
-                since_s: self.head_expires_ms().await.unwrap_or(0) / 1000,
-            },
-            Some(site) => Health::Serving {
-                release: site.release,
+            Some(site) => match self.stale_since_ms() {
+                Some(since_ms) => Health::Stale {
+                    release: site.release,
+                    since_s: since_ms / 1000,
+                },
+                None => Health::Serving {
+                    release: site.release,
+                },
             },
         };
         self.health.set(health);
     }
 
-    async fn head_expires_ms(&self) -> Option<u64> {
-        let guard = self.trust.lock().await;
-        let (_, head) = guard.as_ref()?.newest_head()?;
-        Some(head.expires.0)
+    /// Since when what is served is no longer vouched for, in Unix milliseconds; `None` while it is.
+    pub(super) fn stale_since_ms(&self) -> Option<u64> {
+        let trust = self.beliefs.trust()?;
+        if !trust.is_stale(trust.now(self.clock.now())) {
+            return None;
+        }
+        let head_expires = trust.newest_head().map(|(_, head)| head.expires.0);
+        Some(head_expires.unwrap_or(u64::MAX).min(trust.root().expires.0))
     }
 
     /// How this mirror is.
-    pub async fn status(&self) -> MirrorStatus {
+    #[must_use]
+    pub fn status(&self) -> MirrorStatus {
         let mut status = MirrorStatus {
             role: "mirror".into(),
             fingerprint: self.feed.to_string(),
@@ -76,13 +84,9 @@ impl Mirror {
             progress: *self.progress.borrow(),
             ..MirrorStatus::default()
         };
-        // A sync holds the trust while it runs; what it changes is shown when it has ended.
-        if let Ok(guard) = self.trust.try_lock()
-            && let Some(trust) = guard.as_ref()
-        {
-            let now = trust.now(self.clock.now());
+        if let Some(trust) = self.beliefs.trust() {
             status.feed = Some(trust.root().feed.to_string());
-            status.stale = trust.is_stale(now);
+            status.stale = self.stale_since_ms().is_some();
             status.head_expires_ms = trust.newest_head().map(|(_, head)| head.expires.0);
             status.root_expires_ms = Some(trust.root().expires.0);
             status.equivocators = trust
@@ -98,19 +102,12 @@ impl Mirror {
             status.connection = present.connection.clone();
             status.last_sync = present.last_sync.clone();
             status.last_error = present.last_error.clone();
+            status.switched_ms = present.switched_ms;
             if let Some(link) = &present.link {
                 let (received, sent) = link.traffic();
                 status.connection.received_bytes = received;
                 status.connection.sent_bytes = sent;
             }
-        }
-        if status.progress.release == 0
-            && let Ok(Some(switched)) = self
-                .disk
-                .run(|disk| disk.docroot.current().map(|live| live.switched()))
-                .await
-        {
-            status.switched_ms = Some(switched.0);
         }
         status
     }

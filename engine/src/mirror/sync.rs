@@ -21,10 +21,10 @@ use tokio::task::JoinSet;
 
 use super::disk::{Disk, DiskState};
 use super::error::SyncError;
-use super::memory::Memory;
+use super::memory::{Beliefs, Change};
 use super::status::{Progress, SyncReport};
 use crate::clock::Clock;
-use crate::docroot::{Build, BuildBytes, DocrootError};
+use crate::docroot::{Build, BuildBytes, DocrootError, MendReport};
 use crate::quic::{Link, LinkError};
 
 /// Lists asked for at once; each may be 4 MiB.
@@ -34,11 +34,12 @@ const LISTS_AT_ONCE: usize = 4;
 #[derive(Debug, Clone)]
 pub(super) struct Sync {
     pub(super) link: Link,
-    pub(super) trust: Arc<tokio::sync::Mutex<Option<Trust>>>,
-    pub(super) memory: Memory,
+    pub(super) beliefs: Arc<Beliefs>,
     pub(super) disk: Disk,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) progress: watch::Sender<Progress>,
+    /// Whether a docroot that is current is checked and mended as well.
+    pub(super) thorough: bool,
 }
 
 impl Sync {
@@ -47,20 +48,22 @@ impl Sync {
     ///
     /// # Errors
     /// [`SyncError`]; what was accepted so far stays.
-    pub(super) async fn walk_roots(&self, trust: &mut Trust) -> Result<(), SyncError> {
+    pub(super) async fn walk_roots(
+        &self,
+        change: &Change<'_>,
+        mut trust: Trust,
+    ) -> Result<Trust, SyncError> {
         for _ in 0..limits::ROOT_WALK {
             let next = RootVersion(trust.root().version.0.saturating_add(1));
             let Some(bytes) = self.link.root(next).await? else {
-                return Ok(());
+                break;
             };
             let root = SignedRoot::from_bytes(&bytes)?;
-            let mut walked = trust.clone();
-            walked.accept_root(root.clone())?;
-            self.memory.keep_root(&root, &walked)?;
-            *trust = walked;
+            trust.accept_root(root.clone())?;
+            change.keep(&trust, Some(&root))?;
             tracing::info!(root = %next, "root accepted");
         }
-        Ok(())
+        Ok(trust)
     }
 
     /// Brings the docroot to what `head` points at.
@@ -79,26 +82,18 @@ impl Sync {
     }
 
     async fn bring_to(&self, head: &[u8]) -> Result<SyncReport, SyncError> {
-        let mut guard = self.trust.lock().await;
-        let Some(trust) = guard.as_mut() else {
-            return Err(LinkError::Protocol("a head before any root".into()).into());
-        };
-        let head = self.judge(trust, head).await?;
+        let (trust, head) = self.judge(head).await?;
         let live = self
             .disk
             .run(|disk| disk.docroot.current().map(|live| live.manifest().clone()))
             .await?;
         let from = live.as_ref().map_or(0, |live| live.release.0);
-        if live.as_ref().is_some_and(|live| live.id() == head.manifest) {
-            self.write_timestamp(trust, &head).await?;
-            return Ok(SyncReport {
-                from,
-                to: from,
-                reason: "current".into(),
-                ..SyncReport::default()
-            });
+        if let Some(live) = live.as_ref().filter(|live| live.id() == head.manifest) {
+            let report = self.stay(&trust, live).await?;
+            self.write_timestamp(&trust, &head).await?;
+            return Ok(report);
         }
-        let manifest = self.manifest(trust, &head).await?;
+        let manifest = self.manifest(&trust, &head).await?;
         if let Some(live) = &live {
             manifest.check_replaces(live)?;
         }
@@ -112,41 +107,68 @@ impl Sync {
         report.files_changed = plan.to_build().count() as u64;
         report.files_removed = plan.removed.len() as u64;
         drop(plan);
-        let bytes = self.build(trust, &manifest, Begin::Release).await?;
-        report.linked_bytes = bytes.linked;
-        report.reused_bytes = bytes.reused;
-        report.fetched_bytes = bytes.written;
+        report.moved(self.build(&trust, &manifest, Begin::Release).await?);
         if head.phase == Phase::PREPARE {
             report.reason = "prepared".into();
             report.to = from;
             return Ok(report);
         }
-        self.switch(trust, &manifest, &mut report).await?;
-        self.write_timestamp(trust, &head).await?;
+        self.switch(&manifest, &mut report).await?;
+        self.write_timestamp(&trust, &head).await?;
+        Ok(report)
+    }
+
+    /// The docroot has the release already: when asked to be thorough, its names, links and files are checked,
+    /// and what is damaged is fetched again.
+    async fn stay(&self, trust: &Trust, live: &Arc<Manifest>) -> Result<SyncReport, SyncError> {
+        let mut report = SyncReport {
+            from: live.release.0,
+            to: live.release.0,
+            reason: "current".into(),
+            ..SyncReport::default()
+        };
+        if !self.thorough {
+            return Ok(report);
+        }
+        let mended = self.disk.run(|disk| disk.docroot.mend()).await??;
+        report.warnings = mended.lines();
+        if !mended.damaged.is_empty() {
+            report.reason = "repair".into();
+            report.files_changed = mended.damaged.len() as u64;
+            let begin = Begin::Repair(mended.damaged);
+            report.moved(self.build(trust, live, begin).await?);
+            self.disk
+                .run(|disk| match disk.build.take() {
+                    Some(build) => disk.docroot.finish_repair(build),
+                    None => Err(no_build()),
+                })
+                .await??;
+        }
         Ok(report)
     }
 
     /// Judges a head, after fetching the roots it speaks of, and keeps its number.
-    async fn judge(&self, trust: &mut Trust, bytes: &[u8]) -> Result<Head, SyncError> {
+    async fn judge(&self, bytes: &[u8]) -> Result<(Trust, Head), SyncError> {
+        let signed = SignedHead::from_bytes(bytes)?;
+        let change = self.beliefs.change().await;
+        let mut trust = change
+            .trust()
+            .ok_or_else(|| LinkError::Protocol("a head before any root".into()))?;
         // One moment for the whole update: a clock that jumps meanwhile changes nothing.
         let now = trust.now(self.clock.now());
-        let signed = SignedHead::from_bytes(bytes)?;
         let mut accepted = trust.clone();
-        let verdict = match accepted.accept_head(signed.clone(), now) {
-            Err(HeadError::NewerRoot { .. } | HeadError::RootExpired { .. }) => {
-                self.walk_roots(trust).await?;
-                accepted = trust.clone();
-                accepted.accept_head(signed, now)
-            }
-            other => other,
-        };
+        let mut verdict = accepted.accept_head(signed.clone(), now);
+        if let Err(HeadError::NewerRoot { .. } | HeadError::RootExpired { .. }) = verdict {
+            trust = self.walk_roots(&change, trust).await?;
+            accepted = trust.clone();
+            verdict = accepted.accept_head(signed, now);
+        }
         // Equivocation changes the counters too: its evidence must survive.
         if accepted.to_bytes() != trust.to_bytes() {
-            self.memory.keep_counters(&accepted)?;
-            *trust = accepted;
+            change.keep(&accepted, None)?;
         }
         match verdict? {
-            Verdict::Newer(head) | Verdict::Current(head) => Ok(head),
+            Verdict::Newer(head) | Verdict::Current(head) => Ok((accepted, head)),
         }
     }
 
@@ -157,16 +179,7 @@ impl Sync {
             .object(ObjectName::Manifest(head.manifest))
             .await?;
         let signed = SignedManifest::from_bytes(&bytes)?;
-        // The release the counters name may be missing from the docroot: killed before the switch, or the
-        // docroot was lost. Then it is fetched again, and only its being new is not asked.
-        let known = trust
-            .installed()
-            .is_some_and(|installed| installed.manifest == head.manifest);
-        let manifest = if known && signed.id() == head.manifest {
-            signed.verify_stored(trust.root(), trust.feed())?
-        } else {
-            trust.verify_manifest(signed, head)?
-        };
+        let manifest = trust.verify_manifest(signed, head)?;
         Ok(Arc::new(manifest))
     }
 
@@ -280,7 +293,7 @@ impl Sync {
     ) -> Result<(), SyncError> {
         let fetched = Arc::new(AtomicU64::new(0));
         let mut requests = JoinSet::new();
-        while !queue.is_done() {
+        while !queue.is_done() && !failed.is_set() {
             while let Some(ids) = queue.next_request() {
                 requests.spawn(self.clone().request(ids, failed.clone(), fetched.clone()));
             }
@@ -328,7 +341,6 @@ impl Sync {
     /// Counters first, then the switch.
     async fn switch(
         &self,
-        trust: &mut Trust,
         manifest: &Arc<Manifest>,
         report: &mut SyncReport,
     ) -> Result<(), SyncError> {
@@ -339,16 +351,19 @@ impl Sync {
                 None => Err(no_build()),
             })
             .await??;
-        let mut installed = trust.clone();
-        installed.install(manifest);
-        self.memory.keep_counters(&installed)?;
-        *trust = installed;
+        let change = self.beliefs.change().await;
+        if let Some(mut installed) = change.trust() {
+            installed.install(manifest);
+            change.keep(&installed, None)?;
+        }
+        drop(change);
         let switched = self
             .disk
             .run(move |disk| disk.docroot.switch(prepared))
             .await??;
         report.switched = true;
         report.warnings = switched.warnings;
+        report.warnings.extend(moved_away(&switched.moved_away));
         Ok(())
     }
 
@@ -359,6 +374,45 @@ impl Sync {
             .disk
             .run(move |disk| disk.docroot.write_timestamp(now.seconds(), &bytes))
             .await??)
+    }
+}
+
+/// Most foreign files that a report names one by one.
+const MOVED_NAMED: usize = 20;
+
+/// A sentence for each foreign file that was moved, so that nothing of an operator's vanishes without a word.
+fn moved_away(files: &[String]) -> impl Iterator<Item = String> + '_ {
+    let more = files.len().saturating_sub(MOVED_NAMED);
+    let each = files
+        .iter()
+        .take(MOVED_NAMED)
+        .map(|to| format!("a file that is not of the release was moved to {to}"));
+    each.chain((more > 0).then(|| format!("and {more} more beside them")))
+}
+
+impl MendReport {
+    /// What an operator is told.
+    pub(super) fn lines(&self) -> Vec<String> {
+        let mut lines = self.warnings.clone();
+        lines.extend(
+            self.restored
+                .iter()
+                .map(|name| format!("{name} was put right")),
+        );
+        lines.extend(moved_away(&self.moved_away));
+        let damaged = self.damaged.iter();
+        lines.extend(
+            damaged.map(|path| format!("{path} was changed by somebody; it is fetched again")),
+        );
+        lines
+    }
+}
+
+impl SyncReport {
+    fn moved(&mut self, bytes: BuildBytes) {
+        self.linked_bytes = bytes.linked;
+        self.reused_bytes = bytes.reused;
+        self.fetched_bytes = bytes.written;
     }
 }
 

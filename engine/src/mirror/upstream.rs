@@ -3,6 +3,8 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 use tidecast_proto::id::{FeedId, ReleaseNumber, RootVersion};
 use tidecast_proto::key::SecretKey;
 use tidecast_proto::root::SignedRoot;
@@ -15,8 +17,14 @@ use crate::config::MirrorConfig;
 use crate::network::Network;
 use crate::quic::{self, Link, LinkError};
 
-/// Name look-up must be through by then.
-const RESOLVE_TIMEOUT: Duration = Duration::from_secs(4);
+/// Name look-up and handshake together must be through by then, so that "does not answer" is said within 5 s.
+const DIAL_TIMEOUT: Duration = Duration::from_millis(4_500);
+
+/// How long an address may keep the next one of the same name waiting (RFC 8305).
+const NEXT_ADDRESS_AFTER: Duration = Duration::from_millis(250);
+
+/// Addresses of one name that are tried.
+const ADDRESSES: usize = 8;
 
 /// `host`, `host:port`, `[v6]` or `[v6]:port` with the port filled in.
 #[must_use]
@@ -33,7 +41,7 @@ pub fn with_port(upstream: &str) -> String {
     }
 }
 
-/// Dials an upstream.
+/// Dials an upstream: its addresses one after another, without waiting long for any; the first that answers wins.
 ///
 /// # Errors
 /// [`LinkError::Connect`] when the name does not resolve; [`LinkError::NoAnswer`] when nobody answers.
@@ -42,23 +50,59 @@ pub(super) async fn dial(
     key: &SecretKey,
     network: &dyn Network,
 ) -> Result<Link, LinkError> {
+    tokio::time::timeout(DIAL_TIMEOUT, dial_any(upstream, key, network))
+        .await
+        .unwrap_or(Err(LinkError::NoAnswer))
+}
+
+async fn dial_any(
+    upstream: &str,
+    key: &SecretKey,
+    network: &dyn Network,
+) -> Result<Link, LinkError> {
+    let mut addresses = resolve(upstream, network)
+        .await?
+        .into_iter()
+        .take(ADDRESSES);
+    let mut dialling = FuturesUnordered::new();
+    let mut last_error = LinkError::NoAnswer;
+    loop {
+        if let Some(address) = addresses.next() {
+            dialling.push(dial_address(address, key, network));
+        }
+        tokio::select! {
+            Some(dialled) = dialling.next() => match dialled {
+                Ok(link) => return Ok(link),
+                Err(error) => last_error = error,
+            },
+            () = tokio::time::sleep(NEXT_ADDRESS_AFTER), if addresses.len() > 0 => {}
+            else => return Err(last_error),
+        }
+    }
+}
+
+async fn dial_address(
+    address: SocketAddr,
+    key: &SecretKey,
+    network: &dyn Network,
+) -> Result<Link, LinkError> {
     let failed = |error: &dyn std::error::Error| LinkError::Connect(error.to_string());
-    let address = resolve(upstream, network).await?;
     let bind = network.bind_for(address).map_err(|error| failed(&error))?;
     let endpoint = quic::client(bind, key).map_err(|error| failed(&error))?;
     Link::connect(&endpoint, address).await
 }
 
-async fn resolve(upstream: &str, network: &dyn Network) -> Result<SocketAddr, LinkError> {
+async fn resolve(upstream: &str, network: &dyn Network) -> Result<Vec<SocketAddr>, LinkError> {
     let upstream = with_port(upstream);
     let failed = |why: String| LinkError::Connect(format!("{upstream}: {why}"));
-    tokio::time::timeout(RESOLVE_TIMEOUT, network.resolve(&upstream))
+    let addresses = network
+        .resolve(&upstream)
         .await
-        .map_err(|_| failed("the name look-up does not answer".into()))?
-        .map_err(|error| failed(error.to_string()))?
-        .first()
-        .copied()
-        .ok_or_else(|| failed("the name has no address".into()))
+        .map_err(|error| failed(error.to_string()))?;
+    if addresses.is_empty() {
+        return Err(failed("the name has no address".into()));
+    }
+    Ok(addresses)
 }
 
 impl Sync {
@@ -68,27 +112,20 @@ impl Sync {
     /// # Errors
     /// [`SyncError`]; the caller closes the link.
     pub(super) async fn prove_master(&self, feed: &FeedId) -> Result<(), SyncError> {
-        let mut guard = self.trust.lock().await;
-        if guard.is_none() {
-            let bytes = self
-                .link
-                .root(RootVersion(1))
-                .await?
-                .ok_or_else(|| LinkError::Absent {
-                    what: "the feed's first root".into(),
-                })?;
-            let root = SignedRoot::from_bytes(&bytes)?;
-            let trust = Trust::begin(feed, root.clone())?;
-            self.memory.keep_root(&root, &trust)?;
-            tracing::info!(feed = %trust.root().feed, "first root accepted: the fingerprint matches");
-            *guard = Some(trust);
-        }
-        let Some(trust) = guard.as_mut() else {
-            return Err(LinkError::Protocol("no root".into()).into());
+        let change = self.beliefs.change().await;
+        let mut trust = match change.trust() {
+            Some(trust) => trust,
+            None => {
+                let root = first_root(&self.link).await?;
+                let trust = Trust::begin(feed, root.clone())?;
+                change.keep(&trust, Some(&root))?;
+                tracing::info!(feed = %trust.root().feed, "first root accepted: the fingerprint matches");
+                trust
+            }
         };
         let key = self.link.upstream();
         if !trust.root().names_master(&key) {
-            self.walk_roots(trust).await?;
+            trust = self.walk_roots(&change, trust).await?;
         }
         if !trust.root().names_master(&key) {
             return Err(SyncError::NotAMaster(key));
@@ -105,34 +142,52 @@ impl Sync {
         feed: FeedId,
         config: &MirrorConfig,
     ) -> Result<Welcome, SyncError> {
-        let hello = {
-            let guard = self.trust.lock().await;
-            let trust = guard.as_ref();
-            Hello {
-                protocol: PROTOCOL,
-                feed,
-                root_version: trust.map_or(RootVersion(0), |t| t.root().version),
-                seqs: trust.map(Trust::seqs).unwrap_or_default(),
-                release: trust.map_or(ReleaseNumber(0), Trust::installed_release),
-                manifest: trust.and_then(Trust::installed).map(|i| i.manifest),
-                serves: Serves::NOTHING,
-                name: config.name.clone(),
-                contact: config.contact.clone(),
-                hosts: config.hosts.clone(),
-                extensions: Vec::new(),
-            }
-        };
-        let welcome = self.link.greet(&hello).await?;
-        let mut guard = self.trust.lock().await;
-        if let Some(trust) = guard.as_mut()
-            && welcome.root_version > trust.root().version
-        {
-            self.walk_roots(trust).await?;
-            if !trust.root().names_master(&self.link.upstream()) {
-                return Err(SyncError::NotAMaster(self.link.upstream()));
+        let trust = self.beliefs.trust();
+        let welcome = self
+            .link
+            .greet(&hello(feed, config, trust.as_ref()))
+            .await?;
+        if trust.is_some_and(|trust| welcome.root_version > trust.root().version) {
+            let change = self.beliefs.change().await;
+            if let Some(trust) = change.trust() {
+                let trust = self.walk_roots(&change, trust).await?;
+                if !trust.root().names_master(&self.link.upstream()) {
+                    return Err(SyncError::NotAMaster(self.link.upstream()));
+                }
             }
         }
         Ok(welcome)
+    }
+}
+
+/// The first root as an upstream sends it.
+///
+/// # Errors
+/// [`SyncError`].
+pub(super) async fn first_root(link: &Link) -> Result<SignedRoot, SyncError> {
+    let bytes = link
+        .root(RootVersion(1))
+        .await?
+        .ok_or_else(|| LinkError::Absent {
+            what: "the feed's first root".into(),
+        })?;
+    Ok(SignedRoot::from_bytes(&bytes)?)
+}
+
+/// What this mirror says first.
+pub(super) fn hello(feed: FeedId, config: &MirrorConfig, trust: Option<&Trust>) -> Hello {
+    Hello {
+        protocol: PROTOCOL,
+        feed,
+        root_version: trust.map_or(RootVersion(0), |t| t.root().version),
+        seqs: trust.map(Trust::seqs).unwrap_or_default(),
+        release: trust.map_or(ReleaseNumber(0), Trust::installed_release),
+        manifest: trust.and_then(Trust::installed).map(|i| i.manifest),
+        serves: Serves::NOTHING,
+        name: config.name.clone(),
+        contact: config.contact.clone(),
+        hosts: config.hosts.clone(),
+        extensions: Vec::new(),
     }
 }
 

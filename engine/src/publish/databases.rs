@@ -240,27 +240,44 @@ pub(super) fn check_none_goes_back(
     if body.flags.allow_database_rollback {
         return Ok(());
     }
+    match going_back(body, previous).first() {
+        None => Ok(()),
+        Some((file, had, got)) => Err(PublishError::Successor(ManifestError::DatabaseRollback {
+            path: file.path.clone(),
+            had: *had,
+            got: *got,
+        })),
+    }
+}
+
+/// Warns of each database that goes back by permission.
+pub(super) fn rollbacks(body: &ManifestBody, previous: Option<&ManifestBody>) -> Vec<String> {
+    let back = previous.map(|previous| going_back(body, previous));
+    back.unwrap_or_default()
+        .into_iter()
+        .map(|(file, had, got)| {
+            format!(
+                "{} goes back from version {had} to {got}: clients that have the newer one may keep it",
+                file.path
+            )
+        })
+        .collect()
+}
+
+/// The databases that are older than before, with their versions then and now.
+fn going_back<'a>(body: &'a ManifestBody, previous: &ManifestBody) -> Vec<(&'a File, u64, u64)> {
     let before: BTreeMap<_, _> = previous
         .files
         .iter()
         .filter_map(|file| Some((place(file)?, file.database.as_ref()?.version)))
         .collect();
-    for file in &body.files {
-        let (Some(key), Some(database)) = (place(file), &file.database) else {
-            continue;
-        };
-        match before.get(&key) {
-            Some(had) if database.version < *had => {
-                return Err(PublishError::Successor(ManifestError::DatabaseRollback {
-                    path: file.path.clone(),
-                    had: *had,
-                    got: database.version,
-                }));
-            }
-            _ => {}
-        }
-    }
-    Ok(())
+    body.files
+        .iter()
+        .filter_map(|file| {
+            let (had, got) = (*before.get(&place(file)?)?, file.database.as_ref()?.version);
+            (got < had).then_some((file, had, got))
+        })
+        .collect()
 }
 
 /// Folder and name of a database container.

@@ -90,7 +90,7 @@ impl PublishError {
     #[must_use]
     pub fn advice(&self) -> &'static str {
         match self {
-            Self::Tree { .. } => "remove or rename them, then publish again",
+            Self::Tree { .. } => "remove or rename them, or make them readable, then publish again",
             Self::NoTree { .. } => "check the path",
             Self::NotAFolder { .. } => {
                 "name the folder that holds it: a release is a whole folder, whatever was in the one before"

@@ -162,6 +162,7 @@ pub fn publish(
     warnings.extend(databases::unpaired_signatures(&files, previous.body()));
 
     let body = manifest::body(request, &previous, files);
+    warnings.extend(databases::rollbacks(&body, previous.body()));
     let mut report = PublishReport::new(&body, previous.body());
     match previous.id() {
         Some(id) if previous.holds_the_same(&body) && !request.even_if_unchanged => {

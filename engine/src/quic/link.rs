@@ -6,15 +6,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use quinn::{ConnectionError, RecvStream, VarInt};
+use quinn::{ConnectionError, ReadError, RecvStream, VarInt, WriteError};
 use tidecast_proto::id::{ChunkId, RootVersion};
 use tidecast_proto::key::PublicKey;
 use tidecast_proto::limits;
 use tidecast_proto::rate::{Millis, TooSlow, UsefulRate};
 use tidecast_proto::wire::{
-    Answer, Encoding, FrameType, Hello, ObjectName, Poll, Refused, Request, Welcome, WireError,
+    Answer, Encoding, FrameType, Hello, ObjectName, Poll, RefusalReason, Refused, Request, Welcome,
+    WireError,
 };
 
+use super::close_code;
 use super::stream::{StreamError, read_frame, write_frame};
 use super::tls::peer_key;
 use crate::packing;
@@ -69,7 +71,6 @@ impl LinkError {
     /// The code to close the connection with.
     #[must_use]
     pub fn close_code(&self) -> VarInt {
-        use super::close_code;
         match self {
             Self::TooSlow(_) | Self::Timeout { .. } => close_code::TOO_SLOW,
             Self::Corrupt { .. } => close_code::CORRUPT,
@@ -85,6 +86,8 @@ impl From<StreamError> for LinkError {
             StreamError::Wire(_) | StreamError::Cut | StreamError::NoAnswer => {
                 Self::Protocol(error.to_string())
             }
+            StreamError::Read(ReadError::ConnectionLost(lost))
+            | StreamError::Write(WriteError::ConnectionLost(lost)) => lost.into(),
             _ => Self::Lost(error.to_string()),
         }
     }
@@ -92,6 +95,12 @@ impl From<StreamError> for LinkError {
 
 impl From<ConnectionError> for LinkError {
     fn from(error: ConnectionError) -> Self {
+        if let ConnectionError::ApplicationClosed(closed) = &error
+            && closed.error_code == close_code::REFUSED
+        {
+            let text = String::from_utf8_lossy(&closed.reason);
+            return Self::Refused(Refused::new(RefusalReason::REVOKED, &text));
+        }
         Self::Lost(error.to_string())
     }
 }
@@ -175,8 +184,11 @@ impl Link {
         let frame = hello
             .to_frame()
             .map_err(|error| LinkError::Protocol(error.to_string()))?;
-        let mut answer = self.ask_frame(&frame).await?;
-        let (kind, body) = in_time("Hello", self.frame(&mut answer)).await?;
+        let (kind, body) = in_time("Hello", async {
+            let mut answer = self.ask_frame(&frame).await?;
+            self.frame(&mut answer).await
+        })
+        .await?;
         match kind {
             FrameType::WELCOME => Ok(Welcome::decode(&body)?),
             FrameType::REFUSED => Err(LinkError::Refused(Refused::decode(&body)?)),
@@ -331,6 +343,8 @@ impl Link {
     }
 
     async fn ask_frame(&self, frame: &[u8]) -> Result<RecvStream, LinkError> {
+        // An upstream that grants no stream is waited for as well.
+        let _waiting = Waiting::begin(&self.waiting);
         let (mut send, receive) = self.connection.open_bi().await?;
         write_frame(&mut send, frame).await?;
         let _ = send.finish();

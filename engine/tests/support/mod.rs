@@ -127,6 +127,11 @@ impl World {
         Nodes::decide(&self.master_state(), key, Decision::Admit, None, now).unwrap();
     }
 
+    pub(crate) fn revoke(&self, key: &PublicKey) {
+        let now = self.clock.now();
+        Nodes::decide(&self.master_state(), *key, Decision::Revoke, None, now).unwrap();
+    }
+
     /// A mirror called `name`, not yet admitted.
     pub(crate) fn mirror(&self, name: &str, upstreams: &[String]) -> Arc<Mirror> {
         let state = self.path(&format!("{name}.state"));
@@ -202,6 +207,27 @@ impl Drop for RunningMaster {
         if let Some(stop) = self.stop.take() {
             let _ = stop.send(());
         }
+    }
+}
+
+/// A mirror's daemon loop.
+pub(crate) struct RunningMirror {
+    stop: oneshot::Sender<()>,
+    running: tokio::task::JoinHandle<Result<(), tidecast_engine::mirror::MirrorError>>,
+}
+
+impl RunningMirror {
+    pub(crate) fn start(mirror: &Arc<Mirror>) -> Self {
+        let (stop, stopped) = oneshot::channel();
+        let running = tokio::spawn(mirror.clone().run(async {
+            let _ = stopped.await;
+        }));
+        Self { stop, running }
+    }
+
+    pub(crate) async fn stop(self) {
+        self.stop.send(()).unwrap();
+        self.running.await.unwrap().unwrap();
     }
 }
 
