@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::net::UdpSocket;
+use std::os::unix::fs::symlink;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -85,7 +86,11 @@ fn a_mirror_is_admitted_syncs_verifies_and_is_revoked() {
     }
     let served = fs::read(place.path("docroot/a.hdb")).unwrap();
     assert_eq!(served, fs::read(tree.join("a.hdb")).unwrap());
+    // As a switch that was cut off leaves it.
+    symlink("r1", place.path("docroot/.tidecast/current.tmp")).unwrap();
     let again = place.run("mirror", &["sync", "--json"]).object();
+    let warning = again["warnings"][0].as_str().unwrap();
+    assert!(warning.contains("put right"), "{again}");
     assert_eq!(
         (&again["switched"], &again["reason"]),
         (&false.into(), &"current".into())

@@ -113,10 +113,6 @@ async fn explain(state: &Path, what: String) -> Failure {
 async fn sync(shell: &Shell<'_>, config: MirrorConfig) -> Result<SyncReport, Failure> {
     let (mirror, recovery) = mirror::Mirror::open(&shell.state, config, Arc::new(SystemClock))
         .map_err(SyncFailure::from)?;
-    // The line begins with what is live; more than that was not as it should be.
-    if let Some((_, found)) = recovery.split_once("; ") {
-        shell.note(&format!("warning: the docroot was put right: {found}"));
-    }
     let bar = Bar::new(shell);
     let mut progress = mirror.progress();
     let showing = async {
@@ -131,7 +127,14 @@ async fn sync(shell: &Shell<'_>, config: MirrorConfig) -> Result<SyncReport, Fai
         std::future::pending::<()>().await;
     };
     tokio::select! {
-        result = mirror.sync_once() => Ok(result?),
+        result = mirror.sync_once() => {
+            let mut report = result?;
+            // The line begins with what is live; more than that was not as it should be.
+            if let Some((_, found)) = recovery.split_once("; ") {
+                report.warnings.insert(0, format!("the docroot was put right: {found}"));
+            }
+            Ok(report)
+        }
         () = showing => Err(Failure::new(Exit::Internal, "the sync ended without a word")),
     }
 }
