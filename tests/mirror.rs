@@ -503,3 +503,32 @@ fn every_command_answers_in_json_and_names_its_fields() {
     let error: serde_json::Value = serde_json::from_slice(&errors.stderr).unwrap();
     assert_eq!(error["exit_code"], errors.status.code().unwrap());
 }
+
+#[test]
+fn a_status_counts_what_the_web_server_has_served() {
+    let world = World::running("none");
+    world.publish(&[("f", b"12345")]);
+    let mut mirror = world.serving("m");
+    mirror.reaches(1);
+    assert_eq!(get(mirror.http(), "/f", &[]).body, b"12345");
+    let part = get(mirror.http(), "/f", &["Range: bytes=0-1"]);
+    assert_eq!(part.status, 206);
+    // `/healthz`, which `reaches` asked for, is counted among the others, too.
+    let counted = eventually(|| {
+        let other = &mirror.status()["http"]["other"];
+        other["whole"].as_u64() >= Some(2) && other["partial"] == 1
+    });
+    assert!(counted, "{}", mirror.status());
+    let shown: serde_json::Value =
+        serde_json::from_slice(&get(mirror.http(), "/status.json", &[]).body).unwrap();
+    assert_eq!(shown["release"], 1);
+    assert_eq!(shown["http"]["lines_dropped"], 0);
+    assert_eq!(shown["http"]["files_unserved"], 0);
+    assert!(
+        shown["http"]["connections"].as_u64().unwrap() >= 2,
+        "{shown}"
+    );
+    mirror.daemon().stop();
+    let status = mirror.run(&["status", "--json"]).object();
+    assert!(status["http"].is_null(), "{status}");
+}
