@@ -1,7 +1,7 @@
 //! Names and sockets, as a parameter: the simulator hands in its own.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use futures_util::future::BoxFuture;
 
@@ -30,5 +30,45 @@ impl Network for SystemNetwork {
 
     fn bind_for(&self, peer: SocketAddr) -> io::Result<Bind> {
         Bind::any_port_for(peer)
+    }
+}
+
+/// The address connections from `remote` are counted under, whatever they speak: an IPv6 customer owns a whole
+/// /64, so that is one address here. `None` for loopback, which is a local proxy or relay that speaks for many.
+#[must_use]
+pub fn counted_address(remote: IpAddr) -> Option<IpAddr> {
+    let remote = remote.to_canonical();
+    if remote.is_loopback() {
+        return None;
+    }
+    Some(match remote {
+        IpAddr::V4(_) => remote,
+        IpAddr::V6(address) => {
+            let prefix = address.to_bits() >> 64 << 64;
+            Ipv6Addr::from_bits(prefix).into()
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn counted(address: &str) -> Option<IpAddr> {
+        counted_address(address.parse().unwrap())
+    }
+
+    #[test]
+    fn an_ipv6_network_is_one_address_and_a_mapped_ipv4_address_is_itself() {
+        assert_eq!(counted("2001:db8:0:1::1"), counted("2001:db8:0:1:ffff::2"));
+        assert_ne!(counted("2001:db8:0:1::1"), counted("2001:db8:0:2::1"));
+        assert_eq!(counted("::ffff:192.0.2.1"), counted("192.0.2.1"));
+    }
+
+    #[test]
+    fn loopback_is_nobodys_address() {
+        for address in ["127.0.0.1", "127.9.9.9", "::1", "::ffff:127.0.0.1"] {
+            assert_eq!(counted(address), None, "{address}");
+        }
     }
 }

@@ -4,10 +4,9 @@ mod support;
 
 use std::time::Duration;
 
-use support::{RunningMaster, World, eventually, noise};
+use support::{RunningMaster, RunningMirror, World, eventually, noise};
 use tidecast_engine::control::{Command, Handler};
 use tidecast_engine::mirror::{SyncFailure, plan};
-use tokio::sync::oneshot;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_fresh_mirror_gets_everything_and_then_only_what_changed() {
@@ -54,10 +53,7 @@ async fn a_daemon_waits_to_be_admitted_then_follows_every_release_at_once() {
     world.publish(&[("f", b"one")]);
     let master = RunningMaster::start(&world);
     let mirror = world.mirror("m", &master.upstream());
-    let (stop, stopped) = oneshot::channel::<()>();
-    let running = tokio::spawn(mirror.clone().run(async {
-        let _ = stopped.await;
-    }));
+    let daemon = RunningMirror::start(&mirror);
     let status = master.master.clone();
     eventually("the master sees the node wait", || {
         status.status().nodes.iter().any(|n| n.state == "pending")
@@ -85,8 +81,7 @@ async fn a_daemon_waits_to_be_admitted_then_follows_every_release_at_once() {
     .await;
     let answer = mirror.handle(Command::Sync).await.unwrap();
     assert_eq!(answer["to"], 5);
-    stop.send(()).unwrap();
-    running.await.unwrap().unwrap();
+    daemon.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -96,10 +91,7 @@ async fn pushes_during_a_sync_are_never_lost() {
     let master = RunningMaster::start(&world);
     let mirror = world.admitted_mirror("m", &master.upstream());
     master.master.reload().unwrap();
-    let (stop, stopped) = oneshot::channel::<()>();
-    let running = tokio::spawn(mirror.clone().run(async {
-        let _ = stopped.await;
-    }));
+    let daemon = RunningMirror::start(&mirror);
     // Published as fast as they can be, while the first is still being fetched.
     let mut last = Vec::new();
     for n in 1..6 {
@@ -111,8 +103,7 @@ async fn pushes_during_a_sync_are_never_lost() {
         world.served("m", "f").as_ref() == Some(&last)
     })
     .await;
-    stop.send(()).unwrap();
-    running.await.unwrap().unwrap();
+    daemon.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -221,10 +212,7 @@ async fn a_revoked_mirror_is_cut_off_within_a_second_and_told_so() {
     let master = RunningMaster::start(&world);
     let mirror = world.admitted_mirror("m", &master.upstream());
     master.master.reload().unwrap();
-    let (stop, stopped) = oneshot::channel::<()>();
-    let running = tokio::spawn(mirror.clone().run(async {
-        let _ = stopped.await;
-    }));
+    let daemon = RunningMirror::start(&mirror);
     eventually("release 1", || world.served("m", "f").is_some()).await;
     world.revoke(&mirror.node_key());
     let revoked = std::time::Instant::now();
@@ -236,8 +224,7 @@ async fn a_revoked_mirror_is_cut_off_within_a_second_and_told_so() {
     .await;
     assert!(revoked.elapsed() < Duration::from_secs(1));
     assert_eq!(world.served("m", "f").unwrap(), b"one");
-    stop.send(()).unwrap();
-    running.await.unwrap().unwrap();
+    daemon.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -275,26 +262,4 @@ fn listing(folder: &std::path::Path) -> Vec<String> {
     }
     names.sort();
     names
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_look_that_finds_nothing_new_mends_what_was_damaged() {
-    let world = World::new();
-    let big = noise(3, 300_000);
-    world.publish(&[("big.bin", &big), ("small", b"small")]);
-    let master = RunningMaster::start(&world);
-    let mirror = world.admitted_mirror("m", &master.upstream());
-    master.master.reload().unwrap();
-    mirror.sync_once().await.unwrap();
-
-    let served = world.docroot("m").join("big.bin");
-    std::fs::write(&served, b"somebody else's").unwrap();
-    let report = mirror.sync_once().await.unwrap();
-    assert_eq!(
-        (report.reason.as_str(), report.files_changed),
-        ("repair", 1)
-    );
-    assert_eq!(world.served("m", "big.bin").unwrap(), big);
-    let report = mirror.sync_once().await.unwrap();
-    assert_eq!((report.reason.as_str(), report.to), ("current", 1));
 }

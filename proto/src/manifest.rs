@@ -46,6 +46,19 @@ pub struct File {
     pub database: Option<Database>,
 }
 
+impl File {
+    /// Whether a mirror that holds `before` holds this file as well: the same content, mode and, for a database,
+    /// build time, which is the time it is served with. The one definition of "unchanged", SPEC §8.6.
+    #[must_use]
+    pub fn same_as(&self, before: &Self) -> bool {
+        let build_time = |file: &Self| file.database.as_ref().map(|database| database.build_time_s);
+        self.hash == before.hash
+            && self.size == before.size
+            && self.executable == before.executable
+            && build_time(self) == build_time(before)
+    }
+}
+
 /// What may be unusual about a release; each is a decision a signer takes knowingly.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Encode, Decode)]
 pub struct Flags {

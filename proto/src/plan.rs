@@ -7,9 +7,9 @@ use crate::manifest::{File, ManifestBody};
 /// What becomes of each file when a mirror goes from one release to another.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Plan<'a> {
-    /// In both, with the same content and mode: linked.
+    /// In both, [the same](File::same_as): linked.
     pub unchanged: Vec<&'a File>,
-    /// In both, with other content or mode: built.
+    /// In both, but not the same: built.
     pub changed: Vec<&'a File>,
     /// New: built.
     pub added: Vec<&'a File>,
@@ -25,13 +25,7 @@ impl<'a> Plan<'a> {
         for file in &new.files {
             match old.and_then(|old| old.file(file.path.as_str())) {
                 None => plan.added.push(file),
-                Some(before)
-                    if before.hash == file.hash
-                        && before.size == file.size
-                        && before.executable == file.executable =>
-                {
-                    plan.unchanged.push(file);
-                }
+                Some(before) if file.same_as(before) => plan.unchanged.push(file),
                 Some(_) => plan.changed.push(file),
             }
         }
@@ -63,7 +57,7 @@ mod tests {
     use super::*;
     use crate::{
         id::{Epoch, FeedId, FileHash, ReleaseNumber, Timestamp},
-        manifest::Flags,
+        manifest::{Database, Flags},
         name::ReleasePath,
     };
     use alloc::string::String;
@@ -117,5 +111,23 @@ mod tests {
         let mut new = old.clone();
         new.files[0].executable = true;
         assert_eq!(paths(&Plan::new(&new, Some(&old)).changed), ["a"]);
+    }
+
+    #[test]
+    fn a_database_with_another_build_time_is_a_change_and_with_another_version_alone_is_none() {
+        let database = |version, build_time_s| {
+            Some(Database {
+                name: String::from("daily"),
+                version,
+                build_time_s,
+            })
+        };
+        let mut old = release(&[("daily.cvd", b"1")]);
+        old.files[0].database = database(1, 10);
+        let mut new = old.clone();
+        new.files[0].database = database(2, 10);
+        assert_eq!(paths(&Plan::new(&new, Some(&old)).unchanged), ["daily.cvd"]);
+        new.files[0].database = database(2, 11);
+        assert_eq!(paths(&Plan::new(&new, Some(&old)).changed), ["daily.cvd"]);
     }
 }

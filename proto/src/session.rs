@@ -72,6 +72,8 @@ pub struct Session {
     hello: Option<Hello>,
     /// Questions answered before a welcome; bounded, because strangers ask them.
     strange_requests: usize,
+    /// Whether there is room to let it wait, should it not be admitted.
+    may_wait: bool,
     announced: Option<ObjectId>,
 }
 
@@ -87,7 +89,17 @@ impl Session {
             stage: Stage::Strange,
             hello: None,
             strange_requests: 0,
+            may_wait: true,
             announced: None,
+        }
+    }
+
+    /// The same where too many nodes wait already: unless it is admitted, its Hello is answered `full`.
+    #[must_use]
+    pub fn without_room(node: PublicKey) -> Self {
+        Self {
+            may_wait: false,
+            ..Self::new(node)
         }
     }
 
@@ -153,8 +165,13 @@ impl Session {
             let text = alloc::format!("this master serves feed {}", view.feed());
             return Reply::Refuse(Refused::new(RefusalReason::WRONG_FEED, &text).to_frame());
         }
+        let admission = view.admission(&self.node);
+        if admission == Admission::Unknown && !self.may_wait {
+            let text = "too many nodes wait to be admitted; try again later";
+            return Reply::Refuse(Refused::new(RefusalReason::FULL, text).to_frame());
+        }
         self.hello = Some(hello);
-        match view.admission(&self.node) {
+        match admission {
             Admission::Admitted => {
                 self.stage = Stage::Welcome;
                 let head = view.head();
@@ -181,9 +198,22 @@ impl Session {
         }
     }
 
+    /// Whether its connection must go at once: it waited or was welcome, and the operator has decided otherwise.
+    #[must_use]
+    pub fn is_over(&self, view: &dyn FeedView) -> bool {
+        match (self.stage, view.admission(&self.node)) {
+            (Stage::Welcome, admission) => admission != Admission::Admitted,
+            (Stage::Pending, admission) => admission == Admission::Revoked,
+            (Stage::Strange, _) => false,
+        }
+    }
+
     /// What to send unasked after the feed or the list of nodes changed: a head, or the nudge to say Hello
     /// again. Each at most once.
     pub fn news(&mut self, view: &dyn FeedView) -> Option<Reply> {
+        if self.is_over(view) {
+            return Some(Reply::Close("no longer admitted"));
+        }
         match (self.stage, view.admission(&self.node)) {
             (Stage::Welcome, Admission::Admitted) => {
                 let (id, head) = view.head()?;
@@ -198,10 +228,7 @@ impl Session {
                 self.stage = Stage::Strange;
                 Some(Reply::Frame(frame(FrameType::ADMITTED, &[])))
             }
-            (Stage::Welcome, _) | (Stage::Pending, Admission::Revoked) => {
-                Some(Reply::Close("no longer admitted"))
-            }
-            (Stage::Strange | Stage::Pending, _) => None,
+            _ => None,
         }
     }
 

@@ -367,3 +367,34 @@ fn a_welcome_this_version_cannot_follow_is_refused_by_the_mirror() {
     );
     assert!(welcome(0, false).is_err());
 }
+
+#[test]
+fn a_stranger_for_whom_there_is_no_room_is_told_so_and_an_admitted_node_is_let_in() {
+    let mut master = Master::new(Admission::Unknown);
+    let mut session = Session::without_room(master.feed.node.public());
+    let root = session.request(Request::Root(RootVersion(1)), &master);
+    assert!(matches!(root, Reply::Frame(_)), "{root:?}");
+    let reply = master.greet(&mut session);
+    assert!(matches!(reply, Reply::Refuse(_)), "{reply:?}");
+    assert_eq!(refused(&reply), RefusalReason::FULL);
+    assert!(!session.has_greeted());
+
+    master.admission = Admission::Admitted;
+    let mut session = Session::without_room(master.feed.node.public());
+    assert!(matches!(master.greet(&mut session), Reply::Welcome(_)));
+}
+
+#[test]
+fn a_session_is_over_once_the_operator_decides_against_it() {
+    let mut master = Master::new(Admission::Unknown);
+    let mut waiting = Session::new(master.feed.node.public());
+    assert!(matches!(master.greet(&mut waiting), Reply::Pending(_)));
+    assert!(!waiting.is_over(&master));
+    master.admission = Admission::Admitted;
+    let welcomed = master.welcomed();
+    assert!(!welcomed.is_over(&master) && !waiting.is_over(&master));
+    master.admission = Admission::Revoked;
+    assert!(welcomed.is_over(&master) && waiting.is_over(&master));
+    master.admission = Admission::Unknown;
+    assert!(welcomed.is_over(&master) && !waiting.is_over(&master));
+}

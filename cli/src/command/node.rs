@@ -1,12 +1,11 @@
 //! `tidecast node`: who may fetch from this master.
 
-use std::fs::File;
-use std::path::Path;
-
-use rustix::fs::{FlockOperation, flock};
 use serde::Serialize;
+use tidecast_engine::clock::{Clock as _, SystemClock};
 use tidecast_engine::control::{self, ControlError};
-use tidecast_engine::master::{ConnectedNode, Feed, MasterStatus, Node as Known, Nodes};
+use tidecast_engine::master::{
+    ConnectedNode, Decision, Details, Feed, MasterStatus, Node as Known, Nodes,
+};
 use tidecast_proto::key::PublicKey;
 
 use crate::exit::Exit;
@@ -34,7 +33,7 @@ pub(crate) enum Node {
 /// Which node.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Which {
-    /// Its key: 64 hex digits, the first 8 or more of them, or its name.
+    /// Its key: 64 hex digits, or the first 8 or more of them; or the name of a node that was admitted once.
     #[arg(value_name = "KEY")]
     key: String,
 }
@@ -72,11 +71,11 @@ impl Node {
             }
             Self::Admit(which) => {
                 let (key, node) = which.find(&nodes)?;
-                decide(shell, key, node, true).await?;
+                decide(shell, key, node, Decision::Admit).await?;
             }
             Self::Revoke(which) => {
                 let (key, node) = which.find(&nodes)?;
-                decide(shell, key, node, false).await?;
+                decide(shell, key, node, Decision::Revoke).await?;
             }
         }
         Ok(Exit::Ok)
@@ -136,6 +135,11 @@ impl Which {
                 })?;
                 Ok((key, Some(node)))
             }
+            [] if nodes.iter().any(|node| is_called(node, wanted)) => Err(Failure::new(
+                Exit::NoInput,
+                format!("a node that waits calls itself {shown:?}, as anybody could"),
+            )
+            .hint("name it by 8 or more digits of its key, and make sure by telephone or mail that they are right")),
             [] => Err(Failure::new(
                 Exit::NoInput,
                 format!("no node is called {shown:?}"),
@@ -152,42 +156,33 @@ impl Which {
     }
 }
 
-/// Whether `wanted` is this node's name or the beginning of its key.
+/// Whether `wanted` is the beginning of this node's key, or the name of one that somebody has decided about: what a
+/// stranger calls itself names nobody.
 fn names(node: &ConnectedNode, wanted: &str) -> bool {
     let is_prefix = wanted.len() >= PREFIX_DIGITS_MIN
         && node
             .node_key
             .get(..wanted.len())
             .is_some_and(|digits| digits.eq_ignore_ascii_case(wanted));
-    is_prefix || (!wanted.is_empty() && node.name == wanted)
+    is_prefix || (node.state != "pending" && is_called(node, wanted))
+}
+
+fn is_called(node: &ConnectedNode, name: &str) -> bool {
+    !name.is_empty() && node.name == name
 }
 
 async fn decide(
     shell: &mut Shell<'_>,
     key: PublicKey,
     node: Option<&ConnectedNode>,
-    admit: bool,
+    decision: Decision,
 ) -> Result<(), Failure> {
-    let _lock = lock(&shell.state)?;
-    let mut nodes = Nodes::load(&shell.state)?;
-    let details = Known {
-        admitted: admit,
-        since_ms: now_ms(),
-        name: node.map(|node| node.name.clone()).unwrap_or_default(),
-        contact: node.map(|node| node.contact.clone()).unwrap_or_default(),
-        hosts: node.map(|node| node.hosts.clone()).unwrap_or_default(),
-    };
-    let decided = Decided {
-        node_key: key.to_string(),
-        state: if admit { "admitted" } else { "revoked" },
-        name: details.name.clone(),
-        contact: details.contact.clone(),
-        hosts: details.hosts.clone(),
-        told: false,
-    };
-    // A key that was never admitted can be revoked, too: it then cannot even wait.
-    nodes.admit(key, details);
-    nodes.store(&shell.state)?;
+    let details = node.map(|node| Details {
+        name: node.name.clone(),
+        contact: node.contact.clone(),
+        hosts: node.hosts.clone(),
+    });
+    let node = Nodes::decide(&shell.state, key, decision, details, SystemClock.now())?;
     let told = match control::ask(&shell.state, &control::Command::Reload).await {
         Ok(_) => true,
         Err(ControlError::NotRunning { .. }) => false,
@@ -198,7 +193,14 @@ async fn decide(
             false
         }
     };
-    let decided = Decided { told, ..decided };
+    let decided = Decided {
+        node_key: key.to_string(),
+        state: if node.admitted { "admitted" } else { "revoked" },
+        name: node.name,
+        contact: node.contact,
+        hosts: node.hosts,
+        told,
+    };
     let name = match decided.name.as_str() {
         "" => String::new(),
         name => format!(" ({})", text::plain(name)),
@@ -210,14 +212,6 @@ async fn decide(
     };
     let text = format!("{} {}{name}{when}\n", decided.state, decided.node_key);
     shell.result(&decided, &text)
-}
-
-/// Held while the list is read, changed and written: two operators at once must not undo each other's decision.
-fn lock(state: &Path) -> Result<File, Failure> {
-    let failed = |error: std::io::Error| Failure::file("lock", state, &error);
-    let folder = File::open(state).map_err(failed)?;
-    flock(&folder, FlockOperation::LockExclusive).map_err(|error| failed(error.into()))?;
-    Ok(folder)
 }
 
 /// The digits of a key that a list has room for.
@@ -302,7 +296,7 @@ mod tests {
 
     #[test]
     fn a_node_is_named_by_its_key_eight_digits_of_it_or_its_name() {
-        let nodes = [node(1, "alpha", "pending"), node(2, "beta", "admitted")];
+        let nodes = [node(1, "alpha", "admitted"), node(2, "beta", "pending")];
         let key = &nodes[0].node_key;
         for name in [key.as_str(), &key[..8], &key[..40], "alpha"] {
             assert_eq!(find(name, &nodes).as_ref(), Ok(key), "{name}");
@@ -320,8 +314,18 @@ mod tests {
 
     #[test]
     fn two_nodes_of_one_name_are_not_guessed_between() {
-        let nodes = [node(1, "alpha", "pending"), node(2, "alpha", "pending")];
+        let nodes = [node(1, "alpha", "revoked"), node(2, "alpha", "admitted")];
         assert_eq!(find("alpha", &nodes), Err(Exit::Usage));
+    }
+
+    #[test]
+    fn a_node_that_waits_is_never_named_by_what_it_calls_itself() {
+        let nodes = [node(1, "alpha", "pending"), node(2, "beta", "admitted")];
+        assert_eq!(find("alpha", &nodes), Err(Exit::NoInput));
+        let taken = [node(1, "beta", "pending"), node(2, "beta", "admitted")];
+        assert_eq!(find("beta", &taken).as_ref(), Ok(&taken[1].node_key));
+        let digits = &nodes[0].node_key[..8];
+        assert_eq!(find(digits, &nodes).as_ref(), Ok(&nodes[0].node_key));
     }
 
     #[test]

@@ -25,7 +25,7 @@ use super::tree;
 pub(super) fn adopt(
     folders: &Folders,
     names: &[&str],
-    standing: &mut HashMap<OsString, Standing>,
+    standing: &HashMap<OsString, Standing>,
 ) -> Result<usize, DocrootError> {
     let foreign: Vec<&str> = names
         .iter()
@@ -57,9 +57,7 @@ pub(super) fn adopt(
             // Adopted before, and since then replaced by a real file again: the switch moves that away.
             continue;
         }
-        links::exchange(folders, ADOPTED, name, &target)?;
-        standing.insert(name.into(), Standing::Ours(target));
-        count += 1;
+        count += usize::from(links::exchange(folders, ADOPTED, name, &target)?);
     }
     folders.sync_docroot()?;
     Ok(count)

@@ -520,23 +520,15 @@ impl Build {
     }
 }
 
-/// Where the live release has the same file: content, mode and, for a database, the time it is served with.
+/// Where the live release has the same file.
 pub(super) fn unchanged_in(live: &LiveTree, file: &manifest::File) -> Option<usize> {
     let before = live
         .manifest()
         .files
         .binary_search_by(|old| old.path.cmp(&file.path))
         .ok()?;
-    is_same(&live.manifest().files[before], file).then_some(before)
-}
-
-/// The same content, mode and, for a database, time: the new tree links it.
-fn is_same(before: &manifest::File, file: &manifest::File) -> bool {
-    let build_time = |file: &manifest::File| file.database.as_ref().map(|d| d.build_time_s);
-    before.hash == file.hash
-        && before.size == file.size
-        && before.executable == file.executable
-        && build_time(before) == build_time(file)
+    file.same_as(&live.manifest().files[before])
+        .then_some(before)
 }
 
 pub(super) fn mode_of(file: &manifest::File) -> u32 {

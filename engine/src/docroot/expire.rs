@@ -63,6 +63,13 @@ impl Docroot {
             self.delete_tree(oldest)?;
             report.trees.push(oldest);
         }
+        // The lists of a tree that is being built are known to nobody but its build; the switch to it prunes then.
+        let building = files::look(&folders.state, layout::NEW)
+            .map_err(folders.fault("look at", layout::NEW))?
+            .is_some();
+        if !report.trees.is_empty() && !building {
+            self.prune_lists()?;
+        }
         Ok(report)
     }
 

@@ -23,8 +23,6 @@ pub(super) const MEND: &str = "mend";
 /// The link whose rename is the switch.
 pub(super) const CURRENT: &str = "current";
 pub(super) const CURRENT_TMP: &str = "current.tmp";
-/// A link on its way over a name in the docroot.
-pub(super) const LINK_TMP: &str = "link.tmp";
 /// The release that is about to become the live one.
 pub(super) const INTENT: &str = "intent";
 /// Held locked by the process that works here; holds its process id.
@@ -35,7 +33,7 @@ pub(super) const FEED: &str = "feed";
 pub(super) const LISTS: &str = "lists";
 /// What was moved out of the docroot, by day.
 pub(super) const REMOVED: &str = "removed";
-/// Where an operator's file waits, between leaving the docroot and arriving in [`REMOVED`].
+/// Between docroot and [`REMOVED`]: a link here changes places with what stands in the docroot, which is judged here.
 pub(super) const SWAP: &str = "swap";
 /// The tree an older mirror script left, served as it was until the first release replaces it in one instant.
 pub(super) const ADOPTED: &str = "r0";

@@ -102,23 +102,22 @@ impl Docroot {
 
     fn mend_names(&self, names: &[&str], report: &mut MendReport) -> Result<(), DocrootError> {
         let folders = &self.folders;
+        report
+            .moved_away
+            .extend(links::clear_swap(folders, self.now())?);
         let standing = links::standing(folders)?;
         for name in names {
             let had = standing.get(std::ffi::OsStr::new(name));
-            match links::settle(
-                folders,
-                self.now(),
-                name,
-                had,
-                &layout::settled_target(name),
-            )? {
+            let target = layout::settled_target(name);
+            if matches!(had, Some(Standing::Ours(has)) if *has == target) {
+                continue;
+            }
+            match links::put(folders, self.now(), name, &target)? {
                 Settled::AsItWas => {}
                 Settled::Added | Settled::Pointed => report.restored.push((*name).to_owned()),
                 Settled::Replaced(to) => {
                     report.restored.push((*name).to_owned());
-                    report.warnings.push(format!(
-                        "{name} was a file of yours under a name of the release; it is in {to} now"
-                    ));
+                    report.warnings.push(links::was_yours(name, &to));
                     report.moved_away.push(to);
                 }
             }
@@ -131,12 +130,12 @@ impl Docroot {
                 continue;
             }
             match standing {
-                Standing::Ours(_) => {
-                    links::remove(folders, name)?;
-                    report.removed += 1;
-                }
+                Standing::Ours(_) => match links::remove(folders, self.now(), name)? {
+                    Some(to) => report.moved_away.push(to),
+                    None => report.removed += 1,
+                },
                 Standing::Foreign => match links::move_away(folders, self.now(), name) {
-                    Ok(to) => report.moved_away.push(to),
+                    Ok(to) => report.moved_away.extend(to),
                     Err(error) => report.warnings.push(format!("{error}; it stays")),
                 },
             }
@@ -154,14 +153,7 @@ impl Docroot {
     pub(super) fn link_timestamp(&self) -> Result<(), DocrootError> {
         let folders = &self.folders;
         let target = format!("{}/{TIMESTAMP}", layout::STATE);
-        let fault = || folders.name_fault("read", TIMESTAMP.as_ref());
-        let standing = match files::link_target(&folders.docroot, TIMESTAMP).map_err(fault())? {
-            Some(target) if layout::is_our_target(&target) => Some(Standing::Ours(target)),
-            _ => files::look(&folders.docroot, TIMESTAMP)
-                .map_err(fault())?
-                .map(|_| Standing::Foreign),
-        };
-        links::settle(folders, self.now(), TIMESTAMP, standing.as_ref(), &target)?;
+        links::put(folders, self.now(), TIMESTAMP, &target)?;
         Ok(())
     }
 }

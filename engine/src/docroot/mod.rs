@@ -96,6 +96,8 @@ pub struct Docroot {
     options: Options,
     clock: Arc<dyn Clock>,
     live: Option<Arc<LiveTree>>,
+    /// Where an operator's files went outside of a switch that succeeded; the next one reports them.
+    moved_earlier: Vec<String>,
     /// Where tests cut the power.
     #[cfg(test)]
     stop_after: Option<switch::Step>,
@@ -145,6 +147,7 @@ impl Docroot {
             options,
             clock,
             live: None,
+            moved_earlier: Vec::new(),
             #[cfg(test)]
             stop_after: None,
         };
@@ -207,7 +210,7 @@ impl Docroot {
             });
         }
         self.check_successor(&manifest)?;
-        self.demote_prepared()?;
+        self.clear_up()?;
         let states = vec![FileState::ToBuild { missing: 0 }; manifest.files.len()];
         #[cfg_attr(not(test), expect(unused_mut))]
         let mut build = Build::new(

@@ -3,6 +3,7 @@
 //! `current` says which release is live, a complete tree is the truth, an intent is carried out if its tree is
 //! complete, and everything else is removed or built on. Nothing is guessed from times.
 
+use std::ffi::OsStr;
 use std::fmt;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -15,7 +16,7 @@ use tidecast_proto::manifest::Manifest;
 use super::error::DocrootError;
 use super::files::{self, FileRecord, FolderCache, Kind};
 use super::layout::{self, Folders};
-use super::links::{self, Standing};
+use super::links::{self, Settled, Standing};
 use super::tree::{self, LiveTree};
 use super::{Docroot, adopt, switch};
 
@@ -94,6 +95,7 @@ impl Docroot {
             }
         }
         recovery.corrected += self.correct_links()?;
+        recovery.moved_away.append(&mut self.moved_earlier);
         if let Some(live) = &self.live
             && recovery.completed.is_some()
         {
@@ -242,29 +244,69 @@ impl Docroot {
         Ok(complete.then_some(kept.manifest))
     }
 
-    /// Our links, and only ours: through `current` for names of the live release, gone for others.
-    fn correct_links(&self) -> Result<usize, DocrootError> {
-        let folders = &self.folders;
-        let names = self
-            .live
-            .as_ref()
-            .map(|live| layout::top_names(live.manifest()));
+    /// Brings the docroot in order after a switch that failed at any step without a crash.
+    pub(super) fn clear_up(&mut self) -> Result<(), DocrootError> {
+        let folders = self.folders.clone();
+        let found = links::clear_swap(&folders, self.now())?;
+        self.moved_earlier.extend(found);
+        // First of all: names may lead straight into the tree that is about to lose its name.
+        self.correct_links()?;
+        let intent = files::look(&folders.state, layout::INTENT)
+            .map_err(folders.fault("look at", layout::INTENT))?;
+        if intent.is_some() {
+            if let Some(live) = &self.live {
+                // It may be the one that was switched to and not recorded.
+                switch::record_live(&folders, live)?;
+            }
+            switch::forget_intent(&folders)?;
+        }
+        self.demote_prepared()
+    }
+
+    /// Our links, and only ours: through `current` for names of what is served, made where they are missing and
+    /// gone under other names.
+    fn correct_links(&mut self) -> Result<usize, DocrootError> {
+        let folders = self.folders.clone();
+        let live = self.live.clone();
+        // Where no release is live: what an older mirror left, or a tree whose manifest was lost.
+        let served = match &live {
+            Some(live) => Some(live.folder()),
+            None => tree::served(&folders)?,
+        };
+        let holds = |name: &str| match &served {
+            Some(served) => files::look(served, name)
+                .map(|found| found.is_some())
+                .map_err(folders.fault("look at", name)),
+            None => Ok(false),
+        };
+        let names = live.as_ref().map(|live| layout::top_names(live.manifest()));
+        let mut standing = links::standing(&folders)?;
         let mut corrected = 0;
-        for (name, standing) in links::standing(folders)? {
+        for name in names.iter().flatten() {
+            match standing.remove(OsStr::new(name)) {
+                Some(Standing::Ours(target)) if target != layout::settled_target(name) => {}
+                None if holds(name)? => {}
+                // An operator's file waits for the switch or the mending, which say what they did.
+                _ => continue,
+            }
+            self.put_link(name)?;
+            corrected += 1;
+        }
+        for (name, standing) in standing {
             let Standing::Ours(target) = standing else {
                 continue;
             };
-            let wanted = name.to_str().filter(|name| match &names {
-                Some(names) => names.binary_search(name).is_ok(),
-                // Nothing live: what an adopted tree holds stays, links that lead nowhere go.
-                None => rustix::fs::stat(folders.path.join(name)).is_ok(),
-            });
-            match wanted {
-                Some(name) if target != layout::settled_target(name) && names.is_some() => {
-                    links::point(folders, name, &layout::settled_target(name))?;
+            match name.to_str() {
+                Some(name) if names.is_none() && holds(name)? => {
+                    if target == layout::settled_target(name) {
+                        continue;
+                    }
+                    self.put_link(name)?;
                 }
-                Some(_) => continue,
-                None => links::remove(folders, &name)?,
+                _ => {
+                    let found = links::remove(&folders, self.now(), &name)?;
+                    self.moved_earlier.extend(found);
+                }
             }
             corrected += 1;
         }
@@ -272,6 +314,14 @@ impl Docroot {
             folders.sync_docroot()?;
         }
         Ok(corrected)
+    }
+
+    fn put_link(&mut self, name: &str) -> Result<(), DocrootError> {
+        let target = layout::settled_target(name);
+        if let Settled::Replaced(to) = links::put(&self.folders, self.now(), name, &target)? {
+            self.moved_earlier.push(to);
+        }
+        Ok(())
     }
 
     /// Turns a tree that never went live back into the one being built: its chunks are on this disk.

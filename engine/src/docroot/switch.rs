@@ -3,6 +3,7 @@
 //! The order of the steps is what keeps two promises through any crash: no name in the docroot ever dangles, and
 //! all names that two releases share change in one instant. Each step is safe to repeat.
 
+use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -19,7 +20,7 @@ use super::error::DocrootError;
 use super::files::{self, FSYNC_EACH_MAX, FileRecord, FolderCache};
 use super::index::Index;
 use super::layout::{self, Folders};
-use super::links::{self, Standing};
+use super::links::{self, Settled, Standing};
 use super::tree::{self, LiveTree};
 
 /// New files are stamped this far ahead, so that no client that fetched an old file holds a later time.
@@ -135,8 +136,8 @@ impl Docroot {
     /// Makes a prepared tree the live one, in one instant for all names that both releases share.
     ///
     /// # Errors
-    /// [`DocrootError::Successor`] when the release drops more than its signers allowed; else of the disk. Either
-    /// the old release is served or the new one, whole; [`Self::current`] says which.
+    /// [`DocrootError::Successor`] when the release drops more than its signers allowed; else of the disk. The old
+    /// release is served, whole. What fails once the new one is served is a warning in the report.
     pub fn switch(&mut self, prepared: Prepared) -> Result<SwitchReport, DocrootError> {
         self.check_still_ours()?;
         self.check_successor(&prepared.manifest)?;
@@ -151,27 +152,44 @@ impl Docroot {
         &mut self,
         manifest: &Arc<Manifest>,
     ) -> Result<SwitchReport, DocrootError> {
+        let mut report = SwitchReport {
+            from: self.live.as_ref().map(|live| live.release()),
+            to: manifest.release,
+            moved_away: std::mem::take(&mut self.moved_earlier),
+            ..SwitchReport::default()
+        };
+        match self.carry_out_into(manifest, &mut report) {
+            Ok(()) => Ok(report),
+            Err(error) => {
+                // What was moved stays moved; the switch that succeeds says so.
+                self.moved_earlier = report.moved_away;
+                Err(error)
+            }
+        }
+    }
+
+    fn carry_out_into(
+        &mut self,
+        manifest: &Arc<Manifest>,
+        report: &mut SwitchReport,
+    ) -> Result<(), DocrootError> {
         let folders = self.folders.clone();
         let release = manifest.release;
         let tree = tree::open_tree(&folders, release)?;
         let names = layout::top_names(manifest);
-        let mut report = SwitchReport {
-            from: self.live.as_ref().map(|live| live.release()),
-            to: release,
-            ..SwitchReport::default()
-        };
-        let mut standing = links::standing(&folders)?;
         if self.live.is_none() {
-            report.adopted = adopt::adopt(&folders, &names, &mut standing)?;
+            report.adopted = adopt::adopt(&folders, &names, &links::standing(&folders)?)?;
         }
         self.passed(Step::Adopted)?;
 
         let mut stamp = self.stamp(manifest, &tree, STAMP_LEAD_S)?;
         self.passed(Step::Stamped)?;
 
-        self.add_names(release, &names, &mut standing, &mut report)?;
+        // Looked at only now: stamping takes seconds on a slow disk, and an operator may be at work.
+        let standing = links::standing(&folders)?;
+        let direct = self.add_names(release, &names, &standing, report)?;
         self.passed(Step::NamesAdded)?;
-        self.drop_names(&names, &standing, &mut report)?;
+        self.drop_names(&names, &standing, report)?;
         folders.sync_docroot()?;
         self.passed(Step::NamesDropped)?;
 
@@ -198,16 +216,32 @@ impl Docroot {
         let live = LiveTree::new(manifest.clone(), report.switched, tree, stamp.records);
         let live = Arc::new(live);
         self.live = Some(live.clone());
-        folders.sync_state()?;
-        self.passed(Step::CurrentRenamed)?;
+        match self.settle(&live, &direct, report) {
+            #[cfg(test)]
+            Err(error @ DocrootError::Stopped(_)) => return Err(error),
+            Err(error) => report.warnings.push(format!(
+                "{error}; release {release} is served all the same, and the next sync or start finishes its switch"
+            )),
+            Ok(()) => {}
+        }
+        Ok(())
+    }
 
-        self.settle_names(release, &names, &standing)?;
+    /// What remains once the new release is served. A failure leaves the intent, by which it is finished later.
+    fn settle(
+        &self,
+        live: &LiveTree,
+        direct: &[&str],
+        report: &mut SwitchReport,
+    ) -> Result<(), DocrootError> {
+        self.folders.sync_state()?;
+        self.passed(Step::CurrentRenamed)?;
+        self.settle_names(direct, report)?;
         self.passed(Step::NamesSettled)?;
-        record_live(&folders, &live)?;
-        forget_intent(&folders)?;
+        record_live(&self.folders, live)?;
+        forget_intent(&self.folders)?;
         self.passed(Step::Recorded)?;
-        self.prune_lists()?;
-        Ok(report)
+        self.prune_lists()
     }
 
     /// Gives new and changed files the time they will be served with, syncs that and writes the tree's index.
@@ -270,23 +304,18 @@ impl Docroot {
         })
     }
 
-    /// Makes the links of new names, straight into the new tree; puts links over an operator's files.
-    fn add_names(
+    /// Makes the links of new names, straight into the new tree, and returns those; puts links over an operator's files.
+    fn add_names<'n>(
         &self,
         release: ReleaseNumber,
-        names: &[&str],
-        standing: &mut std::collections::HashMap<OsString, Standing>,
+        names: &[&'n str],
+        standing: &HashMap<OsString, Standing>,
         report: &mut SwitchReport,
-    ) -> Result<(), DocrootError> {
+    ) -> Result<Vec<&'n str>, DocrootError> {
         let folders = &self.folders;
         // What `current` leads to now; nothing before the first switch.
-        let served = match tree::current_tree(folders)? {
-            Some(Some(release)) => tree::open_tree(folders, release).ok(),
-            Some(None) => files::open_folder(&folders.state, layout::ADOPTED)
-                .map(Arc::new)
-                .ok(),
-            None => None,
-        };
+        let served = tree::served(folders)?;
+        let mut direct = Vec::new();
         for name in names {
             let leads_on = match &served {
                 Some(served) => files::look(served, *name)
@@ -297,21 +326,30 @@ impl Docroot {
             let target = if leads_on {
                 layout::settled_target(name)
             } else {
+                direct.push(*name);
                 layout::direct_target(release, name)
             };
-            let had = standing.get(OsStr::new(name));
-            match links::settle(folders, self.now(), name, had, &target)? {
-                links::Settled::AsItWas => continue,
-                links::Settled::Added => report.names_added += 1,
-                links::Settled::Pointed => {}
-                links::Settled::Replaced(to) => {
-                    report.warnings.push(format!(
-                        "{name} was a file of yours under a name of the release; it is in {to} now"
-                    ));
-                    report.moved_away.push(to);
-                }
+            match standing.get(OsStr::new(name)) {
+                Some(Standing::Ours(has)) if *has == target => {}
+                _ => self.put_name(name, &target, report)?,
             }
-            standing.insert((*name).into(), Standing::Ours(target));
+        }
+        Ok(direct)
+    }
+
+    fn put_name(
+        &self,
+        name: &str,
+        target: &str,
+        report: &mut SwitchReport,
+    ) -> Result<(), DocrootError> {
+        match links::put(&self.folders, self.now(), name, target)? {
+            Settled::AsItWas | Settled::Pointed => {}
+            Settled::Added => report.names_added += 1,
+            Settled::Replaced(to) => {
+                report.warnings.push(links::was_yours(name, &to));
+                report.moved_away.push(to);
+            }
         }
         Ok(())
     }
@@ -320,7 +358,7 @@ impl Docroot {
     fn drop_names(
         &self,
         names: &[&str],
-        standing: &std::collections::HashMap<OsString, Standing>,
+        standing: &HashMap<OsString, Standing>,
         report: &mut SwitchReport,
     ) -> Result<(), DocrootError> {
         for (name, standing) in standing {
@@ -331,12 +369,12 @@ impl Docroot {
                 continue;
             }
             match standing {
-                Standing::Ours(_) => {
-                    links::remove(&self.folders, name)?;
-                    report.names_removed += 1;
-                }
+                Standing::Ours(_) => match links::remove(&self.folders, self.now(), name)? {
+                    Some(to) => report.moved_away.push(to),
+                    None => report.names_removed += 1,
+                },
                 Standing::Foreign => match links::move_away(&self.folders, self.now(), name) {
-                    Ok(to) => report.moved_away.push(to),
+                    Ok(to) => report.moved_away.extend(to),
                     // A mount point cannot be moved, and must not stop a database update.
                     Err(error) => report.warnings.push(format!("{error}; it stays")),
                 },
@@ -345,21 +383,10 @@ impl Docroot {
         Ok(())
     }
 
-    /// Points every name through `current` again.
-    fn settle_names(
-        &self,
-        release: ReleaseNumber,
-        names: &[&str],
-        standing: &std::collections::HashMap<OsString, Standing>,
-    ) -> Result<(), DocrootError> {
-        for name in names {
-            let direct = matches!(
-                standing.get(OsStr::new(name)),
-                Some(Standing::Ours(target)) if links::points_directly(target, release, name)
-            );
-            if direct {
-                links::point(&self.folders, name, &layout::settled_target(name))?;
-            }
+    /// Points names that lead straight into the tree through `current`.
+    fn settle_names(&self, direct: &[&str], report: &mut SwitchReport) -> Result<(), DocrootError> {
+        for name in direct {
+            self.put_name(name, &layout::settled_target(name), report)?;
         }
         self.folders.sync_docroot()
     }

@@ -235,3 +235,17 @@ pub(super) fn current_tree(
         None => None,
     })
 }
+
+/// The folder `current` leads to, if it exists: a release's tree or the adopted one.
+pub(super) fn served(folders: &Folders) -> Result<Option<Arc<OwnedFd>>, DocrootError> {
+    let name = match current_tree(folders)? {
+        Some(Some(release)) => layout::tree_name(release),
+        Some(None) => layout::ADOPTED.to_owned(),
+        None => return Ok(None),
+    };
+    match files::open_folder(&folders.state, &*name) {
+        Ok(folder) => Ok(Some(Arc::new(folder))),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(folders.fault("open", &name)(error)),
+    }
+}

@@ -50,6 +50,16 @@ pub struct IssuedHead {
     pub body: HeadBody,
 }
 
+impl IssuedHead {
+    /// Whether it should be signed again: it is old, or the clock was set back and mirrors would take it for one
+    /// from the future.
+    #[must_use]
+    pub fn is_due(&self, now: Timestamp) -> bool {
+        let issued = self.body.issued;
+        issued > now || now.0 - issued.0 >= RESIGN_MS
+    }
+}
+
 impl HeadSigner {
     /// Takes up where this master stopped.
     ///

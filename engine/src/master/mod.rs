@@ -23,7 +23,7 @@ pub use feed::{
     Feed, FeedError, HEAD_KEY, MASTER_CONFIG, NODE_KEY, NewFeed, RELEASE_KEY, ROOT_KEY, init,
 };
 pub use heads::{HeadSigner, HeadsError, IssuedHead, RESIGN_MS};
-pub use nodes::{Node, Nodes, NodesError};
+pub use nodes::{Decision, Details, Node, Nodes, NodesError};
 pub use status::{ConnectedNode, MasterStatus, ReleaseStatus};
 
 use crate::clock::Clock;
@@ -140,17 +140,28 @@ impl Master {
         &self.feed
     }
 
-    /// Looks at the store and the list of nodes again, signs a head when it is due, and tells every session.
+    /// Looks at the list of nodes and at the store again, signs a head when it is due, and tells every session.
     ///
     /// # Errors
-    /// [`MasterError`]; what was served before is still served.
+    /// [`MasterError`], the first of them; each of the three that can be used is: a full disk must not keep a
+    /// revoked node in, nor a mistake in the list a release back.
     pub fn reload(&self) -> Result<(), MasterError> {
         // Held throughout: two reloads at once must not publish an older view after a newer one.
         let mut signer = self.lock_signer();
-        self.store.refresh()?;
-        let nodes = Nodes::load(&self.feed.state)?;
-        let old = self.view.load_full();
-        let head = self.current_head(&mut signer, old.head.as_ref())?;
+        let nodes = Nodes::load(&self.feed.state).map(|nodes| {
+            let head = self.view.load().head.clone();
+            self.show(head, nodes);
+        });
+        let head = self.newest_head(&mut signer).map(|head| {
+            let nodes = self.view.load().nodes.clone();
+            self.show(head, nodes);
+        });
+        nodes?;
+        head
+    }
+
+    /// Lets every session see this.
+    fn show(&self, head: Option<IssuedHead>, nodes: Nodes) {
         self.view.store(Arc::new(View {
             feed: self.feed.id,
             roots: self.feed.roots.clone(),
@@ -158,7 +169,12 @@ impl Master {
             nodes,
         }));
         self.news.send_modify(|count| *count += 1);
-        Ok(())
+    }
+
+    fn newest_head(&self, signer: &mut HeadSigner) -> Result<Option<IssuedHead>, MasterError> {
+        self.store.refresh()?;
+        let old = self.view.load_full();
+        self.current_head(signer, old.head.as_ref())
     }
 
     /// The head to announce: the old one while it is fresh and points at the newest release.
@@ -173,7 +189,7 @@ impl Master {
         let now = self.clock.now();
         if let Some(old) = old
             && old.body.manifest == newest.manifest
-            && now.0.saturating_sub(old.body.issued.0) < RESIGN_MS
+            && !old.is_due(now)
         {
             return Ok(Some(old.clone()));
         }
@@ -197,7 +213,7 @@ impl Master {
         let view = self.view.load();
         view.head
             .as_ref()
-            .is_some_and(|head| self.clock.now().0.saturating_sub(head.body.issued.0) >= RESIGN_MS)
+            .is_some_and(|head| head.is_due(self.clock.now()))
     }
 
     /// An endpoint that shows this master's key; its address is known before it serves.

@@ -1,8 +1,10 @@
 //! Who may fetch: the list of nodes. SPEC §7.4.
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 use tidecast_proto::id::Timestamp;
 use tidecast_proto::key::PublicKey;
@@ -33,7 +35,7 @@ pub enum NodesError {
 }
 
 /// A node the operator has decided about.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Node {
     /// Whether it may fetch; otherwise it was revoked.
@@ -48,6 +50,26 @@ pub struct Node {
     pub contact: String,
     /// Host names under which clients reach it.
     #[serde(default)]
+    pub hosts: Vec<String>,
+}
+
+/// What an operator decides about a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Decision {
+    /// It may fetch.
+    Admit,
+    /// It may not, whether it could before or not.
+    Revoke,
+}
+
+/// What a node said of itself.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Details {
+    /// What its operator calls it.
+    pub name: String,
+    /// How to reach its operator.
+    pub contact: String,
+    /// Host names under which clients reach it.
     pub hosts: Vec<String>,
 }
 
@@ -117,20 +139,67 @@ impl Nodes {
         }
     }
 
-    /// Lets a node fetch, keeping what it said about itself.
-    pub fn admit(&mut self, key: PublicKey, details: Node) {
-        self.0.insert(key, details);
+    /// Lets a node fetch, keeping what it said about itself; without `details`, what was kept before.
+    pub fn admit(&mut self, key: PublicKey, details: Option<Details>, now: Timestamp) -> &Node {
+        self.set(key, true, details, now)
     }
 
-    /// Stops a node. Returns whether it was known.
-    pub fn revoke(&mut self, key: &PublicKey, now: Timestamp) -> bool {
-        let Some(node) = self.0.get_mut(key) else {
-            return false;
-        };
-        node.admitted = false;
-        node.since_ms = now.0;
-        true
+    /// Stops a node and keeps what was known of it. A key that was never admitted can be revoked, too: it then
+    /// cannot even wait.
+    pub fn revoke(&mut self, key: PublicKey, details: Option<Details>, now: Timestamp) -> &Node {
+        // What it says now is of less worth than what was kept when somebody made sure who it is.
+        let details = details.filter(|_| !self.0.contains_key(&key));
+        self.set(key, false, details, now)
     }
+
+    fn set(
+        &mut self,
+        key: PublicKey,
+        admitted: bool,
+        details: Option<Details>,
+        now: Timestamp,
+    ) -> &Node {
+        let node = self.0.entry(key).or_default();
+        node.admitted = admitted;
+        node.since_ms = now.0;
+        if let Some(details) = details {
+            node.name = details.name;
+            node.contact = details.contact;
+            node.hosts = details.hosts;
+        }
+        node
+    }
+
+    /// Reads the list, changes it and writes it, so that nobody who decides at the same time is undone. A running
+    /// master acts on it at its next [`reload`](super::Master::reload).
+    ///
+    /// # Errors
+    /// [`NodesError`]; the list on disk is the old one or the new one.
+    pub fn decide(
+        state: &Path,
+        key: PublicKey,
+        decision: Decision,
+        details: Option<Details>,
+        now: Timestamp,
+    ) -> Result<Node, NodesError> {
+        let _lock = lock(state)?;
+        let mut nodes = Self::load(state)?;
+        let node = match decision {
+            Decision::Admit => nodes.admit(key, details, now),
+            Decision::Revoke => nodes.revoke(key, details, now),
+        }
+        .clone();
+        nodes.store(state)?;
+        Ok(node)
+    }
+}
+
+/// Held by every process that changes the list; over when dropped. The folder is locked, since the list itself is
+/// replaced whole.
+fn lock(state: &Path) -> Result<File, FileError> {
+    let folder = File::open(state).map_err(FileError::at("open", state))?;
+    flock(&folder, FlockOperation::LockExclusive).map_err(FileError::at("lock", state))?;
+    Ok(folder)
 }
 
 #[cfg(test)]
@@ -142,23 +211,29 @@ mod tests {
     fn a_decision_survives_on_disk_and_can_be_taken_back() {
         let folder = tempfile::tempdir().unwrap();
         let key = SecretKey::from_seed(&[1; 32]).public();
-        let mut nodes = Nodes::load(folder.path()).unwrap();
-        assert_eq!(nodes.admission(&key), Admission::Unknown);
-        assert!(!nodes.revoke(&key, Timestamp(1)));
-        nodes.admit(
-            key,
-            Node {
-                admitted: true,
-                since_ms: 1,
-                name: "m".into(),
-                contact: String::new(),
-                hosts: Vec::new(),
-            },
-        );
-        nodes.store(folder.path()).unwrap();
-        let mut nodes = Nodes::load(folder.path()).unwrap();
-        assert_eq!(nodes.admission(&key), Admission::Admitted);
-        assert!(nodes.revoke(&key, Timestamp(2)));
+        let decide = |decision, name: Option<&str>, now| {
+            let details = name.map(|name| Details {
+                name: name.into(),
+                ..Details::default()
+            });
+            Nodes::decide(folder.path(), key, decision, details, Timestamp(now)).unwrap()
+        };
+        let admission = || Nodes::load(folder.path()).unwrap().admission(&key);
+        assert_eq!(admission(), Admission::Unknown);
+        decide(Decision::Admit, Some("m"), 1);
+        assert_eq!(admission(), Admission::Admitted);
+        let revoked = decide(Decision::Revoke, Some("what it says now"), 2);
+        assert_eq!(admission(), Admission::Revoked);
+        assert_eq!((revoked.name.as_str(), revoked.since_ms), ("m", 2));
+        assert_eq!(decide(Decision::Admit, None, 3).name, "m");
+        assert_eq!(admission(), Admission::Admitted);
+    }
+
+    #[test]
+    fn a_key_that_nobody_has_seen_can_be_revoked() {
+        let mut nodes = Nodes::default();
+        let key = SecretKey::from_seed(&[1; 32]).public();
+        nodes.revoke(key, None, Timestamp(1));
         assert_eq!(nodes.admission(&key), Admission::Revoked);
     }
 

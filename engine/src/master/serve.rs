@@ -1,5 +1,6 @@
 //! One connection, from handshake to goodbye. What to answer, [`Session`] decides; this carries it out.
 
+use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -8,11 +9,12 @@ use quinn::{Connection, Incoming, RecvStream, SendStream};
 use tidecast_proto::id::ChunkId;
 use tidecast_proto::key::PublicKey;
 use tidecast_proto::limits;
-use tidecast_proto::session::{Reply, Session};
+use tidecast_proto::session::{Admission, FeedView, Reply, Session};
 use tidecast_proto::wire::{ChunkHeader, FrameType, ObjectHeader, ObjectName, Request, frame};
+use tokio::sync::{Notify, watch};
 
 use super::Master;
-use super::sessions::{Entry, Peer};
+use super::sessions::{Entry, Peer, Standing};
 use crate::quic::{StreamError, close_code, peer_key, read_frame, write_frame};
 use crate::store::StoredBytes;
 
@@ -25,6 +27,10 @@ const PART_BYTES: usize = 256 * 1024;
 /// A request's one frame must have come by then: a peer cannot hold streams open with half a question.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
 
+/// Handshakes under way beyond which new ones are refused, from addresses that proved themselves, too: each holds
+/// some 50 KiB and costs a signature, so these are 25 MiB at worst and a second's work of one core.
+const HANDSHAKES_MAX: usize = 8 * limits::HANDSHAKES_BEFORE_RETRY;
+
 /// A connection that was let through the handshake.
 struct Served {
     master: Arc<Master>,
@@ -32,20 +38,28 @@ struct Served {
     node: PublicKey,
     session: Mutex<Session>,
     entry: Entry,
+    /// Held while a Hello is answered: what follows from the answer must not overtake it.
+    greeting: tokio::sync::Mutex<()>,
+    /// Told when a Hello has been answered: news may have come meanwhile.
+    greeted: Notify,
 }
 
 impl Master {
     /// Takes an incoming connection on a task of its own.
     pub(super) fn admit_connection(self: Arc<Self>, incoming: Incoming) {
         // Under a flood, addresses must prove themselves before they cost a handshake.
-        let busy = self.sessions.handshakes() >= limits::HANDSHAKES_BEFORE_RETRY;
-        if busy && !incoming.remote_address_validated() {
+        let handshakes = self.sessions.handshakes();
+        if handshakes >= HANDSHAKES_MAX {
+            incoming.refuse();
+            return;
+        }
+        if handshakes >= limits::HANDSHAKES_BEFORE_RETRY && !incoming.remote_address_validated() {
             // Fails only for an address that is validated already.
             let _ = incoming.retry();
             return;
         }
+        let handshake = self.sessions.begin_handshake();
         tokio::spawn(async move {
-            let handshake = self.sessions.begin_handshake();
             let connection = match tokio::time::timeout(HELLO_TIMEOUT, incoming).await {
                 Ok(Ok(connection)) => connection,
                 Ok(Err(error)) => {
@@ -65,38 +79,46 @@ impl Master {
             connection.close(close_code::REFUSED, b"no usable key");
             return;
         };
+        let admitted = self.view.load().admission(&node) == Admission::Admitted;
         let peer = Peer {
             node,
             address,
             connected: self.clock.now(),
             hello: None,
-            welcome: false,
+            standing: if admitted {
+                Standing::Admitted
+            } else {
+                Standing::Stranger
+            },
             receipt: None,
         };
         let Some(entry) = self.sessions.enter(peer) else {
             connection.close(close_code::REFUSED, b"too many nodes wait to be admitted");
             return;
         };
-        let mut news = self.news.subscribe();
+        let session = match entry.standing() {
+            Standing::TurnedAway => Session::without_room(node),
+            _ => Session::new(node),
+        };
+        let news = self.news.subscribe();
         let served = Arc::new(Served {
             master: self,
             connection,
             node,
-            session: Mutex::new(Session::new(node)),
+            session: Mutex::new(session),
             entry,
+            greeting: tokio::sync::Mutex::default(),
+            greeted: Notify::new(),
         });
-        let error = served.run(&mut news).await;
+        let error = served.run(news).await;
         tracing::debug!(node = %served.node, %address, %error, "connection ended");
     }
 }
 
 impl Served {
-    async fn run(
-        self: &Arc<Self>,
-        news: &mut tokio::sync::watch::Receiver<u64>,
-    ) -> quinn::ConnectionError {
-        let greeting = tokio::time::sleep(HELLO_TIMEOUT);
-        tokio::pin!(greeting);
+    async fn run(self: &Arc<Self>, mut news: watch::Receiver<u64>) -> quinn::ConnectionError {
+        let mut telling = pin!(self.tell(news.clone()));
+        let mut greeting = pin!(tokio::time::sleep(HELLO_TIMEOUT));
         let mut greeted = false;
         loop {
             tokio::select! {
@@ -115,7 +137,13 @@ impl Served {
                     }
                     Err(error) => return error,
                 },
-                Ok(()) = news.changed() => self.send_news().await,
+                // Apart from telling, which a peer that reads nothing can hold up.
+                Ok(()) = news.changed() => {
+                    if self.lock().is_over(&**self.master.view.load()) {
+                        self.close_over();
+                    }
+                }
+                () = &mut telling => {}
                 () = &mut greeting, if !greeted => {
                     greeted = self.lock().has_greeted();
                     if !greeted {
@@ -134,6 +162,11 @@ impl Served {
         self.connection.close(close_code::PROTOCOL, why.as_bytes());
     }
 
+    fn close_over(&self) {
+        self.connection
+            .close(close_code::REFUSED, b"no longer admitted");
+    }
+
     /// Answers one stream's question.
     async fn question(&self, mut send: SendStream, mut receive: RecvStream) {
         let asked = tokio::time::timeout(REQUEST_TIMEOUT, read_frame(&mut receive)).await;
@@ -150,6 +183,10 @@ impl Served {
             Ok(request) => request,
             Err(error) => return self.close(&error.to_string()),
         };
+        let greeting = match &request {
+            Request::Hello(_) => Some(self.greeting.lock().await),
+            _ => None,
+        };
         let reply = {
             let view = self.master.view.load_full();
             let mut session = self.lock();
@@ -159,7 +196,9 @@ impl Served {
                 let welcome = matches!(reply, Reply::Welcome(_));
                 self.entry.update(|peer| {
                     peer.hello = hello;
-                    peer.welcome = welcome;
+                    if welcome {
+                        peer.standing = Standing::Admitted;
+                    }
                 });
             }
             reply
@@ -168,17 +207,12 @@ impl Served {
             Reply::Frame(frame) => write_frame(&mut send, &frame).await,
             Reply::Welcome(frame) => {
                 tracing::info!(node = %self.node, "mirror connected");
-                let sent = write_frame(&mut send, &frame).await;
-                // Something may have changed between the answer's making and the session's knowing.
-                self.send_news().await;
-                sent
+                write_frame(&mut send, &frame).await
             }
             Reply::Pending(frame) => {
                 tracing::info!(node = %self.node, address = %self.connection.remote_address(),
                     "a node waits to be admitted");
-                let sent = write_frame(&mut send, &frame).await;
-                self.send_news().await;
-                sent
+                write_frame(&mut send, &frame).await
             }
             Reply::Refuse(frame) => {
                 let sent = write_frame(&mut send, &frame).await;
@@ -197,6 +231,10 @@ impl Served {
                 let _ = send.finish();
             }
             Err(error) => tracing::debug!(node = %self.node, %error, "answer not sent"),
+        }
+        if greeting.is_some() {
+            drop(greeting);
+            self.greeted.notify_one();
         }
     }
 
@@ -220,28 +258,38 @@ impl Served {
         }
     }
 
-    /// Sends what changed, if it concerns this node.
-    async fn send_news(&self) {
-        let view = self.master.view.load_full();
-        let reply = self.lock().news(&*view);
-        match reply {
-            Some(Reply::Frame(frame)) => {
-                // A peer that lets no stream through misses the news and polls for it.
-                let connection = self.connection.clone();
-                tokio::spawn(async move {
-                    let Ok(mut stream) = connection.open_uni().await else {
-                        return;
-                    };
-                    if write_frame(&mut stream, &frame).await.is_ok() {
-                        let _ = stream.finish();
+    /// Sends what changes and concerns this node, one thing after the other. Never ends.
+    ///
+    /// While a peer lets no stream through, what comes meanwhile is one message: the newest.
+    async fn tell(&self, mut news: watch::Receiver<u64>) {
+        loop {
+            tokio::select! {
+                Ok(()) = news.changed() => {}
+                () = self.greeted.notified() => {}
+            }
+            let reply = {
+                let _answered = self.greeting.lock().await;
+                let view = self.master.view.load_full();
+                self.lock().news(&*view)
+            };
+            match reply {
+                Some(Reply::Frame(frame)) => {
+                    if let Err(error) = self.send_unasked(&frame).await {
+                        tracing::debug!(node = %self.node, %error, "news not sent");
                     }
-                });
+                }
+                Some(_) => self.close_over(),
+                None => {}
             }
-            Some(Reply::Close(why)) => {
-                self.connection.close(close_code::REFUSED, why.as_bytes());
-            }
-            _ => {}
         }
+    }
+
+    async fn send_unasked(&self, frame: &[u8]) -> Result<(), StreamError> {
+        let opened = self.connection.open_uni().await;
+        let mut stream = opened.map_err(quinn::WriteError::ConnectionLost)?;
+        write_frame(&mut stream, frame).await?;
+        let _ = stream.finish();
+        Ok(())
     }
 
     async fn send_object(

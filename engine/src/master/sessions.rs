@@ -11,8 +11,25 @@ use tidecast_proto::limits;
 use tidecast_proto::receipt::ReceiptBody;
 use tidecast_proto::wire::Hello;
 
-/// Connections from one address that have not been let in.
+use crate::network::counted_address;
+
+/// Strangers from one IPv4 address or IPv6 /64.
 const STRANGERS_PER_ADDRESS: usize = 8;
+
+/// Strangers past those limits that are let stay until they have been told so; more are closed at once, because
+/// telling costs a connection, too. Each stays for [`limits::HELLO_MS`] at most.
+const TURNED_AWAY_MAX: usize = 64;
+
+/// What a connection counts as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// Its key is admitted: strangers never take its place.
+    Admitted,
+    /// May wait for the operator.
+    Stranger,
+    /// There is no room for it to wait: it is told so.
+    TurnedAway,
+}
 
 /// What is known of one connection.
 #[derive(Debug, Clone)]
@@ -21,7 +38,7 @@ pub(super) struct Peer {
     pub(super) address: SocketAddr,
     pub(super) connected: Timestamp,
     pub(super) hello: Option<Hello>,
-    pub(super) welcome: bool,
+    pub(super) standing: Standing,
     pub(super) receipt: Option<ReceiptBody>,
 }
 
@@ -56,27 +73,38 @@ impl Sessions {
         Handshake(self.clone())
     }
 
-    /// Takes in a connection, unless there are too many of its kind.
-    pub(super) fn enter(self: &Arc<Self>, peer: Peer) -> Option<Entry> {
+    /// Takes in a connection: an admitted one always, a stranger as what there is room for.
+    pub(super) fn enter(self: &Arc<Self>, mut peer: Peer) -> Option<Entry> {
         let mut peers = self.lock();
-        let strangers = peers.values().filter(|p| !p.welcome);
-        let (mut all, mut here) = (0, 0);
-        for stranger in strangers {
-            all += 1;
-            here += usize::from(stranger.address.ip() == peer.address.ip());
-        }
-        // Loopback stands for everybody behind a local relay or test.
-        if all >= limits::PENDING_NODES
-            || (here >= STRANGERS_PER_ADDRESS && !peer.address.ip().is_loopback())
-        {
-            return None;
+        if peer.standing != Standing::Admitted {
+            let address = counted_address(peer.address.ip());
+            let (mut strangers, mut from_here, mut turned_away) = (0, 0, 0);
+            for other in peers.values() {
+                match other.standing {
+                    Standing::Admitted => {}
+                    Standing::Stranger => {
+                        strangers += 1;
+                        from_here += usize::from(counted_address(other.address.ip()) == address);
+                    }
+                    Standing::TurnedAway => turned_away += 1,
+                }
+            }
+            let here_full = address.is_some() && from_here >= STRANGERS_PER_ADDRESS;
+            if strangers >= limits::PENDING_NODES || here_full {
+                if turned_away >= TURNED_AWAY_MAX {
+                    return None;
+                }
+                peer.standing = Standing::TurnedAway;
+            }
         }
         let number = self.next.fetch_add(1, Ordering::Relaxed);
+        let standing = peer.standing;
         peers.insert(number, peer);
         drop(peers);
         Some(Entry {
             sessions: self.clone(),
             number,
+            standing,
         })
     }
 
@@ -104,9 +132,15 @@ impl Sessions {
 pub(super) struct Entry {
     sessions: Arc<Sessions>,
     number: usize,
+    standing: Standing,
 }
 
 impl Entry {
+    /// What it counted as when it came.
+    pub(super) fn standing(&self) -> Standing {
+        self.standing
+    }
+
     pub(super) fn update(&self, change: impl FnOnce(&mut Peer)) {
         if let Some(peer) = self.sessions.lock().get_mut(&self.number) {
             change(peer);
@@ -123,5 +157,67 @@ impl Entry {
 impl Drop for Entry {
     fn drop(&mut self) {
         self.sessions.lock().remove(&self.number);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tidecast_proto::key::SecretKey;
+
+    fn peer(address: &str, standing: Standing) -> Peer {
+        Peer {
+            node: SecretKey::from_seed(&[1; 32]).public(),
+            address: SocketAddr::new(address.parse().unwrap(), 4873),
+            connected: Timestamp(0),
+            hello: None,
+            standing,
+            receipt: None,
+        }
+    }
+
+    fn enter(sessions: &Arc<Sessions>, address: &str) -> Option<Entry> {
+        sessions.enter(peer(address, Standing::Stranger))
+    }
+
+    fn standing(entry: Option<&Entry>) -> Option<Standing> {
+        entry.map(Entry::standing)
+    }
+
+    #[test]
+    fn strangers_never_keep_an_admitted_node_out() {
+        let sessions: Arc<Sessions> = Arc::default();
+        let strangers: Vec<_> = (0..limits::PENDING_NODES + TURNED_AWAY_MAX)
+            .map(|n| enter(&sessions, &format!("192.0.2.{n}")))
+            .collect();
+        let (wait, rest) = strangers.split_at(limits::PENDING_NODES);
+        let all = |entries: &[Option<Entry>], wanted| {
+            entries.iter().all(|e| standing(e.as_ref()) == Some(wanted))
+        };
+        assert!(all(wait, Standing::Stranger) && all(rest, Standing::TurnedAway));
+        assert!(enter(&sessions, "198.51.100.1").is_none());
+        // From an address that is full as well.
+        let admitted = sessions.enter(peer("192.0.2.1", Standing::Admitted));
+        assert_eq!(standing(admitted.as_ref()), Some(Standing::Admitted));
+        drop(strangers);
+        let again = enter(&sessions, "198.51.100.1");
+        assert_eq!(standing(again.as_ref()), Some(Standing::Stranger));
+    }
+
+    #[test]
+    fn an_ipv6_network_has_one_address_worth_of_strangers_and_loopback_no_cap() {
+        let sessions: Arc<Sessions> = Arc::default();
+        let held: Vec<_> = (0..STRANGERS_PER_ADDRESS)
+            .map(|n| enter(&sessions, &format!("2001:db8:0:1::{n}")))
+            .collect();
+        let same = enter(&sessions, "2001:db8:0:1:ffff::1");
+        assert_eq!(standing(same.as_ref()), Some(Standing::TurnedAway));
+        let other = enter(&sessions, "2001:db8:0:2::1");
+        assert_eq!(standing(other.as_ref()), Some(Standing::Stranger));
+        let local: Vec<_> = (0..=STRANGERS_PER_ADDRESS)
+            .map(|_| enter(&sessions, "127.0.0.1"))
+            .collect();
+        let all_wait = |e: &Option<Entry>| standing(e.as_ref()) == Some(Standing::Stranger);
+        assert!(local.iter().all(all_wait) && held.iter().all(all_wait));
     }
 }

@@ -20,6 +20,9 @@ use crate::quic::{Link, LinkError, close_code};
 /// How often the docroot is looked after: old trees go when their grace is over.
 const TIDY: Duration = Duration::from_secs(30);
 
+/// How long a goodbye is given to leave.
+const GOODBYE: Duration = Duration::from_millis(5);
+
 /// How often names, links and sizes are checked and mended.
 const MEND: Duration = Duration::from_secs(3 * 3600);
 
@@ -170,8 +173,8 @@ impl Running {
         if let Some(link) = &self.link {
             link.connection()
                 .close(close_code::SHUTDOWN, b"shutting down");
-            // The goodbye should get out; then the process may end.
-            tokio::time::sleep(Duration::from_millis(50)).await;
+            // The goodbye goes out with the endpoint's next turn; then the process may end.
+            tokio::time::sleep(GOODBYE).await;
         }
     }
 

@@ -41,12 +41,13 @@ pub async fn read_frame(
         Err(ReadExactError::ReadError(error)) => return Err(error.into()),
     }
     let (kind, length) = parse_header(header)?;
-    let mut body = vec![0; length];
-    match stream.read_exact(&mut body).await {
-        Ok(()) => Ok(Some((kind, body))),
-        Err(ReadExactError::FinishedEarly(_)) => Err(StreamError::Cut),
-        Err(ReadExactError::ReadError(error)) => Err(error.into()),
+    // Not filled with zeros first: chunks are most of what is ever read.
+    let mut body = Vec::with_capacity(length);
+    while body.len() < length {
+        let part = stream.read_chunk(length - body.len(), true).await?;
+        body.extend_from_slice(&part.ok_or(StreamError::Cut)?.bytes);
     }
+    Ok(Some((kind, body)))
 }
 
 /// Sends a whole frame.

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 use tidecast_engine::clock::{Clock, SystemClock};
 use tidecast_engine::config::MirrorConfig;
 use tidecast_engine::keyfile;
-use tidecast_engine::master::{self, Feed, Master, NewFeed, Node, Nodes};
+use tidecast_engine::master::{self, Decision, Feed, Master, NewFeed, Nodes};
 use tidecast_engine::mirror::{Mirror, NODE_KEY};
 use tidecast_engine::publish::{PublishReport, PublishRequest, publish};
 use tidecast_engine::quic::Bind;
@@ -32,6 +32,10 @@ impl TestClock {
 
     pub(crate) fn advance_ms(&self, ms: u64) {
         *self.0.lock().unwrap() += ms;
+    }
+
+    pub(crate) fn go_back_ms(&self, ms: u64) {
+        *self.0.lock().unwrap() -= ms;
     }
 }
 
@@ -69,6 +73,10 @@ impl World {
             feed,
             clock,
         }
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        self.clock.now()
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -115,19 +123,8 @@ impl World {
     }
 
     pub(crate) fn admit(&self, key: PublicKey) {
-        let state = self.master_state();
-        let mut nodes = Nodes::load(&state).unwrap();
-        nodes.admit(
-            key,
-            Node {
-                admitted: true,
-                since_ms: 0,
-                name: String::new(),
-                contact: String::new(),
-                hosts: Vec::new(),
-            },
-        );
-        nodes.store(&state).unwrap();
+        let now = self.clock.now();
+        Nodes::decide(&self.master_state(), key, Decision::Admit, None, now).unwrap();
     }
 
     pub(crate) fn revoke(&self, key: &PublicKey) {
@@ -212,6 +209,27 @@ impl Drop for RunningMaster {
         if let Some(stop) = self.stop.take() {
             let _ = stop.send(());
         }
+    }
+}
+
+/// A mirror's daemon loop.
+pub(crate) struct RunningMirror {
+    stop: oneshot::Sender<()>,
+    running: tokio::task::JoinHandle<Result<(), tidecast_engine::mirror::MirrorError>>,
+}
+
+impl RunningMirror {
+    pub(crate) fn start(mirror: &Arc<Mirror>) -> Self {
+        let (stop, stopped) = oneshot::channel();
+        let running = tokio::spawn(mirror.clone().run(async {
+            let _ = stopped.await;
+        }));
+        Self { stop, running }
+    }
+
+    pub(crate) async fn stop(self) {
+        self.stop.send(()).unwrap();
+        self.running.await.unwrap().unwrap();
     }
 }
 

@@ -191,11 +191,10 @@ fn no_code_path_touches_what_is_the_operators() {
         let folders = &docroot.folders;
         let os = std::ffi::OsStr::new(name);
         for result in [
-            links::point(folders, name, "x"),
-            links::add(folders, name, "x"),
-            links::remove(folders, os),
+            links::put(folders, START, name, "x").map(drop),
+            links::remove(folders, START, os).map(drop),
             links::move_away(folders, START, os).map(drop),
-            links::replace(folders, START, name, "x").map(drop),
+            links::exchange(folders, layout::SWAP, name, "x").map(drop),
         ] {
             assert!(
                 matches!(result, Err(DocrootError::Operators { .. })),
@@ -261,6 +260,40 @@ fn old_trees_stay_for_the_grace_time_and_two_stay_always() {
     // Deleting a tree changes link counts, and with them ctimes; the live files still pass for unchanged.
     let report = docroot.mend().unwrap();
     assert!(report.is_clean(), "{report:?}");
+}
+
+#[test]
+fn lists_go_with_the_last_tree_that_needs_them_and_never_while_another_is_built() {
+    let site = Site::new();
+    let (mut docroot, _) = site.open();
+    let files = |seed: &str| [("big", noise(seed, 700_000))];
+    let lists = || {
+        std::fs::read_dir(site.path.join(".tidecast/lists"))
+            .unwrap()
+            .count()
+    };
+    for (number, seed) in [(1, "one"), (2, "two"), (3, "three")] {
+        Release::new(number, &files(seed)).install(&mut docroot);
+    }
+    assert_eq!(lists(), 3);
+    site.clock.advance(HOUR_MS);
+    assert_eq!(
+        docroot.expire(site.clock.now()).unwrap().trees,
+        [ReleaseNumber(1)]
+    );
+    assert_eq!(lists(), 2);
+    Release::new(4, &files("four")).install(&mut docroot);
+    site.clock.advance(HOUR_MS);
+    let next = Release::new(5, &files("five"));
+    let mut build = docroot.begin(next.manifest.clone()).unwrap();
+    next.start(&mut build);
+    assert_eq!(
+        docroot.expire(site.clock.now()).unwrap().trees,
+        [ReleaseNumber(2)]
+    );
+    next.fetch(&mut build);
+    docroot.switch(build.finish().unwrap()).unwrap();
+    assert_eq!(lists(), 3);
 }
 
 #[test]
