@@ -128,10 +128,8 @@ impl World {
     }
 
     pub(crate) fn revoke(&self, key: &PublicKey) {
-        let state = self.master_state();
-        let mut nodes = Nodes::load(&state).unwrap();
-        assert!(nodes.revoke(key, self.clock.now()));
-        nodes.store(&state).unwrap();
+        let now = self.clock.now();
+        Nodes::decide(&self.master_state(), *key, Decision::Revoke, None, now).unwrap();
     }
 
     /// A mirror called `name`, not yet admitted.
