@@ -64,6 +64,29 @@ impl Web {
     }
 }
 
+/// A task beside the main one, ended with it.
+#[derive(Debug)]
+pub(crate) struct Background(JoinHandle<()>);
+
+impl Background {
+    pub(crate) fn spawn(work: impl Future<Output = ()> + Send + 'static) -> Self {
+        Self(tokio::spawn(work))
+    }
+
+    /// Ends it, and returns when what it held is let go of.
+    pub(crate) async fn end(mut self) {
+        self.0.abort();
+        // It was told to stop: how it did is of no interest.
+        let _ = (&mut self.0).await;
+    }
+}
+
+impl Drop for Background {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
 /// Takes the control socket of `state`.
 ///
 /// # Errors

@@ -7,8 +7,49 @@ use tidecast_engine::mirror::MirrorStatus;
 use crate::exit::Exit;
 use crate::text;
 
-/// Time before a root's end from which on its holders are told.
-const ROOT_WARNING_MS: u64 = 30 * 24 * 3600 * 1000;
+/// A day in milliseconds.
+const DAY_MS: u64 = 24 * 3600 * 1000;
+
+/// How near a root's end is. Its holders keep their keys offline and apart: gathering them takes weeks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum RootEnd {
+    /// More than 90 days off.
+    Far,
+    /// Time to plan.
+    Within90Days,
+    /// Time to act.
+    Within30Days,
+    /// Mirrors are about to stop.
+    Within7Days,
+    Over,
+}
+
+impl RootEnd {
+    fn of(expires_ms: u64, now: u64) -> Self {
+        match expires_ms.saturating_sub(now) {
+            0 => Self::Over,
+            left if left <= 7 * DAY_MS => Self::Within7Days,
+            left if left <= 30 * DAY_MS => Self::Within30Days,
+            left if left <= 90 * DAY_MS => Self::Within90Days,
+            _ => Self::Far,
+        }
+    }
+
+    fn advice(self) -> &'static str {
+        match self {
+            Self::Far => "",
+            Self::Within90Days => "plan when the holders of the root keys meet to sign a new root",
+            Self::Within30Days => "sign a new root this week",
+            Self::Within7Days => {
+                "sign a new root today: on that day every mirror stops taking new releases"
+            }
+            Self::Over => "sign a new root now; mirrors take it although this one is over",
+        }
+    }
+}
+
+/// Whose matter a root's end is.
+const ROOT_HOLDERS: &str = "the holders of the feed's root keys";
 
 /// A judgement on a status.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -184,6 +225,17 @@ pub(crate) fn of_mirror(
             text::bytes(status.progress.fetch_bytes),
         ));
     }
+    if let Some(expires) = status.root_expires_ms
+        && let end @ (RootEnd::Within30Days | RootEnd::Within7Days) = RootEnd::of(expires, now)
+    {
+        let left = text::span(expires - now);
+        let what = format!("the feed's root expires in {left}, nothing newer is taken after it");
+        let told = match end {
+            RootEnd::Within7Days => "ask the feed's operators today when the new root comes",
+            _ => "ask the feed's operators whether a new root is on its way",
+        };
+        return Diagnosis::fault(ROOT_HOLDERS, format!("{what}; {serves}")).advice(told);
+    }
     if status.connection.state == "connected" {
         Diagnosis::well(format!("all is well: {serves}, the newest there is"))
     } else {
@@ -208,45 +260,60 @@ pub(crate) fn of_master(
         let what = format!("no master daemon runs, so mirrors hear of nothing; {serves}");
         return Diagnosis::fault(operator, what).next(command("master"));
     }
+    let root_end = RootEnd::of(status.root_expires_ms, now);
+    let left = text::span(status.root_expires_ms.saturating_sub(now));
+    // First what stops every mirror: whoever waits at the door must not hide it.
+    match root_end {
+        RootEnd::Over => {
+            let what = format!("the root has expired, mirrors accept nothing new; {serves}");
+            return Diagnosis::fault(ROOT_HOLDERS, what).advice(root_end.advice());
+        }
+        _ if now >= newest.head_expires_ms => {
+            let what = format!("the head has expired and no fresh one could be signed; {serves}");
+            return Diagnosis::fault("this machine: its disk or its clock", what)
+                .advice("the master's log says why");
+        }
+        RootEnd::Within7Days => {
+            let what = format!("the root expires in {left}, and with it every mirror; {serves}");
+            return Diagnosis::fault(ROOT_HOLDERS, what).advice(root_end.advice());
+        }
+        _ => {}
+    }
     if let Some(node) = status.nodes.iter().find(|node| node.state == "pending") {
         let waiting = status.nodes.iter().filter(|node| node.state == "pending");
         let what = format!(
-            "{} to be admitted; {serves}",
+            "{} to be admitted; {serves}{}",
             match waiting.count() {
                 1 => "a node waits".into(),
                 count => format!("{count} nodes wait"),
+            },
+            match root_end {
+                RootEnd::Far => String::new(),
+                _ => format!("; the root expires in {left}"),
             }
         );
         return Diagnosis::fault(operator, what)
             .advice("make sure by telephone or mail that the key is theirs")
             .next(command(&format!("node admit {}", node.node_key)));
     }
-    if now >= status.root_expires_ms {
-        return Diagnosis::fault(
-            "the holders of the feed's root keys",
-            format!("the root has expired, mirrors accept nothing new; {serves}"),
-        );
-    }
-    if now >= newest.head_expires_ms {
-        let what = format!("the head has expired and no fresh one could be signed; {serves}");
-        return Diagnosis::fault("this machine: its disk or its clock", what)
-            .advice("the master's log says why");
-    }
-    let left = status.root_expires_ms - now;
-    if left < ROOT_WARNING_MS {
-        return Diagnosis::fault(
-            "the holders of the feed's root keys",
-            format!("the root expires in {}; {serves}", text::span(left)),
+    match root_end {
+        RootEnd::Far => Diagnosis::well(format!("all is well: {serves}")),
+        RootEnd::Within90Days => {
+            Diagnosis::well(format!("all is well: {serves}; the root expires in {left}"))
+                .advice(root_end.advice())
+        }
+        _ => Diagnosis::fault(
+            ROOT_HOLDERS,
+            format!("the root expires in {left}; {serves}"),
         )
-        .advice("sign a new root before that day");
+        .advice(root_end.advice()),
     }
-    Diagnosis::well(format!("all is well: {serves}"))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tidecast_engine::master::ReleaseStatus;
+    use tidecast_engine::master::{ConnectedNode, ReleaseStatus};
     use tidecast_engine::mirror::{ConnectionStatus, Fault};
 
     fn mirror() -> MirrorStatus {
@@ -338,7 +405,7 @@ mod tests {
     }
 
     #[test]
-    fn a_master_is_led_from_the_first_release_to_a_root_that_runs_out() {
+    fn a_master_is_led_from_the_first_release_to_its_daemon() {
         let judge = |status: &MasterStatus, daemon| {
             of_master(status, daemon, 10_000, |rest| format!("tidecast {rest}"))
         };
@@ -355,16 +422,65 @@ mod tests {
             Some("tidecast master")
         );
         assert!(judge(&master(), true).well);
-        let ending = MasterStatus {
-            root_expires_ms: 20_000,
-            ..master()
+    }
+
+    #[test]
+    fn a_root_that_ends_is_told_90_30_and_7_days_before_in_other_words_each_time() {
+        let now = 1_000 * DAY_MS;
+        let judge = |days: u64| {
+            let status = MasterStatus {
+                root_expires_ms: now + days * DAY_MS,
+                ..master()
+            };
+            of_master(&status, true, now, |rest| format!("tidecast {rest}"))
         };
-        assert!(judge(&ending, true).what.contains("expires in 10 s"));
-        let over = MasterStatus {
-            root_expires_ms: 10_000,
-            ..master()
+        assert_eq!(judge(91).advice, None);
+        let told = [90, 30, 7, 0].map(judge);
+        assert_eq!(told.clone().map(|d| d.well), [true, false, false, false]);
+        for (told, part) in told
+            .iter()
+            .zip(["expires in 90", "in 30", "in 7", "has expired"])
+        {
+            assert!(told.what.contains(part), "{told:?}");
+        }
+        let mut advice: Vec<_> = told.iter().map(|d| d.advice.clone().unwrap()).collect();
+        advice.dedup();
+        assert_eq!(advice.len(), 4, "{advice:?}");
+
+        let mut mirror = mirror();
+        mirror.root_expires_ms = Some(now + 8 * DAY_MS);
+        let told = of_mirror(&mirror, true, now, |rest| rest.into());
+        assert!(!told.well && told.fault_of.unwrap() == ROOT_HOLDERS);
+    }
+
+    #[test]
+    fn strangers_at_the_door_hide_neither_an_expired_root_nor_an_expired_head() {
+        let stranger = ConnectedNode {
+            node_key: "ab".repeat(32),
+            state: "pending".into(),
+            connected: true,
+            address: None,
+            connected_since_ms: None,
+            name: String::new(),
+            contact: String::new(),
+            hosts: Vec::new(),
+            release: None,
+            serving: None,
+            switched_ms: None,
+            receipt_ms: None,
         };
-        assert!(judge(&over, true).what.contains("has expired"));
+        let judge = |root_expires_ms, head_expires_ms| {
+            let mut status = master();
+            status.nodes.push(stranger.clone());
+            status.root_expires_ms = root_expires_ms;
+            status.newest.as_mut().unwrap().head_expires_ms = head_expires_ms;
+            of_master(&status, true, 10_000, |rest| rest.into()).what
+        };
+        assert!(judge(10_000, u64::MAX).contains("root has expired"));
+        assert!(judge(u64::MAX, 10_000).contains("head has expired"));
+        assert!(judge(10_000 + DAY_MS, u64::MAX).contains("root expires"));
+        assert!(judge(10_000 + 20 * DAY_MS, u64::MAX).contains("a node waits"));
+        assert!(judge(10_000 + 20 * DAY_MS, u64::MAX).contains("root expires"));
     }
 
     #[test]

@@ -3,13 +3,16 @@
 //! Codes are those of BSD's `sysexits.h`.
 
 use std::io;
+use std::path::Path;
 
 use tidecast_engine::config::ConfigError;
 use tidecast_engine::control::ControlError;
 use tidecast_engine::docroot::DocrootError;
 use tidecast_engine::durable::FileError;
 use tidecast_engine::keyfile::KeyFileError;
-use tidecast_engine::master::{FeedError, HeadsError, MasterError, NodesError};
+use tidecast_engine::master::{
+    FeedError, HeadsError, MasterError, NodesError, RELEASE_KEY, ROOT_KEY,
+};
 use tidecast_engine::mirror::{MemoryError, MirrorError, SyncError, SyncFailure, with_port};
 use tidecast_engine::publish::PublishError;
 use tidecast_engine::quic::{LinkError, ListenError};
@@ -134,6 +137,7 @@ impl Diagnose for KeyFileError {
         match self {
             Self::File(error) => error.exit(),
             Self::Missing { .. } => Exit::NoInput,
+            Self::Open { .. } => Exit::NoPermission,
             Self::Malformed { .. } => Exit::Data,
             _ => Exit::Internal,
         }
@@ -142,13 +146,26 @@ impl Diagnose for KeyFileError {
     fn hint(&self) -> Option<String> {
         match self {
             Self::File(error) => error.hint(),
-            Self::Missing { .. } => Some(
-                "name the folder that `tidecast feed init` put the keys into, with --keys".into(),
-            ),
+            Self::Missing { path } => Some(if is_kept_apart(path) {
+                "name the folder that `tidecast feed init` put the keys into, with --keys".into()
+            } else {
+                "name the state folder with --state; if that is right, restore the key from a backup"
+                    .into()
+            }),
+            Self::Open { path, .. } => Some(format!(
+                "if nobody has read it: chmod 600 {}; otherwise make a new key",
+                path.display()
+            )),
             Self::Malformed { .. } => Some("restore it from a backup".into()),
             _ => None,
         }
     }
+}
+
+/// Whether a key file is one of those that lie in the keys folder and not in the state.
+fn is_kept_apart(path: &Path) -> bool {
+    let name = path.file_name().and_then(|name| name.to_str());
+    matches!(name, Some(ROOT_KEY | RELEASE_KEY))
 }
 
 impl Diagnose for RootsError {
@@ -282,7 +299,7 @@ impl Diagnose for MasterError {
 impl Diagnose for PublishError {
     fn exit(&self) -> Exit {
         match self {
-            Self::Empty { .. } => Exit::NoInput,
+            Self::NoTree { .. } | Self::NotAFolder { .. } | Self::Empty { .. } => Exit::NoInput,
             Self::Changed { .. } => Exit::Temporary,
             Self::TooFewKeys { .. } => Exit::NoPermission,
             Self::OtherFeed { .. } => Exit::Config,
@@ -442,7 +459,6 @@ pub(crate) fn unanswered(upstream: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::path::Path;
 
     #[test]
     fn a_file_nobody_may_read_is_a_matter_of_permission_and_a_full_disk_of_the_disk() {

@@ -7,6 +7,7 @@ mod diagnosis;
 mod exit;
 mod failure;
 mod logging;
+mod mirror_daemon;
 mod progress;
 mod shell;
 mod signals;

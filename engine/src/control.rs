@@ -13,15 +13,21 @@ use tokio::net::{UnixListener, UnixStream};
 /// The socket's name in the state folder.
 pub const SOCKET: &str = "control.sock";
 
-/// Longest line in either direction, in bytes.
-const LINE_BYTES: u64 = 16 * 1024 * 1024;
+/// Longest command, in bytes with its line feed; they have some 20.
+const COMMAND_BYTES: u64 = 4 * 1024;
 
-/// Commands under way at once; more wait.
-const COMMANDS: usize = 16;
+/// Longest answer, in bytes with its line feed: the status of some 30,000 nodes.
+const ANSWER_BYTES: u64 = 16 * 1024 * 1024;
+
+/// Connections served at once; more wait.
+const CONNECTIONS: usize = 16;
+
+/// Silence, or an answer that is not taken, after which a connection is closed: it holds one of the places.
+const IDLE: Duration = Duration::from_secs(30);
 
 /// What may be asked of a daemon.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "command", rename_all = "snake_case", deny_unknown_fields)]
+#[serde(from = "Line", into = "Line")]
 pub enum Command {
     /// How are you?
     Status,
@@ -29,6 +35,42 @@ pub enum Command {
     Reload,
     /// Look for news now and say how that ended.
     Sync,
+}
+
+/// A command as it is written. A field nobody knows is refused: it may change what is meant.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Line {
+    command: Word,
+}
+
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Word {
+    Status,
+    Reload,
+    Sync,
+}
+
+impl From<Line> for Command {
+    fn from(line: Line) -> Self {
+        match line.command {
+            Word::Status => Self::Status,
+            Word::Reload => Self::Reload,
+            Word::Sync => Self::Sync,
+        }
+    }
+}
+
+impl From<Command> for Line {
+    fn from(command: Command) -> Self {
+        let command = match command {
+            Command::Status => Word::Status,
+            Command::Reload => Word::Reload,
+            Command::Sync => Word::Sync,
+        };
+        Self { command }
+    }
 }
 
 /// Why a daemon could not be asked.
@@ -92,7 +134,7 @@ impl ControlSocket {
 
     /// Answers until dropped.
     pub async fn serve<H: Handler>(self, handler: Arc<H>) {
-        let places = Arc::new(tokio::sync::Semaphore::new(COMMANDS));
+        let places = Arc::new(tokio::sync::Semaphore::new(CONNECTIONS));
         loop {
             // Fails only when closed, which nobody does.
             let Ok(place) = places.clone().acquire_owned().await else {
@@ -102,7 +144,7 @@ impl ControlSocket {
                 Ok((stream, _)) => {
                     let handler = handler.clone();
                     tokio::spawn(async move {
-                        if let Err(error) = answer(stream, &*handler).await {
+                        if let Err(error) = answer(stream, &*handler, IDLE).await {
                             tracing::debug!(%error, "control connection ended");
                         }
                         drop(place);
@@ -124,11 +166,20 @@ impl Drop for ControlSocket {
     }
 }
 
-async fn answer<H: Handler>(stream: UnixStream, handler: &H) -> io::Result<()> {
+async fn answer<H: Handler>(stream: UnixStream, handler: &H, idle: Duration) -> io::Result<()> {
     let (read, mut write) = stream.into_split();
-    let mut lines = BufReader::new(read.take(LINE_BYTES)).lines();
-    while let Some(line) = lines.next_line().await? {
-        let result = match serde_json::from_str(&line) {
+    let mut read = BufReader::new(read);
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        let mut limited = (&mut read).take(COMMAND_BYTES);
+        if in_time(idle, limited.read_until(b'\n', &mut line)).await? == 0 {
+            return Ok(());
+        }
+        // The rest of a line that is too long cannot be told from the next command.
+        let too_long = line.len() as u64 == COMMAND_BYTES && line.last() != Some(&b'\n');
+        let result = match serde_json::from_slice(&line) {
+            _ if too_long => Err(format!("a command has at most {COMMAND_BYTES} bytes")),
             Ok(command) => handler.handle(command).await,
             Err(error) => Err(format!("not a command: {error}")),
         };
@@ -136,9 +187,18 @@ async fn answer<H: Handler>(stream: UnixStream, handler: &H) -> io::Result<()> {
             Ok(value) => serde_json::json!({ "ok": value }),
             Err(text) => serde_json::json!({ "error": text }),
         };
-        write.write_all(format!("{reply}\n").as_bytes()).await?;
+        let reply = format!("{reply}\n");
+        in_time(idle, write.write_all(reply.as_bytes())).await?;
+        if too_long {
+            return Ok(());
+        }
     }
-    Ok(())
+}
+
+async fn in_time<T>(limit: Duration, work: impl Future<Output = io::Result<T>>) -> io::Result<T> {
+    tokio::time::timeout(limit, work)
+        .await
+        .map_err(|_| io::ErrorKind::TimedOut)?
 }
 
 /// The socket's path through the open state folder: a socket's address holds 107 bytes, a folder's path may be
@@ -174,7 +234,7 @@ pub async fn ask(state: &Path, command: &Command) -> Result<Value, ControlError>
         .await
         .map_err(failed)?;
     let mut reply = String::new();
-    BufReader::new(stream.take(LINE_BYTES))
+    BufReader::new(stream.take(ANSWER_BYTES))
         .read_line(&mut reply)
         .await
         .map_err(failed)?;
@@ -224,5 +284,51 @@ mod tests {
         let second = ControlSocket::bind(&state).await.unwrap_err();
         assert!(second.to_string().contains("already runs"), "{second}");
         serving.abort();
+    }
+
+    /// What the other end reads of `sent`, until it is closed.
+    async fn talk(sent: &str) -> String {
+        let (mut near, far) = UnixStream::pair().unwrap();
+        let answering = tokio::spawn(async move { answer(far, &Echo, IDLE).await });
+        near.write_all(sent.as_bytes()).await.unwrap();
+        near.shutdown().await.unwrap();
+        let mut answers = String::new();
+        near.read_to_string(&mut answers).await.unwrap();
+        answering.await.unwrap().unwrap();
+        answers
+    }
+
+    #[tokio::test]
+    async fn a_command_with_a_field_nobody_knows_is_refused_and_the_next_is_answered() {
+        let sent = "{\"command\":\"status\",\"x\":1}\n{\"command\":\"stop\"}\nno\n{\"command\":\"status\"}\n";
+        let answers = talk(sent).await;
+        let lines: Vec<&str> = answers.lines().collect();
+        assert_eq!(lines.len(), 4, "{answers}");
+        for (line, part) in lines
+            .iter()
+            .zip(["unknown field", "unknown variant", "expected"])
+        {
+            assert!(line.contains("error") && line.contains(part), "{line}");
+        }
+        assert_eq!(lines[3], "{\"ok\":{\"role\":\"test\"}}");
+    }
+
+    #[tokio::test]
+    async fn the_limit_is_one_lines_not_the_connections() {
+        let command = "{\"command\":\"status\"}\n";
+        let many = usize::try_from(COMMAND_BYTES).unwrap() / command.len() + 2;
+        assert_eq!(talk(&command.repeat(many)).await.lines().count(), many);
+        let long = " ".repeat(usize::try_from(COMMAND_BYTES).unwrap());
+        let answers = talk(&long).await;
+        assert!(answers.contains("at most 4096 bytes"), "{answers}");
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_says_nothing_gives_its_place_back() {
+        let (_near, far) = UnixStream::pair().unwrap();
+        let error = answer(far, &Echo, Duration::from_millis(1))
+            .await
+            .unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
     }
 }

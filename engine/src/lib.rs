@@ -2,6 +2,7 @@
 //!
 //! Nothing here prints, reads `$HOME` or holds a rule about trust: those live in `cli` and `proto`.
 
+mod beneath;
 pub mod clock;
 pub mod config;
 pub mod control;
@@ -12,6 +13,7 @@ pub mod keyfile;
 pub mod master;
 pub mod mirror;
 pub mod network;
+mod packing;
 pub mod publish;
 pub mod quic;
 pub mod roots;

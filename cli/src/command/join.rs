@@ -104,7 +104,7 @@ impl Join {
             hosts: self.hosts,
             http: None,
             access_log: None,
-            grace_s: DEFAULT_GRACE_S,
+            grace_s: config::GRACE_S,
         };
         // Last, so that a join that failed can be done again.
         config::store(
@@ -178,9 +178,6 @@ impl Join {
         Err(Failure::new(Exit::General, format!("{why}nothing was changed")).hint(hint))
     }
 }
-
-/// How long the tree before the live one stays, unless the configuration says otherwise.
-const DEFAULT_GRACE_S: u64 = 600;
 
 pub(super) fn check_upstream(upstream: &str) -> Result<(), Failure> {
     let full = tidecast_engine::mirror::with_port(upstream);

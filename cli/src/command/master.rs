@@ -11,7 +11,7 @@ use tidecast_engine::master::{self, MasterStatus};
 use tidecast_engine::quic::Bind;
 use tidecast_proto::wire::DEFAULT_PORT;
 
-use crate::daemon::{self, Web};
+use crate::daemon::{self, Background, Web};
 use crate::exit::{Diagnose as _, Exit};
 use crate::failure::{Failure, Outcome};
 use crate::shell::{Shell, now_ms};
@@ -87,12 +87,11 @@ impl Master {
 
         let mut hangup = signals::hangup()?;
         let mut serving = std::pin::pin!(master.clone().serve(endpoint, stop.asked()));
-        let mut answering = std::pin::pin!(socket.serve(master.clone()));
+        let answering = Background::spawn(socket.serve(master.clone()));
         let mut looking = tokio::time::interval(HEALTH_CHECK);
         loop {
             tokio::select! {
                 () = &mut serving => break,
-                () = &mut answering => {}
                 _ = looking.tick() => health.set(health_of(&master.status(), now_ms())),
                 _ = hangup.recv() => {
                     daemon::tell_reloading();
@@ -108,6 +107,7 @@ impl Master {
         if let Some(web) = web {
             web.drained().await?;
         }
+        answering.end().await;
         Ok(Exit::Ok)
     }
 }

@@ -1,24 +1,20 @@
 //! `tidecast mirror`.
 
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::Arc;
 
 use serde::Serialize;
-use serde_json::Value;
 use tidecast_engine::clock::SystemClock;
 use tidecast_engine::config::{self, MirrorConfig};
-use tidecast_engine::http::{AccessLog, FileAccessLog, HttpOptions};
+use tidecast_engine::http::{AccessLog, FileAccessLog, HttpOptions, HttpStats};
 use tidecast_engine::mirror::{self, MIRROR_CONFIG};
 
-use crate::daemon::{self, Web};
+use crate::daemon::{self, Background, Web};
 use crate::exit::Exit;
 use crate::failure::{Failure, Outcome};
+use crate::mirror_daemon::{MirrorDaemon, WebCounters};
 use crate::shell::Shell;
 use crate::signals::{self, Stop};
-
-/// How old `/status.json` may be: it is asked for by programs, and making it waits for the disk.
-const STATUS_REFRESH: Duration = Duration::from_secs(1);
 
 /// Keep the docroot at the newest release, until told to stop.
 ///
@@ -68,20 +64,29 @@ impl Mirror {
         let stop = Stop::on_signal()?;
         let mut hangup = signals::hangup()?;
         let mut running = std::pin::pin!(mirror.clone().run(stop.clone().asked()));
-        let mut answering = std::pin::pin!(socket.serve(mirror.clone()));
+        let stats: Arc<HttpStats> = Arc::default();
+        let daemon = Arc::new(MirrorDaemon {
+            mirror: mirror.clone(),
+            web: http.map(|_| WebCounters {
+                stats: stats.clone(),
+                access_log: access_log.clone(),
+            }),
+        });
+        // Apart from what is polled below: whatever waits for the disk there must not hold up the signals.
+        let answering = Background::spawn(socket.serve(daemon.clone()));
 
         // So that the first client after a restart is served, not asked to come back.
         mirror.publish_site().await;
-        let shown: Arc<Mutex<Value>> = Arc::default();
         let web = match http {
             None => None,
             Some(address) => {
                 let options = HttpOptions {
                     access_log: access_log.clone().map(|log| log as Arc<dyn AccessLog>),
                     health: mirror.health(),
+                    stats,
                     status: Some(Arc::new({
-                        let shown = shown.clone();
-                        move || shown.lock().unwrap_or_else(PoisonError::into_inner).clone()
+                        let daemon = daemon.clone();
+                        move || serde_json::to_value(daemon.report()).unwrap_or_default()
                     })),
                     ..HttpOptions::default()
                 };
@@ -104,15 +109,9 @@ impl Mirror {
         shell.result(&started, &render(&started))?;
         daemon::tell_ready();
 
-        let mut refreshing = tokio::time::interval(STATUS_REFRESH);
         let ran = loop {
             tokio::select! {
                 ran = &mut running => break ran,
-                () = &mut answering => {}
-                _ = refreshing.tick(), if web.is_some() => {
-                    let status = serde_json::to_value(mirror.status()).unwrap_or_default();
-                    *shown.lock().unwrap_or_else(PoisonError::into_inner) = status;
-                }
                 _ = hangup.recv() => {
                     daemon::tell_reloading();
                     if let Some(Err(error)) = access_log.as_ref().map(|log| log.reopen()) {
@@ -126,6 +125,7 @@ impl Mirror {
         if let Some(web) = web {
             web.drained().await?;
         }
+        answering.end().await;
         ran?;
         Ok(Exit::Ok)
     }

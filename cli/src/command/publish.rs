@@ -26,7 +26,7 @@ const CHANGES_LISTED: usize = 40;
 ///
 /// The whole folder becomes the release, whatever was in the one before; earlier releases stay as they are. A
 /// running master announces it at once. Exit status: 0 published or nothing had changed, 65 the folder cannot be a
-/// release, 66 it is empty, 75 it changed meanwhile, 77 release keys are missing.
+/// release, 66 it is missing, empty or a single file, 75 it changed meanwhile, 77 release keys are missing.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Publish {
     /// The folder.

@@ -7,6 +7,7 @@ use serde::de::DeserializeOwned;
 use tidecast_engine::config::{self, MirrorConfig};
 use tidecast_engine::control::{self, ControlError};
 use tidecast_engine::docroot;
+use tidecast_engine::http::KindSnapshot;
 use tidecast_engine::keyfile;
 use tidecast_engine::master::{Feed, MasterStatus, Nodes, ReleaseStatus};
 use tidecast_engine::mirror::{MIRROR_CONFIG, MirrorStatus, NODE_KEY};
@@ -16,6 +17,7 @@ use super::node;
 use crate::diagnosis::{self, Diagnosis};
 use crate::exit::Exit;
 use crate::failure::{Failure, Outcome};
+use crate::mirror_daemon::MirrorReport;
 use crate::shell::{Role, Shell, now_ms};
 use crate::text;
 
@@ -56,14 +58,17 @@ impl Status {
                 shell.result(&judged, &text)?;
             }
             Role::Mirror => {
-                let (status, daemon) = match ask(shell).await? {
-                    Some(status) => (status, true),
-                    None => (mirror_on_disk(shell)?, false),
+                let (report, daemon) = match ask::<MirrorReport>(shell).await? {
+                    Some(report) => (report, true),
+                    None => {
+                        let status = mirror_on_disk(shell)?;
+                        (MirrorReport { status, http: None }, false)
+                    }
                 };
-                let diagnosis = diagnosis::of_mirror(&status, daemon, now, command);
-                let text = mirror_text(&status, &diagnosis, now);
+                let diagnosis = diagnosis::of_mirror(&report.status, daemon, now, command);
+                let text = mirror_text(&report, &diagnosis, now);
                 let judged = Judged {
-                    status,
+                    status: report,
                     daemon,
                     diagnosis,
                 };
@@ -163,7 +168,8 @@ fn master_text(status: &MasterStatus, daemon: bool, diagnosis: &Diagnosis, now: 
     text
 }
 
-fn mirror_text(status: &MirrorStatus, diagnosis: &Diagnosis, now: u64) -> String {
+fn mirror_text(report: &MirrorReport, diagnosis: &Diagnosis, now: u64) -> String {
+    let status = &report.status;
     let mut text = diagnosis.text();
     text.push('\n');
     if let Some(feed) = &status.feed {
@@ -192,6 +198,23 @@ fn mirror_text(status: &MirrorStatus, diagnosis: &Diagnosis, now: u64) -> String
             text::bytes(sync.received_bytes),
             sync.seconds
         );
+    }
+    if let Some(http) = &report.http {
+        let kinds = [http.served.database, http.served.cdiff, http.served.other];
+        let answers = |kind: &KindSnapshot| kind.whole + kind.partial + kind.not_modified;
+        let _ = writeln!(
+            text,
+            "web server   {} served, {}",
+            text::plural(kinds.iter().map(answers).sum(), "request"),
+            text::bytes(kinds.iter().map(|kind| kind.body_bytes).sum()),
+        );
+        if http.lines_dropped > 0 {
+            let lost = text::plural(http.lines_dropped, "line");
+            let _ = writeln!(
+                text,
+                "access log   {lost} lost: its disk is full or too slow"
+            );
+        }
     }
     let _ = writeln!(text, "node key     {}", status.node_key);
     text

@@ -111,8 +111,12 @@ async fn explain(state: &Path, what: String) -> Failure {
 }
 
 async fn sync(shell: &Shell<'_>, config: MirrorConfig) -> Result<SyncReport, Failure> {
-    let (mirror, _) = mirror::Mirror::open(&shell.state, config, Arc::new(SystemClock))
+    let (mirror, recovery) = mirror::Mirror::open(&shell.state, config, Arc::new(SystemClock))
         .map_err(SyncFailure::from)?;
+    // The line begins with what is live; more than that was not as it should be.
+    if let Some((_, found)) = recovery.split_once("; ") {
+        shell.note(&format!("warning: the docroot was put right: {found}"));
+    }
     let bar = Bar::new(shell);
     let mut progress = mirror.progress();
     let showing = async {

@@ -9,9 +9,11 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Arc;
 
-use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags, ResolveFlags, StatxFlags};
+use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags, StatxFlags};
 use rustix::io::Errno;
 use tidecast_proto::id::FileHash;
+
+use crate::beneath::{self, Links};
 
 /// Folders held open at once by a [`FolderCache`]; far below the usual limit of 1,024 descriptors.
 const FOLDERS_OPEN_MAX: usize = 128;
@@ -103,24 +105,7 @@ fn found(stat: &rustix::fs::Statx) -> Found {
 
 /// Opens `path` below `at` without following any link on the way.
 pub(super) fn open_below(at: impl AsFd, path: &str, flags: OFlags) -> io::Result<OwnedFd> {
-    let flags = flags | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
-    match rustix::fs::openat2(&at, path, flags, Mode::empty(), resolve) {
-        // Some container runtimes hide the call; one component at a time says the same.
-        Err(Errno::NOSYS) => open_stepwise(at, path, flags),
-        other => Ok(other?),
-    }
-}
-
-fn open_stepwise(at: impl AsFd, path: &str, flags: OFlags) -> io::Result<OwnedFd> {
-    let Some((folders, name)) = path.rsplit_once('/') else {
-        return Ok(rustix::fs::openat(at, path, flags, Mode::empty())?);
-    };
-    let mut folder = at.as_fd().try_clone_to_owned()?;
-    for component in folders.split('/') {
-        folder = open_folder(&folder, component)?;
-    }
-    Ok(rustix::fs::openat(folder, name, flags, Mode::empty())?)
+    Ok(beneath::open(at, path, flags, Links::Refuse)?)
 }
 
 /// Opens the folder `name`, which must be one itself and not a link to one.

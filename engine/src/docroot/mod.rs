@@ -45,6 +45,7 @@ use tidecast_proto::manifest::Manifest;
 use tidecast_proto::name::ReleasePath;
 
 use crate::clock::Clock;
+use crate::config::GRACE_S;
 
 pub use build::{Build, BuildBytes, Prepared, PutOutcome};
 pub use carry::LinkReport;
@@ -79,7 +80,7 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         Self {
-            grace: Duration::from_secs(10 * 60),
+            grace: Duration::from_secs(GRACE_S),
             keep_trees_min: 2,
             removed_keep: Duration::from_secs(30 * 24 * 60 * 60),
             create: false,

@@ -1,5 +1,6 @@
 //! From one request to one response, with the files in between. SPEC §9.3.
 
+use std::net::IpAddr;
 use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 
@@ -48,7 +49,7 @@ impl Answers {
         &self,
         mode: Mode,
         ledger: &SharedLedger,
-        remote: std::net::IpAddr,
+        remote: IpAddr,
         request: Request<B>,
     ) -> Response<ResponseBody> {
         lock(ledger).begin();
@@ -66,8 +67,12 @@ impl Answers {
         };
         let mut response = match mode {
             Mode::Serve => {
-                self.respond(&request.method, &request.headers, request.uri.path())
-                    .await
+                let asked = Asked {
+                    method: &request.method,
+                    headers: &request.headers,
+                    remote,
+                };
+                self.respond(asked, request.uri.path()).await
             }
             Mode::Busy => retry_after(
                 text(StatusCode::SERVICE_UNAVAILABLE, "too many connections\n"),
@@ -83,13 +88,8 @@ impl Answers {
         response
     }
 
-    async fn respond(
-        &self,
-        method: &Method,
-        headers: &HeaderMap,
-        target: &str,
-    ) -> Response<ResponseBody> {
-        if method != Method::GET && method != Method::HEAD {
+    async fn respond(&self, asked: Asked<'_>, target: &str) -> Response<ResponseBody> {
+        if asked.method != Method::GET && asked.method != Method::HEAD {
             return text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD\n");
         }
         let Some(path) = path::decode(target) else {
@@ -97,7 +97,6 @@ impl Answers {
         };
         // From here to the last byte this request sees one release.
         let site = self.site.pin();
-        let asked = Asked { method, headers };
         let name = match &path {
             RequestPath::Root => INDEX,
             RequestPath::Name(name) => name.as_str(),
@@ -116,7 +115,10 @@ impl Answers {
         }
         match (name, &self.status) {
             ("healthz", _) => return self.healthz(),
-            ("status.json", Some(status)) => return own_json(&status.status()),
+            // It names folders, keys and people: nothing for the clients of a public port.
+            ("status.json", Some(status)) if asked.remote.is_loopback() => {
+                return own_json(&status.status());
+            }
             _ => {}
         }
         match (site, path) {
@@ -215,6 +217,7 @@ impl Answers {
 struct Asked<'a> {
     method: &'a Method,
     headers: &'a HeaderMap,
+    remote: IpAddr,
 }
 
 impl Asked<'_> {
@@ -301,4 +304,41 @@ fn text(status: StatusCode, text: impl Into<String>) -> Response<ResponseBody> {
 fn own_json(value: &serde_json::Value) -> Response<ResponseBody> {
     let json = format!("{value}\n");
     own_text(StatusCode::OK, json.len(), JSON).map(|()| ResponseBody::bytes(json))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_status_is_for_this_machine_alone_and_health_for_everybody() {
+        let answers = Answers {
+            site: SiteHandle::default(),
+            health: HealthHandle::default(),
+            status: Some(Arc::new(|| serde_json::json!({ "release": 7 }))),
+            stats: Arc::default(),
+        };
+        let (method, headers) = (Method::GET, HeaderMap::new());
+        let ask = async |remote: &str, target: &str| {
+            let asked = Asked {
+                method: &method,
+                headers: &headers,
+                remote: remote.parse().unwrap(),
+            };
+            answers.respond(asked, target).await
+        };
+        for here in ["127.0.0.1", "::1"] {
+            assert_eq!(ask(here, "/status.json").await.status(), 200, "{here}");
+        }
+        for elsewhere in ["192.0.2.1", "2001:db8::1", "10.0.0.1"] {
+            let (hidden, unknown) = (
+                ask(elsewhere, "/status.json").await,
+                ask(elsewhere, "/no.json").await,
+            );
+            assert_eq!(hidden.status(), unknown.status(), "{elsewhere}");
+            assert_ne!(hidden.status(), 200);
+            let health = ask(elsewhere, "/healthz").await;
+            assert_eq!(health.headers().get("retry-after").unwrap(), "60");
+        }
+    }
 }

@@ -36,4 +36,4 @@ pub use health::{Health, HealthHandle, StatusSource};
 pub use log_file::FileAccessLog;
 pub use server::{HttpLimits, HttpOptions, ServeSummary, serve};
 pub use site::{Site, SiteFile, SiteHandle, Timestamp};
-pub use stats::{FileKind, HttpSnapshot, HttpStats, KindSnapshot};
+pub use stats::{FileKind, HttpReport, HttpSnapshot, HttpStats, KindSnapshot};

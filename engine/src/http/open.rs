@@ -2,15 +2,13 @@
 
 use std::fs::{File, Metadata};
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
 
-use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
+use rustix::fs::OFlags;
 use rustix::io::Errno;
 
-/// Tries at one open. The kernel says EAGAIN when a rename elsewhere races with a walk below a
-/// directory; each further try that fails needs another rename in the same microseconds.
-const OPEN_TRIES: usize = 8;
+use crate::beneath::{self, Links};
 
 /// Why a file is not served.
 #[derive(Debug, thiserror::Error)]
@@ -37,12 +35,11 @@ pub(super) enum OpenError {
 /// Opens a file of the release and compares its size with the manifest's.
 pub(super) fn open_released(tree: &OwnedFd, name: &str, wanted: u64) -> Result<File, OpenError> {
     // Trees hold no links; one that is there now was not put there by us.
-    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
     let disk = |source| OpenError::Disk {
         name: name.to_owned(),
         source,
     };
-    let file = open_below(tree, name, resolve).map_err(|errno| disk(errno.into()))?;
+    let file = open_below(tree, name, Links::Refuse).map_err(|errno| disk(errno.into()))?;
     let facts = file.metadata().map_err(disk)?;
     if !facts.is_file() || facts.size() != wanted {
         return Err(OpenError::WrongSize {
@@ -63,8 +60,7 @@ pub(super) fn open_local(docroot: &OwnedFd, name: &str) -> Result<(File, Metadat
         name: name.to_owned(),
         source,
     };
-    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
-    let file = match open_below(docroot, name, resolve) {
+    let file = match open_below(docroot, name, Links::Inside) {
         Ok(file) => file,
         // Unreadable is answered like absent: a 403 would silence freshclam for a day.
         Err(
@@ -86,17 +82,10 @@ pub(super) fn open_local(docroot: &OwnedFd, name: &str) -> Result<(File, Metadat
     Ok((file, facts))
 }
 
-fn open_below(dir: &OwnedFd, name: &str, resolve: ResolveFlags) -> Result<File, Errno> {
+fn open_below(dir: &OwnedFd, name: &str, links: Links) -> Result<File, Errno> {
     // NONBLOCK so that a FIFO an operator left there cannot hold a thread for ever.
-    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
-    let mut outcome = Err(Errno::AGAIN);
-    for _ in 0..OPEN_TRIES {
-        outcome = openat2(dir.as_fd(), name, flags, Mode::empty(), resolve);
-        if !matches!(outcome, Err(Errno::AGAIN | Errno::INTR)) {
-            break;
-        }
-    }
-    outcome.map(File::from)
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY;
+    beneath::open(dir, name, flags, links).map(File::from)
 }
 
 #[cfg(test)]
@@ -167,14 +156,8 @@ mod tests {
     fn a_local_fifo_is_absent_and_holds_nobody() {
         let temp = tempfile::tempdir().unwrap();
         let docroot = dir(temp.path());
-        rustix::fs::mknodat(
-            &docroot,
-            "local_fifo",
-            rustix::fs::FileType::Fifo,
-            Mode::from_raw_mode(0o644),
-            0,
-        )
-        .unwrap();
+        let mode = rustix::fs::Mode::from_raw_mode(0o644);
+        rustix::fs::mknodat(&docroot, "local_fifo", rustix::fs::FileType::Fifo, mode, 0).unwrap();
         assert!(matches!(
             open_local(&docroot, "local_fifo"),
             Err(OpenError::Absent { .. })

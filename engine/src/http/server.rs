@@ -96,7 +96,7 @@ pub struct HttpOptions {
     pub stats: Arc<HttpStats>,
     /// Answers `/healthz`.
     pub health: HealthHandle,
-    /// Answers `/status.json`; 404 without.
+    /// Answers `/status.json` to clients on this machine; 404 to others, and to all without.
     pub status: Option<Arc<dyn StatusSource>>,
 }
 

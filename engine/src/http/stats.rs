@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::access_log::AccessRecord;
 
@@ -54,7 +54,7 @@ struct KindStats {
 }
 
 /// [`HttpStats`] at one moment.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HttpSnapshot {
     /// Requests for `.cvd`, `.cld` and `.cud`.
     pub database: KindSnapshot,
@@ -74,8 +74,18 @@ pub struct HttpSnapshot {
     pub files_unserved: u64,
 }
 
+/// How a web server does, as status shows it. SPEC §10.3.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HttpReport {
+    /// What was served since it started.
+    #[serde(flatten)]
+    pub served: HttpSnapshot,
+    /// Lines the access log lost because the disk was too slow or failed.
+    pub lines_dropped: u64,
+}
+
 /// Requests for one kind of file.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KindSnapshot {
     /// 200
     pub whole: u64,

@@ -41,6 +41,12 @@ pub enum PublishError {
         size: u64,
         source: CodecError,
     },
+    /// There is nothing under that path.
+    #[error("there is no folder {}", tree.display())]
+    NoTree { tree: PathBuf },
+    /// A single file, most likely.
+    #[error("{} is not a folder", tree.display())]
+    NotAFolder { tree: PathBuf },
     /// Clients would refuse it.
     #[error("{path}: {source}")]
     Database {
@@ -85,6 +91,10 @@ impl PublishError {
     pub fn advice(&self) -> &'static str {
         match self {
             Self::Tree { .. } => "remove or rename them, or make them readable, then publish again",
+            Self::NoTree { .. } => "check the path",
+            Self::NotAFolder { .. } => {
+                "name the folder that holds it: a release is a whole folder, whatever was in the one before"
+            }
             Self::Empty { .. } => "check the path: a release without files is never meant",
             Self::TooManyFiles { .. } | Self::TooLong { .. } => "publish less in one feed",
             Self::Changed { .. } => "publish again when nothing writes into the tree",

@@ -27,8 +27,11 @@ pub(super) struct Moment {
 const RACY_S: u64 = 2;
 
 impl Stamp {
-    // The width of these fields differs between platforms.
-    #[allow(clippy::useless_conversion, clippy::unnecessary_fallible_conversions)]
+    #[allow(
+        clippy::useless_conversion,
+        clippy::unnecessary_fallible_conversions,
+        reason = "the width of these fields differs between platforms"
+    )]
     pub(super) fn of(stat: &Stat) -> Self {
         let ns = |ns| u32::try_from(ns).unwrap_or(0);
         Self {

@@ -11,6 +11,7 @@ use tidecast_proto::{limits, name::ReleasePath};
 
 use super::error::{Offences, PublishError, Rule};
 use super::stamp::Stamp;
+use crate::beneath::{self, Links};
 use crate::durable::FileError;
 
 /// A file of the tree, not read yet.
@@ -28,11 +29,15 @@ pub(super) struct Tree {
 }
 
 impl Tree {
-    pub(super) fn open(folder: &Path) -> Result<Self, FileError> {
+    pub(super) fn open(folder: &Path) -> Result<Self, PublishError> {
         // The one link that may be followed is the path the operator typed.
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let top =
-            openat(CWD, folder, flags, Mode::empty()).map_err(FileError::at("open", folder))?;
+        let tree = || folder.to_owned();
+        let top = openat(CWD, folder, flags, Mode::empty()).map_err(|error| match error {
+            Errno::NOENT => PublishError::NoTree { tree: tree() },
+            Errno::NOTDIR => PublishError::NotAFolder { tree: tree() },
+            other => FileError::at("open", folder)(other).into(),
+        })?;
         Ok(Self {
             folder: folder.to_owned(),
             top,
@@ -67,25 +72,13 @@ impl Tree {
         Ok(walk.files)
     }
 
-    /// Opens a file, one folder after the other, so that a link put in since the walk is refused as well.
+    /// Opens a file; a link put in its way since the walk is refused as well.
     pub(super) fn open_file(&self, path: &ReleasePath) -> Result<File, FileError> {
-        let at = self.path_of(path);
-        let mut folder = None::<OwnedFd>;
-        let (parents, name) = match path.as_str().rsplit_once('/') {
-            Some((parents, name)) => (Some(parents), name),
-            None => (None, path.as_str()),
-        };
-        for parent in parents.into_iter().flat_map(|parents| parents.split('/')) {
-            let below = folder.as_ref().unwrap_or(&self.top);
-            let opened = open_folder(below.as_fd(), parent).map_err(FileError::at("open", &at))?;
-            folder = Some(opened);
-        }
         // NONBLOCK: opening a pipe that took the file's place must not wait for its other end.
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let folder = folder.as_ref().unwrap_or(&self.top);
-        openat(folder, name, flags, Mode::empty())
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK;
+        beneath::open(&self.top, path.as_str(), flags, Links::Refuse)
             .map(File::from)
-            .map_err(FileError::at("open", &at))
+            .map_err(FileError::at("open", &self.path_of(path)))
     }
 
     /// For messages.

@@ -19,6 +19,7 @@ use tidecast_proto::wire::{
 use super::close_code;
 use super::stream::{StreamError, read_frame, write_frame};
 use super::tls::peer_key;
+use crate::packing;
 
 /// The handshake must be through by then, so that "does not answer" is said within 5 s.
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(4_500);
@@ -253,9 +254,11 @@ impl Link {
                 _ => return Err(LinkError::Protocol("not a PART of the object".into())),
             }
         }
-        open_packed(header.encoding, &packed, opened_bytes).map_err(|_| LinkError::Corrupt {
-            what: describe(name),
-        })
+        packing::open(header.encoding, opened_bytes, &packed)
+            .map(Cow::into_owned)
+            .map_err(|_| LinkError::Corrupt {
+                what: describe(name),
+            })
     }
 
     /// Asks for chunks; read each with [`ChunkAnswers::next`].
@@ -444,27 +447,13 @@ impl PackedChunk {
             .frame_body
             .get(tidecast_proto::wire::ChunkHeader::BYTES..)
             .unwrap_or_default();
-        let opened = match self.encoding {
-            Encoding::PLAIN if packed.len() == self.opened_bytes => Cow::Borrowed(packed),
-            encoding => {
-                Cow::Owned(open_packed(encoding, packed, self.opened_bytes).map_err(|_| corrupt())?)
-            }
-        };
+        let opened =
+            packing::open(self.encoding, self.opened_bytes, packed).map_err(|_| corrupt())?;
         if ChunkId::of(&opened) != self.id {
             return Err(corrupt());
         }
         Ok(opened)
     }
-}
-
-/// Opens packed bytes that must come out as exactly `opened_bytes`.
-fn open_packed(encoding: Encoding, packed: &[u8], opened_bytes: usize) -> Result<Vec<u8>, ()> {
-    let opened = match encoding {
-        Encoding::PLAIN => packed.to_vec(),
-        Encoding::ZSTD => zstd::bulk::decompress(packed, opened_bytes).map_err(|_| ())?,
-        _ => return Err(()),
-    };
-    (opened.len() == opened_bytes).then_some(opened).ok_or(())
 }
 
 fn describe(name: ObjectName) -> String {

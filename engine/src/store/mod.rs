@@ -14,7 +14,6 @@
 mod error;
 mod open_pack;
 mod pack;
-mod packing;
 mod record;
 mod release_file;
 mod snapshot;
@@ -34,6 +33,8 @@ use tidecast_proto::{
     manifest::SignedManifest,
     wire::Encoding,
 };
+
+use crate::packing;
 
 pub use error::{PackError, ReleaseError, StoreError};
 pub use pack::{PACK_BYTES, PACK_RECORDS};
@@ -63,7 +64,7 @@ impl StoredBytes {
     /// # Errors
     /// [`std::io::Error`] when the stored bytes do not open to [`Self::opened_len`]: the disk is at fault.
     pub fn open(&self) -> std::io::Result<Vec<u8>> {
-        packing::open(self.encoding, self.opened_len, &self.bytes).map(Into::into)
+        packing::open(self.encoding, self.opened_len as usize, &self.bytes).map(Into::into)
     }
 }
 

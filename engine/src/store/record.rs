@@ -5,6 +5,7 @@ use tidecast_proto::{
 };
 
 use super::StoreError;
+use crate::packing;
 
 /// What a record holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -134,7 +135,7 @@ impl Record {
 
     /// Opens `stored` and compares its hash with the name.
     pub(super) fn check(&self, stored: &[u8]) -> Result<(), StoreError> {
-        let opened = super::packing::open(self.encoding, self.opened_len, stored);
+        let opened = packing::open(self.encoding, self.opened_len as usize, stored);
         let id = opened.as_ref().ok().and_then(|bytes| match self.kind {
             Kind::Chunk => Some(*blake3::hash(bytes).as_bytes()),
             // Lists and chunks are both named by the hash of their bytes, so a list must read like one too.

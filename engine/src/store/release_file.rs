@@ -7,10 +7,10 @@ use tidecast_proto::{
     manifest::{Manifest, SignedManifest},
 };
 
-use super::packing::{self, Packer};
 use super::record::{Kind, Record};
 use super::{ReleaseError, StoreError, StoredBytes, pack};
 use crate::durable::{self, Access, FileError};
+use crate::packing::{self, Packer};
 
 /// A release file, mapped.
 #[derive(Debug)]
@@ -121,7 +121,7 @@ impl ReleaseFile {
     pub(super) fn signed(&self) -> Result<SignedManifest, StoreError> {
         let opened = packing::open(
             self.record.encoding,
-            self.record.opened_len,
+            self.record.opened_len as usize,
             &self.stored.bytes,
         )
         .map_err(|_| self.refused(ReleaseError::Packing))?;

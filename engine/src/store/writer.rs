@@ -12,12 +12,12 @@ use tidecast_proto::{
 };
 
 use super::open_pack::OpenPack;
-use super::packing::Packer;
 use super::record::{Kind, Record};
 use super::release_file::ReleaseFile;
 use super::snapshot::{self, PACKS, RELEASES};
 use super::{Store, StoreError};
 use crate::durable::FileError;
+use crate::packing::Packer;
 
 /// Write access to a store: one at a time, held by a lock that ends with the process.
 ///

@@ -94,9 +94,10 @@ fn a_tree_without_files_or_no_tree_at_all_is_refused() {
     fs::create_dir(feed.tree().join("folder")).unwrap();
     assert!(matches!(feed.publish(), Err(PublishError::Empty { .. })));
     fs::remove_dir_all(feed.tree()).unwrap();
-    assert!(matches!(feed.publish(), Err(PublishError::File(_))));
+    assert!(matches!(feed.publish(), Err(PublishError::NoTree { .. })));
     fs::write(feed.tree(), "a file").unwrap();
-    assert!(matches!(feed.publish(), Err(PublishError::File(_))));
+    let refused = feed.publish();
+    assert!(matches!(refused, Err(PublishError::NotAFolder { .. })));
     assert_eq!(feed.store().newest(), None);
 }
 

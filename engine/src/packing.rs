@@ -13,7 +13,7 @@ const LEVEL: i32 = 3;
 const SAVES_ONE_IN: usize = 16;
 
 /// Packs one thing after another with one compression context.
-pub(super) struct Packer {
+pub(crate) struct Packer {
     context: zstd::bulk::Compressor<'static>,
     buffer: Vec<u8>,
 }
@@ -25,7 +25,7 @@ impl std::fmt::Debug for Packer {
 }
 
 impl Packer {
-    pub(super) fn new() -> io::Result<Self> {
+    pub(crate) fn new() -> io::Result<Self> {
         Ok(Self {
             context: zstd::bulk::Compressor::new(LEVEL)?,
             buffer: Vec::new(),
@@ -33,7 +33,7 @@ impl Packer {
     }
 
     /// The form to keep: zstd where it pays, otherwise `bytes` themselves.
-    pub(super) fn pack<'a>(&'a mut self, bytes: &'a [u8]) -> io::Result<(Encoding, &'a [u8])> {
+    pub(crate) fn pack<'a>(&'a mut self, bytes: &'a [u8]) -> io::Result<(Encoding, &'a [u8])> {
         self.buffer.clear();
         self.buffer
             .reserve(zstd::zstd_safe::compress_bound(bytes.len()));
@@ -47,14 +47,14 @@ impl Packer {
 }
 
 /// Opens a packed form to exactly `opened_len` bytes, which also bounds what is allocated.
-pub(super) fn open(
+pub(crate) fn open(
     encoding: Encoding,
-    opened_len: u32,
+    opened_len: usize,
     stored: &[u8],
 ) -> io::Result<Cow<'_, [u8]>> {
     let opened = match encoding {
         Encoding::PLAIN => Cow::Borrowed(stored),
-        Encoding::ZSTD => Cow::Owned(zstd::bulk::decompress(stored, opened_len as usize)?),
+        Encoding::ZSTD => Cow::Owned(zstd::bulk::decompress(stored, opened_len)?),
         Encoding(other) => {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidData,
@@ -62,7 +62,7 @@ pub(super) fn open(
             ));
         }
     };
-    if opened.len() != opened_len as usize {
+    if opened.len() != opened_len {
         return Err(io::Error::new(
             io::ErrorKind::InvalidData,
             format!("opens to {} bytes, not {opened_len}", opened.len()),
@@ -81,8 +81,7 @@ mod tests {
         let text = b"Trojan.Agent-1234:1:*:deadbeef\n".repeat(200);
         let (encoding, packed) = packer.pack(&text).unwrap();
         assert_eq!(encoding, Encoding::ZSTD);
-        let len = u32::try_from(text.len()).unwrap();
-        assert_eq!(open(encoding, len, packed).unwrap(), text.as_slice());
+        assert_eq!(open(encoding, text.len(), packed).unwrap(), text.as_slice());
 
         let mut noise = vec![0; 5000];
         blake3::Hasher::new().finalize_xof().fill(&mut noise);

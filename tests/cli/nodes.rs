@@ -1,0 +1,48 @@
+//! Who may fetch.
+
+use crate::command::Place;
+
+#[test]
+fn a_node_is_admitted_and_revoked_while_no_master_runs() {
+    let place = Place::with_feed();
+    let key = place.join("docroot", &["--json"]).object()["node_key"].clone();
+    let key = key.as_str().unwrap();
+    place
+        .run("master", &["node", "admit", "mirror7"])
+        .refused(66, &["no node is called \"mirror7\""]);
+    let admitted = place
+        .run("master", &["node", "admit", key, "--json"])
+        .object();
+    assert_eq!(
+        (&admitted["state"], &admitted["told"]),
+        (&"admitted".into(), &false.into())
+    );
+    let revoked = place
+        .run("master", &["node", "revoke", &key[..8], "--json"])
+        .object();
+    assert_eq!(revoked["node_key"], key);
+    let list = place.run("master", &["node", "list", "--json"]).object();
+    assert_eq!(list["nodes"][0]["state"], "revoked");
+    assert_eq!(list["daemon"], false);
+}
+
+#[test]
+fn operators_who_admit_at_the_same_time_do_not_undo_each_other() {
+    let place = Place::with_feed();
+    let keys: Vec<String> = (1..=8)
+        .map(|seed| {
+            let key = ed25519_dalek::SigningKey::from_bytes(&[seed; 32]).verifying_key();
+            key.to_bytes()
+                .iter()
+                .map(|byte| format!("{byte:02x}"))
+                .collect()
+        })
+        .collect();
+    std::thread::scope(|scope| {
+        for key in &keys {
+            scope.spawn(|| place.run("master", &["node", "admit", key]).says(key));
+        }
+    });
+    let list = place.run("master", &["node", "list", "--json"]).object();
+    assert_eq!(list["nodes"].as_array().unwrap().len(), keys.len());
+}
