@@ -190,6 +190,35 @@ fn a_docroot_one_may_not_write_is_refused_with_whose_it_must_be() {
     fs::set_permissions(docroot, Permissions::from_mode(0o755)).unwrap();
 }
 
+#[test]
+fn a_master_whose_root_is_not_the_fingerprints_is_not_believed() {
+    let world = World::running("none");
+    world.publish(&[("f", b"1")]);
+    let mut lied_to = world.mirror("mirror");
+    let config = lied_to.state.join("mirror.toml");
+    let text = fs::read_to_string(&config).unwrap();
+    fs::write(&config, text.replace(&world.fingerprint, FINGERPRINT)).unwrap();
+    let upstream = world.upstream();
+    let parts = [
+        upstream.as_str(),
+        &world.fingerprint,
+        FINGERPRINT,
+        "fingerprint again",
+    ];
+    for arguments in [&["sync"][..], &["sync", "-n"]] {
+        lied_to.run(arguments).refused(65, &parts);
+    }
+    assert!(!lied_to.docroot.join("f").exists());
+    lied_to.start();
+    let diagnosis = || lied_to.status()["diagnosis"].to_string();
+    assert!(
+        eventually(|| diagnosis().contains("fingerprint")),
+        "{}",
+        lied_to.log()
+    );
+    assert_eq!(lied_to.release(), 0);
+}
+
 /// A small disk mounted on a folder until dropped.
 struct SmallDisk(PathBuf);
 

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use rustix::fs::{Mode, OFlags};
 use tidecast_proto::chunker::Chunker;
-use tidecast_proto::id::{ChunkId, ListId, ObjectId, ReleaseNumber};
+use tidecast_proto::id::{ChunkId, ListId, ReleaseNumber};
 use tidecast_proto::limits;
 use tidecast_proto::list::{Entry, List};
 use tidecast_proto::manifest::{self, Manifest};
@@ -80,12 +80,6 @@ impl Prepared {
     #[must_use]
     pub fn release(&self) -> ReleaseNumber {
         self.manifest.release
-    }
-
-    /// Its manifest's name.
-    #[must_use]
-    pub fn manifest_id(&self) -> ObjectId {
-        self.manifest.id()
     }
 }
 
@@ -354,20 +348,12 @@ impl Build {
         self.targets.missing_bytes()
     }
 
-    /// Bytes free for this user on the docroot's file system.
-    ///
-    /// # Errors
-    /// [`DocrootError`] of the disk.
-    pub fn free_bytes(&self) -> Result<u64, DocrootError> {
-        self.folders.free_bytes()
-    }
-
     /// Refuses a build that cannot fit, before anything is fetched for it.
     ///
     /// # Errors
     /// [`DocrootError::NoSpace`]; what was written stays for the next attempt.
     pub fn check_space(&self) -> Result<(), DocrootError> {
-        let (need_bytes, free_bytes) = (self.needed_bytes(), self.free_bytes()?);
+        let (need_bytes, free_bytes) = (self.needed_bytes(), self.folders.free_bytes()?);
         if need_bytes > free_bytes {
             return Err(DocrootError::NoSpace {
                 action: "build the release in",

@@ -5,6 +5,7 @@ use std::os::unix::fs::FileExt;
 use rustix::fs::{AtFlags, Mode};
 use rustix::io::Errno;
 use tidecast_proto::manifest;
+use tidecast_proto::name::ReleasePath;
 
 use super::build::{Build, FileState, create, mode_of, unchanged_in};
 use super::error::DocrootError;
@@ -19,7 +20,7 @@ pub struct LinkReport {
     /// Copied, because the file system refused the link.
     pub copied: usize,
     /// Files somebody edited in the live tree: they are built again.
-    pub damaged: Vec<String>,
+    pub damaged: Vec<ReleasePath>,
 }
 
 impl Build {
@@ -43,7 +44,6 @@ impl Build {
             let Some(before) = unchanged_in(&live, file) else {
                 continue;
             };
-            let path = file.path.as_str();
             match self.take_over(&mut source, file, &mut records[before])? {
                 Taken::Linked => report.linked += 1,
                 Taken::Copied => {
@@ -51,7 +51,7 @@ impl Build {
                     self.written.push(u32::try_from(at).unwrap_or(u32::MAX));
                 }
                 Taken::Damaged => {
-                    report.damaged.push(path.to_owned());
+                    report.damaged.push(file.path.clone());
                     continue;
                 }
             }

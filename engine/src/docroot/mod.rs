@@ -180,14 +180,6 @@ impl Docroot {
         self.live.as_ref()
     }
 
-    /// Bytes free for this user on the docroot's file system.
-    ///
-    /// # Errors
-    /// [`DocrootError`] of the disk.
-    pub fn free_bytes(&self) -> Result<u64, DocrootError> {
-        self.folders.free_bytes()
-    }
-
     /// Checks that the docroot's path still leads to the folder, and to the lock, that this process holds. To be
     /// called at the beginning of every sync.
     ///

@@ -1,12 +1,10 @@
 //! A release's tree on disk, and reading it.
 
-use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use rustix::fs::OFlags;
 use tidecast_proto::id::{FileHash, ReleaseNumber, Timestamp};
 use tidecast_proto::limits;
 use tidecast_proto::manifest::{self, Manifest, SignedManifest};
@@ -16,8 +14,8 @@ use super::files::{self, FileRecord, FolderCache, Kind};
 use super::index::{INDEX_BYTES_MAX, Index};
 use super::layout::{self, Folders};
 
-/// The release that is served. Holding it pins the tree: its files open through [`Self::open`] as long as the
-/// tree exists, which is at least the grace time after the next switch.
+/// The release that is served. Holding it pins the tree: its files open below [`Self::folder`] as long as
+/// the tree exists, which is at least the grace time after the next switch.
 #[derive(Debug)]
 pub struct LiveTree {
     manifest: Arc<Manifest>,
@@ -97,29 +95,6 @@ impl LiveTree {
             .iter()
             .enumerate()
             .map(move |(at, file)| site_file(file, &records, at))
-    }
-
-    /// The file at `path`, relative to the docroot.
-    #[must_use]
-    pub fn site_file(&self, path: &str) -> Option<SiteFile<'_>> {
-        let at = self
-            .manifest
-            .files
-            .binary_search_by(|file| file.path.as_str().cmp(path))
-            .ok()?;
-        Some(site_file(
-            &self.manifest.files[at],
-            &self.records.load(),
-            at,
-        ))
-    }
-
-    /// Opens the file at `path` for reading; no link is followed on the way.
-    ///
-    /// # Errors
-    /// Of kind [`io::ErrorKind::NotFound`] when the tree was removed after its grace time: take the newer one.
-    pub fn open(&self, path: &str) -> io::Result<File> {
-        files::open_below(&self.folder, path, OFlags::RDONLY | OFlags::NONBLOCK).map(File::from)
     }
 
     pub(super) fn index(&self) -> Index {

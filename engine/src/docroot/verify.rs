@@ -10,7 +10,7 @@ use super::error::DocrootError;
 use super::files::{self, FolderCache, Kind};
 use super::layout::{self, Folders};
 use super::links::{self, Standing};
-use super::{Docroot, check_feed, tree};
+use super::{check_feed, tree};
 
 /// Faults that are listed; beyond that many, the list says nothing new.
 const FAULTS_LISTED_MAX: usize = 1000;
@@ -86,17 +86,7 @@ pub enum Fault {
     Foreign(String),
 }
 
-impl Docroot {
-    /// Checks every byte that is served against the signed manifest.
-    ///
-    /// # Errors
-    /// [`DocrootError::NothingLive`]; else of the disk.
-    pub fn verify(&self, progress: &mut dyn FnMut(Progress)) -> Result<VerifyReport, DocrootError> {
-        verify_folders(&self.folders, progress)
-    }
-}
-
-/// Like [`Docroot::verify`], while another process may be at work on the docroot.
+/// Checks every byte that is served against the signed manifest, while another process may be at work on the docroot.
 ///
 /// # Errors
 /// [`DocrootError`]: missing, another feed's, nothing live yet; else of the disk.

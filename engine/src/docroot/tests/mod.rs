@@ -199,6 +199,10 @@ impl Site {
         self.path.join(name).symlink_metadata().is_ok()
     }
 
+    fn verify(&self) -> VerifyReport {
+        verify_readonly(&self.path, &feed(), &mut |_| {}).unwrap()
+    }
+
     /// Top-level names that lead nowhere.
     fn dangling(&self) -> Vec<PathBuf> {
         dangling(&self.path)
