@@ -23,6 +23,7 @@ mod links;
 mod lock;
 mod mend;
 mod peek;
+mod placement;
 mod recover;
 mod removed;
 mod repair;
@@ -46,13 +47,14 @@ use tidecast_proto::name::ReleasePath;
 
 use crate::clock::Clock;
 
-pub use build::{Build, BuildBytes, Prepared, PutOutcome};
+pub use build::{Build, BuildBytes, Prepared};
 pub use carry::LinkReport;
 pub use error::DocrootError;
 pub use expire::ExpireReport;
 pub use files::FileRecord;
 pub use mend::MendReport;
 pub use peek::{Peek, peek};
+pub use placement::PutOutcome;
 pub use recover::Recovery;
 pub use survey::{Concern, Foreign, ForeignKind, Survey};
 pub use switch::SwitchReport;
