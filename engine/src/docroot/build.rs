@@ -19,7 +19,7 @@ use super::files::{FSYNC_EACH_MAX, FolderCache};
 use super::layout::Folders;
 use super::targets::Targets;
 use super::tree::LiveTree;
-use super::{leftovers, reuse};
+use super::{leftovers, reuse, strangers};
 
 /// A tree that is being built. Dropping it loses nothing: the next build of any release goes on from what is there.
 #[derive(Debug)]
@@ -225,7 +225,7 @@ impl Build {
         }
         self.reuse_within(&here)?;
         reuse::from_live_tree(self, chunker)?;
-        reuse::from_strangers(self, chunker)?;
+        strangers::reuse(self, chunker)?;
         Ok(())
     }
 

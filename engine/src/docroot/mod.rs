@@ -28,6 +28,7 @@ mod recover;
 mod removed;
 mod repair;
 mod reuse;
+mod strangers;
 mod survey;
 mod switch;
 mod targets;
