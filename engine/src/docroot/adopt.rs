@@ -7,8 +7,11 @@
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
 use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
 
 use tidecast_proto::id::Timestamp;
+use tidecast_proto::limits;
 use tidecast_proto::manifest::Manifest;
 
 use super::error::DocrootError;
@@ -17,6 +20,11 @@ use super::layout::{self, ADOPTED, Folders};
 use super::links::{self, Standing};
 use super::removed;
 use super::tree;
+
+/// Operator's files inside adopted folders that are named one by one; more say nothing new.
+const LOCAL_LISTED_MAX: usize = 20;
+/// Names looked at below the adopted tree, as many as a release may have files.
+const NAMES_MAX: usize = limits::FILES_PER_RELEASE;
 
 /// Moves what stands under `names` into the adopted tree; returns how many names that were.
 ///
@@ -61,6 +69,43 @@ pub(super) fn adopt(
     }
     folders.sync_docroot()?;
     Ok(count)
+}
+
+/// Names of `local_*` inside the adopted tree: like all of it they are kept, but no longer served once a release is live.
+pub(super) fn operators_inside(folders: &Folders) -> Result<Vec<String>, DocrootError> {
+    let mut found = Vec::new();
+    if let Ok(adopted) = files::open_folder(&folders.state, ADOPTED) {
+        let mut left = NAMES_MAX;
+        local_below(&adopted, "", 0, &mut left, &mut found)
+            .map_err(folders.fault("read", ADOPTED))?;
+    }
+    Ok(found)
+}
+
+fn local_below(
+    folder: &OwnedFd,
+    prefix: &str,
+    depth: usize,
+    left: &mut usize,
+    found: &mut Vec<String>,
+) -> io::Result<()> {
+    for name in files::names(folder)? {
+        if *left == 0 || found.len() == LOCAL_LISTED_MAX {
+            return Ok(());
+        }
+        *left -= 1;
+        let path = format!("{prefix}{}", name.to_string_lossy());
+        if depth > 0 && name.as_bytes().starts_with(b"local_") {
+            found.push(path);
+        } else if depth < limits::PATH_DEPTH
+            && files::look(folder, name.as_os_str())?.is_some_and(|f| f.kind == Kind::Folder)
+            // A folder that may not be read is kept all the same.
+            && let Ok(inner) = files::open_folder(folder, name.as_os_str())
+        {
+            local_below(&inner, &format!("{path}/"), depth + 1, left, found)?;
+        }
+    }
+    Ok(())
 }
 
 /// Points `current` to the tree `name`, in one instant, and brings that to the disk.

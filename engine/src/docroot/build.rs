@@ -6,25 +6,20 @@
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::Mode;
 use tidecast_proto::chunker::Chunker;
-use tidecast_proto::id::{ChunkId, ListId, ReleaseNumber};
-use tidecast_proto::limits;
+use tidecast_proto::id::{ListId, ReleaseNumber};
 use tidecast_proto::list::{Entry, List};
 use tidecast_proto::manifest::{self, Manifest};
 
 use super::error::DocrootError;
-use super::files::{self, FSYNC_EACH_MAX, FolderCache, Kind};
+use super::files::{FSYNC_EACH_MAX, FolderCache};
 use super::layout::Folders;
-use super::reuse;
 use super::targets::Targets;
 use super::tree::LiveTree;
-
-/// Files being written that are held open; a release's chunks arrive in file order, so few are needed.
-const FILES_OPEN_MAX: usize = 64;
+use super::{leftovers, reuse, strangers};
 
 /// A tree that is being built. Dropping it loses nothing: the next build of any release goes on from what is there.
 #[derive(Debug)]
@@ -38,8 +33,11 @@ pub struct Build {
     pub(super) cache: FolderCache,
     pub(super) states: Vec<FileState>,
     lists: HashMap<ListId, Arc<List>>,
-    targets: Targets,
-    open: HashMap<u32, File>,
+    pub(super) targets: Targets,
+    /// Files begun and held open.
+    pub(super) open: HashMap<u32, File>,
+    /// Files that are in the folder already; all others are new, and need no look before they are made.
+    pub(super) there: HashSet<u32>,
     pub(super) buffer: Vec<u8>,
     /// Files written by this build, to be synced.
     pub(super) written: Vec<u32>,
@@ -57,15 +55,6 @@ pub struct BuildBytes {
     pub reused: u64,
     /// In chunks handed to [`Build::put`].
     pub written: u64,
-}
-
-/// What a chunk was good for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct PutOutcome {
-    /// Places it was written to; 0 when it was not, or no longer, missing.
-    pub places: usize,
-    /// Files it completed; their whole content has been hashed.
-    pub completed: usize,
 }
 
 /// A complete tree that is not live yet; hand it to [`super::Docroot::switch`].
@@ -115,6 +104,7 @@ impl Build {
             lists: HashMap::new(),
             targets: Targets::default(),
             open: HashMap::new(),
+            there: HashSet::new(),
             buffer: Vec::new(),
             written: Vec::new(),
             bytes: BuildBytes::default(),
@@ -188,6 +178,24 @@ impl Build {
         Ok(())
     }
 
+    /// The list of a file, which a file of one chunk does without.
+    pub(super) fn list_of(&mut self, file: &manifest::File) -> Result<Arc<List>, DocrootError> {
+        match file.list {
+            Some(id) => self
+                .known_list(&id, file.size)?
+                .ok_or_else(|| DocrootError::ListMissing {
+                    list: id,
+                    path: file.path.to_string(),
+                }),
+            None => List::of_small_file(file.hash, file.size)
+                .map(Arc::new)
+                // A checked manifest gives every longer file a list.
+                .ok_or_else(|| DocrootError::WrongContent {
+                    path: file.path.to_string(),
+                }),
+        }
+    }
+
     /// Finds on this machine what it can of the files to build: chunks that an interrupted build wrote, chunks in
     /// the live tree and, where no release is live, in the real files of an adopted docroot, cut with the
     /// feed's `chunker`. Every reused chunk is hashed as it is read. Afterwards [`Self::missing`] is what must be fetched.
@@ -210,131 +218,15 @@ impl Build {
         // Files whose every chunk an interrupted build wrote, and empty ones.
         for at in 0..manifest.files.len() {
             if self.states[at] == (FileState::ToBuild { missing: 0 }) {
-                self.complete(u32::try_from(at).unwrap_or(u32::MAX))?;
+                let at = u32::try_from(at).unwrap_or(u32::MAX);
+                let file = self.open_file(at)?;
+                self.complete(at, &file)?;
             }
         }
         self.reuse_within(&here)?;
         reuse::from_live_tree(self, chunker)?;
-        reuse::from_strangers(self, chunker)?;
+        strangers::reuse(self, chunker)?;
         Ok(())
-    }
-
-    /// Notes which chunks of a file are there and which are not.
-    fn scan(
-        &mut self,
-        at: u32,
-        file: &manifest::File,
-        here: &mut Vec<(Entry, u32, u64)>,
-        targets: &mut Vec<(Entry, u32, u64)>,
-    ) -> Result<(), DocrootError> {
-        let path = file.path.as_str();
-        let list = self.list_of(file)?;
-        let existing = match self
-            .cache
-            .look(path)
-            .map_err(self.folders.fault("look at", path))?
-        {
-            Some(found) if found.record.size > 0 => {
-                let opened = self.open_for_writing(at)?;
-                Some(
-                    opened
-                        .try_clone()
-                        .map_err(self.folders.fault("open", path))?,
-                )
-            }
-            _ => None,
-        };
-        // Most files of a fresh build are not there at all.
-        let mut chunk = vec![0; existing.as_ref().map_or(0, |_| limits::CHUNK_BYTES)];
-        for (offset, entry) in list.with_offsets() {
-            if let Some(existing) = &existing {
-                let chunk = &mut chunk[..entry.len as usize];
-                if files::read_exact_at(existing, chunk, offset)
-                    .map_err(self.folders.fault("read", path))?
-                    && ChunkId::of(chunk) == entry.id
-                {
-                    self.bytes.reused += u64::from(entry.len);
-                    here.push((entry, at, offset));
-                    continue;
-                }
-            }
-            targets.push((entry, at, offset));
-        }
-        Ok(())
-    }
-
-    fn list_of(&mut self, file: &manifest::File) -> Result<Arc<List>, DocrootError> {
-        match file.list {
-            Some(id) => self
-                .known_list(&id, file.size)?
-                .ok_or_else(|| DocrootError::ListMissing {
-                    list: id,
-                    path: file.path.to_string(),
-                }),
-            None => List::of_small_file(file.hash, file.size)
-                .map(Arc::new)
-                // A checked manifest gives every longer file a list.
-                .ok_or_else(|| DocrootError::WrongContent {
-                    path: file.path.to_string(),
-                }),
-        }
-    }
-
-    fn count_missing(&mut self) {
-        let mut counts: HashMap<u32, u32> = HashMap::new();
-        for file in self.targets.files() {
-            *counts.entry(file).or_default() += 1;
-        }
-        for (at, state) in self.states.iter_mut().enumerate() {
-            if let FileState::ToBuild { missing } = state {
-                let at = u32::try_from(at).unwrap_or(u32::MAX);
-                *missing = counts.get(&at).copied().unwrap_or(0);
-            }
-        }
-    }
-
-    /// A chunk that one file has already may be missing in another.
-    fn reuse_within(&mut self, here: &[(Entry, u32, u64)]) -> Result<(), DocrootError> {
-        let manifest = self.manifest.clone();
-        for (entry, at, offset) in here {
-            if !self.targets.wants(&entry.id) {
-                continue;
-            }
-            let path = manifest.files[*at as usize].path.as_str();
-            let file = self
-                .cache
-                .open(path)
-                .map_err(self.folders.fault("open", path))?;
-            let mut chunk = vec![0; entry.len as usize];
-            if files::read_exact_at(&file, &mut chunk, *offset)
-                .map_err(self.folders.fault("read", path))?
-            {
-                self.offer(&chunk)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Whether a chunk is still missing.
-    #[must_use]
-    pub fn wants(&self, id: &ChunkId) -> bool {
-        self.targets.wants(id)
-    }
-
-    /// Whether anything is still missing.
-    pub(super) fn wants_anything(&self) -> bool {
-        !self.targets.is_complete()
-    }
-
-    /// Uses bytes found on this machine if they are a chunk that is missing.
-    pub(super) fn offer(&mut self, bytes: &[u8]) -> Result<bool, DocrootError> {
-        let id = ChunkId::of(bytes);
-        if !self.targets.wants(&id) {
-            return Ok(false);
-        }
-        let outcome = self.place(&id, bytes)?;
-        self.bytes.reused += bytes.len() as u64 * outcome.places as u64;
-        Ok(outcome.places > 0)
     }
 
     /// Distinct chunks that must be fetched, in the order of the files that need them.
@@ -365,119 +257,11 @@ impl Build {
         Ok(())
     }
 
-    /// Writes a chunk, whose bytes the caller has checked against `id`, to every place that lacks it. A file that
-    /// becomes complete is read again and hashed whole.
-    ///
-    /// # Errors
-    /// [`DocrootError::WrongContent`] when a file's chunks are all there but are not the file; else of the disk.
-    pub fn put(&mut self, id: &ChunkId, bytes: &[u8]) -> Result<PutOutcome, DocrootError> {
-        let outcome = self.place(id, bytes)?;
-        self.bytes.written += bytes.len() as u64 * outcome.places as u64;
-        Ok(outcome)
-    }
-
-    fn place(&mut self, id: &ChunkId, bytes: &[u8]) -> Result<PutOutcome, DocrootError> {
-        let mut outcome = PutOutcome {
-            places: 0,
-            completed: 0,
-        };
-        // Collected first: completing a file borrows everything. Nearly always one place.
-        let places: Vec<(u32, u64)> = self.targets.places(id, bytes.len()).collect();
-        for (at, offset) in places {
-            let path = self.manifest.files[at as usize].path.clone();
-            let full_path = self
-                .folders
-                .state_path(self.folder_name)
-                .join(path.as_str());
-            self.open_for_writing(at)?
-                .write_all_at(bytes, offset)
-                .map_err(DocrootError::writing(&full_path, bytes.len() as u64))?;
-            outcome.places += 1;
-            if let FileState::ToBuild { missing } = &mut self.states[at as usize] {
-                *missing = missing.saturating_sub(1);
-                if *missing == 0 {
-                    self.complete(at)?;
-                    outcome.completed += 1;
-                }
-            }
-        }
-        self.targets.done(id);
-        Ok(outcome)
-    }
-
-    /// Opens a file of the build, never one that another tree has a link to.
-    fn open_for_writing(&mut self, at: u32) -> Result<&File, DocrootError> {
-        if self.open.len() >= FILES_OPEN_MAX && !self.open.contains_key(&at) {
-            self.open.clear();
-        }
-        match self.open.entry(at) {
-            std::collections::hash_map::Entry::Occupied(entry) => Ok(entry.into_mut()),
-            std::collections::hash_map::Entry::Vacant(entry) => {
-                let path = self.manifest.files[at as usize].path.as_str();
-                let (folder, name) = self
-                    .cache
-                    .place(path)
-                    .map_err(self.folders.fault("make the folder of", path))?;
-                let file = create(&folder, name).map_err(self.folders.fault("create", path))?;
-                Ok(entry.insert(file))
-            }
-        }
-    }
-
-    /// Checks a file whose chunks are all there and gives it its length and mode.
-    fn complete(&mut self, at: u32) -> Result<(), DocrootError> {
-        let manifest = self.manifest.clone();
-        let file = &manifest.files[at as usize];
-        let path = file.path.as_str();
-        self.open_for_writing(at)?;
-        let Some(opened) = self.open.remove(&at) else {
-            return Ok(());
-        };
-        let folders = self.folders.clone();
-        let found = files::look_at(&opened).map_err(folders.fault("look at", path))?;
-        if found.record.size != file.size {
-            opened
-                .set_len(file.size)
-                .map_err(folders.fault("set the length of", path))?;
-        }
-        // The only chunk of a file without a list has been hashed already, and its hash is the file's.
-        if file.list.is_some() {
-            let hash =
-                files::hash_file(&opened, &mut self.buffer).map_err(folders.fault("read", path))?;
-            if hash != file.hash {
-                // Nothing of it is to be trusted again.
-                opened
-                    .set_len(0)
-                    .map_err(folders.fault("set the length of", path))?;
-                return Err(DocrootError::WrongContent {
-                    path: path.to_owned(),
-                });
-            }
-        }
-        rustix::fs::fchmod(&opened, Mode::from_raw_mode(mode_of(file)))
-            .map_err(folders.fault("change the mode of", path))?;
-        // A file that was only damaged keeps the time it was served with.
-        if let Some(live) = &self.live
-            && let Some(before) = unchanged_in(live, file)
-        {
-            let record = live.records()[before];
-            let (folder, name) = self
-                .cache
-                .place(path)
-                .map_err(folders.fault("open", path))?;
-            files::set_mtime(folder, name, record.mtime_s, record.mtime_ns)
-                .map_err(folders.fault("set the time of", path))?;
-        }
-        self.states[at as usize] = FileState::Done;
-        self.written.push(at);
-        Ok(())
-    }
-
     /// Removes what an earlier build left and this one has no use for.
     fn clear_leftovers(&mut self) -> Result<(), DocrootError> {
         let folder = self.folder.clone();
         let manifest = self.manifest.clone();
-        super::leftovers::clear(&folder, "", &manifest.files, &self.states)
+        leftovers::clear(&folder, "", &manifest.files, &self.states, &mut self.there)
             .map_err(self.folders.fault("clear", self.folder_name))
     }
 
@@ -501,8 +285,7 @@ impl Build {
                 file.sync_all().map_err(folders.fault("sync", path))?;
             }
         }
-        super::leftovers::sync_folders(&self.folder, few)
-            .map_err(folders.fault("sync", self.folder_name))
+        leftovers::sync_folders(&self.folder, few).map_err(folders.fault("sync", self.folder_name))
     }
 }
 
@@ -519,16 +302,4 @@ pub(super) fn unchanged_in(live: &LiveTree, file: &manifest::File) -> Option<usi
 
 pub(super) fn mode_of(file: &manifest::File) -> u32 {
     if file.executable { 0o755 } else { 0o644 }
-}
-
-/// Opens `name` for reading and writing. A file with another name belongs to a live tree as well and is replaced,
-/// never written to.
-pub(super) fn create(folder: &OwnedFd, name: &str) -> std::io::Result<File> {
-    if let Some(found) = files::look(folder, name)?
-        && (found.kind != Kind::File || found.links > 1)
-    {
-        files::remove_all(folder, name)?;
-    }
-    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-    Ok(rustix::fs::openat(folder, name, flags, Mode::from_raw_mode(0o600))?.into())
 }

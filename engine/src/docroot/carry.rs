@@ -7,10 +7,11 @@ use rustix::io::Errno;
 use tidecast_proto::manifest;
 use tidecast_proto::name::ReleasePath;
 
-use super::build::{Build, FileState, create, mode_of, unchanged_in};
+use super::build::{Build, FileState, mode_of, unchanged_in};
 use super::error::DocrootError;
 use super::files::{self, FileRecord, FolderCache, Kind};
 use super::layout;
+use super::placement::create;
 
 /// What became of the files that two releases share.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -148,8 +148,8 @@ impl Folders {
         action: &'static str,
         name: &str,
     ) -> impl FnOnce(E) -> DocrootError {
-        let path = self.state_path(name);
-        move |source| DocrootError::at(action, &path)(source)
+        // The path only when it is needed: this stands beside every system call.
+        move |source| DocrootError::at(action, &self.state_path(name))(source)
     }
 
     /// For `map_err` after an operation on a top-level name.
@@ -158,8 +158,7 @@ impl Folders {
         action: &'static str,
         name: &OsStr,
     ) -> impl FnOnce(E) -> DocrootError {
-        let path = self.path.join(name);
-        move |source| DocrootError::at(action, &path)(source)
+        move |source| DocrootError::at(action, &self.path.join(name))(source)
     }
 
     pub(super) fn sync_state(&self) -> Result<(), DocrootError> {

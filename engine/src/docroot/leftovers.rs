@@ -1,5 +1,6 @@
 //! Walking the tree that is being built.
 
+use std::collections::HashSet;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -9,12 +10,13 @@ use super::build::FileState;
 use super::files::{self, Kind};
 
 /// Removes everything below `folder` that the build has no use for: names not in the release, files where folders
-/// belong, and hard links to an older tree, which are made again in no time.
+/// belong, and hard links to an older tree, which are made again in no time. Notes in `there` which files stay.
 pub(super) fn clear(
     folder: &OwnedFd,
     prefix: &str,
     wanted: &[manifest::File],
     states: &[FileState],
+    there: &mut HashSet<u32>,
 ) -> io::Result<()> {
     for name in files::names(folder.as_fd())? {
         let Some(found) = files::look(folder, name.as_os_str())? else {
@@ -23,10 +25,13 @@ pub(super) fn clear(
         let path = name.to_str().map(|name| format!("{prefix}{name}"));
         let keep = match (&path, found.kind) {
             (Some(path), Kind::File) => {
-                found.links == 1
-                    && wanted
-                        .binary_search_by(|file| file.path.as_str().cmp(path))
-                        .is_ok_and(|at| states[at] != FileState::Elsewhere)
+                let at = wanted.binary_search_by(|file| file.path.as_str().cmp(path));
+                match at {
+                    Ok(at) if found.links == 1 && states[at] != FileState::Elsewhere => {
+                        there.insert(u32::try_from(at).unwrap_or(u32::MAX))
+                    }
+                    _ => false,
+                }
             }
             (Some(path), Kind::Folder) => {
                 let inside = format!("{path}/");
@@ -37,7 +42,7 @@ pub(super) fn clear(
                     .is_some_and(|file| file.path.as_str().starts_with(&inside));
                 if keep {
                     let inner = files::open_folder(folder, name.as_os_str())?;
-                    clear(&inner, &inside, wanted, states)?;
+                    clear(&inner, &inside, wanted, states, there)?;
                 }
                 keep
             }

@@ -3,11 +3,9 @@
 use std::collections::HashSet;
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
-use rustix::fs::OFlags;
 use tidecast_proto::chunker::Chunker;
 use tidecast_proto::id::ListId;
 use tidecast_proto::limits;
@@ -15,9 +13,8 @@ use tidecast_proto::list::List;
 
 use super::build::Build;
 use super::error::DocrootError;
-use super::files::{self, FolderCache, Kind};
-use super::layout::{self, Folders, LISTS};
-use super::tree;
+use super::files::{self, FolderCache};
+use super::layout::{Folders, LISTS};
 
 /// Windows of the chunker held in memory while a file is cut.
 const WINDOWS_HELD: usize = 8;
@@ -83,6 +80,8 @@ pub(super) fn from_live_tree(build: &mut Build, chunker: &Chunker) -> Result<(),
     };
     let mut source = FolderCache::reading(live.folder());
     let mut chunk = vec![0; limits::CHUNK_BYTES];
+    // A release of ours is worth reading whole.
+    let mut left = u64::MAX;
     for file in &live.manifest().files {
         if !build.wants_anything() {
             return Ok(());
@@ -112,94 +111,29 @@ pub(super) fn from_live_tree(build: &mut Build, chunker: &Chunker) -> Result<(),
                     }
                 }
             }
-            None => cut(build, chunker, &opened)?,
+            None => cut(build, chunker, &opened, &mut left)?,
         }
     }
     Ok(())
 }
 
-/// Takes whole files and chunks out of real files that no release of ours put there: the docroot of an older mirror
-/// script, or a tree whose manifest was lost. Only when no release is live.
-pub(super) fn from_strangers(build: &mut Build, chunker: &Chunker) -> Result<(), DocrootError> {
-    if build.live.is_some() || !build.wants_anything() {
-        return Ok(());
-    }
-    let folders = build.folders.clone();
-    let fault = || DocrootError::at("read", &folders.path);
-    let tree = match tree::current_tree(&folders)? {
-        Some(Some(release)) => tree::open_tree(&folders, release).ok(),
-        Some(None) => files::open_folder(&folders.state, layout::ADOPTED)
-            .ok()
-            .map(Arc::new),
-        None => None,
-    };
-    if let Some(tree) = tree {
-        walk(build, chunker, &tree, 0)?;
-    }
-    let docroot = folders.docroot.clone();
-    for name in files::names(&docroot).map_err(fault())? {
-        if layout::may_touch(&name) {
-            visit(build, chunker, &docroot, &name, 0)?;
-        }
-    }
-    Ok(())
-}
-
-fn walk(
+/// Offers a whole small file, and every chunk of a longer one, and takes what it reads off `left`. It stops where
+/// nothing is left, but for the bytes it holds.
+pub(super) fn cut(
     build: &mut Build,
     chunker: &Chunker,
-    folder: &OwnedFd,
-    depth: usize,
+    file: &File,
+    left: &mut u64,
 ) -> Result<(), DocrootError> {
-    let folders = build.folders.clone();
-    for name in files::names(folder.as_fd()).map_err(folders.fault("read", "."))? {
-        visit(build, chunker, folder, &name, depth)?;
-    }
-    Ok(())
-}
-
-fn visit(
-    build: &mut Build,
-    chunker: &Chunker,
-    folder: &OwnedFd,
-    name: &std::ffi::OsStr,
-    depth: usize,
-) -> Result<(), DocrootError> {
-    if !build.wants_anything() {
-        return Ok(());
-    }
-    let folders = build.folders.clone();
-    let fault = || folders.name_fault("read", name);
-    match files::look(folder, name)
-        .map_err(fault())?
-        .map(|found| found.kind)
-    {
-        Some(Kind::Folder) if depth < limits::PATH_DEPTH => {
-            // A folder or file we may not read is no source.
-            if let Ok(inner) = files::open_folder(folder, name) {
-                walk(build, chunker, &inner, depth + 1)?;
-            }
-        }
-        Some(Kind::File) => {
-            if let Some(text) = name.to_str()
-                && let Ok(opened) = files::open_below(folder, text, OFlags::RDONLY)
-            {
-                cut(build, chunker, &opened.into())?;
-            }
-        }
-        _ => {}
-    }
-    Ok(())
-}
-
-/// Offers a whole small file, and every chunk of a longer one.
-fn cut(build: &mut Build, chunker: &Chunker, file: &File) -> Result<(), DocrootError> {
     let capacity = chunker.window() * WINDOWS_HELD;
     let mut held = vec![0; capacity];
     let (mut from, mut until, mut offset, mut ended) = (0, 0, 0_u64, false);
     let mut first = true;
     loop {
         if !ended && until - from < chunker.window() {
+            if *left == 0 {
+                return Ok(());
+            }
             held.copy_within(from..until, 0);
             until -= from;
             from = 0;
@@ -212,6 +146,7 @@ fn cut(build: &mut Build, chunker: &Chunker, file: &File) -> Result<(), DocrootE
                     Ok(count) => {
                         until += count;
                         offset += count as u64;
+                        *left = left.saturating_sub(count as u64);
                     }
                     Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                     // What cannot be read is no source; it will be fetched.

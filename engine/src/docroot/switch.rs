@@ -179,6 +179,11 @@ impl Docroot {
         let names = layout::top_names(manifest);
         if self.live.is_none() {
             report.adopted = adopt::adopt(&folders, &names, &links::standing(&folders)?)?;
+            for path in adopt::operators_inside(&folders)? {
+                report.warnings.push(format!(
+                    "{path} is in a folder that the release has as well, so it is not served any more; it is kept with the folder and goes to .tidecast/removed"
+                ));
+            }
         }
         self.passed(Step::Adopted)?;
 

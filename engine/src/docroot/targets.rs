@@ -52,7 +52,8 @@ impl Targets {
         }
     }
 
-    fn range(&self, id: &ChunkId) -> std::ops::Range<usize> {
+    /// The places of a chunk, for [`Self::place`].
+    pub(super) fn range(&self, id: &ChunkId) -> std::ops::Range<usize> {
         let from = self.sorted.partition_point(|t| t.entry.id < *id);
         let count = self.sorted[from..].partition_point(|t| t.entry.id == *id);
         from..from + count
@@ -64,14 +65,11 @@ impl Targets {
         self.done[range].iter().any(|done| !done)
     }
 
-    /// Places that lack the chunk, file and offset.
-    pub(super) fn places(&self, id: &ChunkId, len: usize) -> impl Iterator<Item = (u32, u64)> + '_ {
-        self.range(id)
-            .filter(|at| !self.done[*at])
-            .map(|at| &self.sorted[at])
-            // A list that names a chunk with two lengths lies about one; that file never becomes complete.
-            .filter(move |t| t.entry.len as usize == len)
-            .map(|t| (t.file, t.offset))
+    /// File and offset of one place, if it lacks its chunk of `len` bytes.
+    pub(super) fn place(&self, at: usize, len: usize) -> Option<(u32, u64)> {
+        let target = &self.sorted[at];
+        // A list that names a chunk with two lengths lies about one; that file never becomes complete.
+        (!self.done[at] && target.entry.len as usize == len).then_some((target.file, target.offset))
     }
 
     /// Marks the chunk as there.
@@ -129,8 +127,11 @@ mod tests {
         let mut targets = Targets::new(vec![(b, 0, 0), (a, 0, 10), (b, 1, 30)]);
         assert_eq!(targets.missing().collect::<Vec<_>>(), [b, a]);
         assert_eq!(targets.missing_bytes(), 30);
-        let places: Vec<_> = targets.places(&b.id, 10).collect();
-        assert_eq!(places, [(0, 0), (1, 30)]);
+        let places = |len| {
+            let places = targets.range(&b.id).filter_map(|at| targets.place(at, len));
+            places.collect::<Vec<_>>()
+        };
+        assert_eq!((places(10), places(11)), (vec![(0, 0), (1, 30)], vec![]));
         targets.done(&b.id);
         targets.done(&b.id);
         assert!(!targets.is_complete());

@@ -102,3 +102,48 @@ fn an_operators_links_under_a_releases_name_are_kept_too() {
         PathBuf::from("elsewhere.cvd")
     );
 }
+
+#[test]
+fn a_docroot_full_of_other_things_is_not_read() {
+    let site = Site::new();
+    for n in 0..20 {
+        site.write(&format!("films/{n}.mkv"), &noise("film", 1_000_000 + n));
+    }
+    let release = Release::new(1, &[("daily.cvd", noise("daily", 300_000))]);
+    let (mut docroot, _) = site.open();
+    let mut build = docroot.begin(release.manifest.clone()).unwrap();
+    release.start(&mut build);
+    assert_eq!(strangers::reuse(&mut build, &chunker()).unwrap(), 0);
+    // Of the right size, but too many of them: four are worth a try.
+    for n in 0..20 {
+        site.write(&format!("copies/{n}.cvd"), &noise(&format!("{n}"), 300_000));
+    }
+    let read = strangers::reuse(&mut build, &chunker()).unwrap();
+    assert!((900_000..=1_200_000).contains(&read), "{read}");
+    // Under its own name it is tried first, whatever its size.
+    let mut grown = noise("daily", 300_000);
+    grown.extend_from_slice(b"one more line");
+    site.write("daily.cvd", &grown);
+    strangers::reuse(&mut build, &chunker()).unwrap();
+    assert!(build.missing().count() <= 1);
+    assert!(build.bytes().reused > 0);
+}
+
+#[test]
+fn an_operators_files_inside_an_adopted_folder_are_kept_and_named() {
+    let site = Site::new();
+    site.write("dir/a.cvd", b"old");
+    site.write("dir/sub/local_notes", b"mine");
+    let (mut docroot, _) = site.open();
+    let files = [("dir/a.cvd", b"new".to_vec())];
+    let report = Release::new(1, &files).install(&mut docroot);
+    assert_eq!(report.warnings.len(), 1, "{report:?}");
+    assert!(
+        report.warnings[0].contains("dir/sub/local_notes"),
+        "{report:?}"
+    );
+    site.clock.advance(HOUR_MS);
+    docroot.expire(site.clock.now()).unwrap();
+    let kept = site.read(".tidecast/removed/2026-11-21/dir/sub/local_notes");
+    assert_eq!(kept, b"mine");
+}
