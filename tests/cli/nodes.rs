@@ -18,7 +18,7 @@ fn a_node_is_admitted_and_revoked_while_no_master_runs() {
         (&"admitted".into(), &false.into())
     );
     let revoked = place
-        .run("master", &["node", "revoke", &key[..8], "--json"])
+        .run("master", &["node", "revoke", &key[..16], "--json"])
         .object();
     assert_eq!(revoked["node_key"], key);
     let list = place.run("master", &["node", "list", "--json"]).object();

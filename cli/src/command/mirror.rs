@@ -58,9 +58,7 @@ impl Mirror {
             }
         };
         let (mirror, recovery) = mirror::Mirror::open(&shell.state, config, Arc::new(SystemClock))?;
-        if !recovery.is_empty() {
-            tracing::info!("{recovery}");
-        }
+        tracing::info!("{recovery}");
         let stop = Stop::on_signal()?;
         let mut hangup = signals::hangup()?;
         let mut running = std::pin::pin!(mirror.clone().run(stop.clone().asked()));

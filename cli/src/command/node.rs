@@ -13,8 +13,8 @@ use crate::failure::{Failure, Outcome};
 use crate::shell::{Shell, now_ms};
 use crate::text;
 
-/// Fewest digits of a key that name a node: nobody shares so many by chance.
-const PREFIX_DIGITS_MIN: usize = 8;
+/// Fewest digits of a key that name a node: nobody shares so many by chance, or by trying keys for years.
+const PREFIX_DIGITS_MIN: usize = 16;
 
 /// Digits of a key that lists show; enough to name it to `admit`.
 const SHOWN_DIGITS: usize = 16;
@@ -295,19 +295,19 @@ mod tests {
     }
 
     #[test]
-    fn a_node_is_named_by_its_key_eight_digits_of_it_or_its_name() {
+    fn a_node_is_named_by_its_key_sixteen_digits_of_it_or_its_name() {
         let nodes = [node(1, "alpha", "admitted"), node(2, "beta", "pending")];
         let key = &nodes[0].node_key;
-        for name in [key.as_str(), &key[..8], &key[..40], "alpha"] {
+        for name in [key.as_str(), &key[..16], &key[..40], "alpha"] {
             assert_eq!(find(name, &nodes).as_ref(), Ok(key), "{name}");
         }
         assert_eq!(find(&key.to_uppercase(), &nodes).as_ref(), Ok(key));
     }
 
     #[test]
-    fn seven_digits_an_unknown_name_and_an_empty_one_name_nobody() {
+    fn fifteen_digits_an_unknown_name_and_an_empty_one_name_nobody() {
         let nodes = [node(1, "", "pending")];
-        for name in [&nodes[0].node_key[..7], "gamma", ""] {
+        for name in [&nodes[0].node_key[..15], "gamma", ""] {
             assert_eq!(find(name, &nodes), Err(Exit::NoInput), "{name}");
         }
     }
@@ -324,7 +324,7 @@ mod tests {
         assert_eq!(find("alpha", &nodes), Err(Exit::NoInput));
         let taken = [node(1, "beta", "pending"), node(2, "beta", "admitted")];
         assert_eq!(find("beta", &taken).as_ref(), Ok(&taken[1].node_key));
-        let digits = &nodes[0].node_key[..8];
+        let digits = &nodes[0].node_key[..16];
         assert_eq!(find(digits, &nodes).as_ref(), Ok(&nodes[0].node_key));
     }
 

@@ -129,9 +129,8 @@ async fn sync(shell: &Shell<'_>, config: MirrorConfig) -> Result<SyncReport, Fai
     tokio::select! {
         result = mirror.sync_once() => {
             let mut report = result?;
-            // The line begins with what is live; more than that was not as it should be.
-            if let Some((_, found)) = recovery.split_once("; ") {
-                report.warnings.insert(0, format!("the docroot was put right: {found}"));
+            if !recovery.is_clean() {
+                report.warnings.insert(0, format!("the docroot was put right: {recovery}"));
             }
             Ok(report)
         }

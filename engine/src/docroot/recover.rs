@@ -39,6 +39,19 @@ pub struct Recovery {
     pub moved_away: Vec<String>,
 }
 
+impl Recovery {
+    /// Whether the docroot was as it should be.
+    #[must_use]
+    pub fn is_clean(&self) -> bool {
+        let live = self.live;
+        *self
+            == Self {
+                live,
+                ..Self::default()
+            }
+    }
+}
+
 impl fmt::Display for Recovery {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.live {

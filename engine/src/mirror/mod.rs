@@ -31,7 +31,7 @@ pub use upstream::with_port;
 use crate::clock::Clock;
 use crate::config::{ConfigError, MirrorConfig};
 use crate::control::{Command, Handler};
-use crate::docroot::{Docroot, DocrootError, Options};
+use crate::docroot::{Docroot, DocrootError, Options, Recovery};
 use crate::http::{HealthHandle, SiteHandle};
 use crate::keyfile::{self, KeyFileError};
 use crate::network::{Network, SystemNetwork};
@@ -126,7 +126,7 @@ pub struct Mirror {
 
 impl Mirror {
     /// Opens the state in `state` and the docroot, whose lock it takes, and brings both out of any state a
-    /// crash may have left them in. Beside the mirror comes a line about what was found, empty when all was well.
+    /// crash may have left them in. Beside the mirror comes what was found and put right in the docroot.
     ///
     /// # Errors
     /// [`MirrorError`]; nothing was changed, except that a docroot may have been recovered.
@@ -134,7 +134,7 @@ impl Mirror {
         state: &Path,
         config: MirrorConfig,
         clock: Arc<dyn Clock>,
-    ) -> Result<(Arc<Self>, String), MirrorError> {
+    ) -> Result<(Arc<Self>, Recovery), MirrorError> {
         Self::open_in(state, config, Surroundings::system(clock))
     }
 
@@ -146,7 +146,7 @@ impl Mirror {
         state: &Path,
         config: MirrorConfig,
         surroundings: Surroundings,
-    ) -> Result<(Arc<Self>, String), MirrorError> {
+    ) -> Result<(Arc<Self>, Recovery), MirrorError> {
         let Surroundings {
             clock,
             network,
@@ -189,7 +189,7 @@ impl Mirror {
             notices: tokio::sync::broadcast::Sender::new(16),
             config,
         });
-        Ok((mirror, recovery.to_string()))
+        Ok((mirror, recovery))
     }
 
     /// The configuration it runs with.
