@@ -39,8 +39,10 @@ fn watched<T>(site: &Site, work: impl FnOnce() -> T) -> (T, Vec<PathBuf>) {
             }
             bad
         });
-        let result = work();
+        // A claim that fails in `work` must end the watcher as well.
+        let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
         stop.store(true, Ordering::SeqCst);
+        let result = result.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         (result, watcher.join().unwrap())
     })
 }
