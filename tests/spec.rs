@@ -125,7 +125,9 @@ fn the_other_numbers_are_those_of_the_code() {
     let kinds = [("1", "manifest"), ("2", "list")];
     assert_eq!(spec().pairs("6.4", "kind | object"), page::owned(&kinds));
     assert_eq!((ObjectKind::MANIFEST.0, ObjectKind::LIST.0), (1, 2));
-    use tidecast_engine::quic::close_code::{CORRUPT, DONE, PROTOCOL, REFUSED, SHUTDOWN, TOO_SLOW};
+    use tidecast_engine::quic::close_code::{
+        CORRUPT, DONE, FULL, PROTOCOL, REFUSED, SHUTDOWN, TOO_SLOW,
+    };
     let codes: Vec<(String, String)> = [
         (DONE, "done"),
         (SHUTDOWN, "shutdown"),
@@ -133,6 +135,7 @@ fn the_other_numbers_are_those_of_the_code() {
         (REFUSED, "refused"),
         (CORRUPT, "corrupt"),
         (TOO_SLOW, "too slow"),
+        (FULL, "full"),
     ]
     .map(|(code, word)| (code.into_inner().to_string(), word.to_owned()))
     .to_vec();

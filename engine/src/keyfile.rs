@@ -170,8 +170,9 @@ mod tests {
                 .collect()
         };
         if Command::new("openssl").arg("version").output().is_err() {
-            eprintln!(
-                "SKIPPED openssl_reads_our_keys_and_we_read_openssls: there is no openssl command"
+            crate::skip::skip(
+                "openssl_reads_our_keys_and_we_read_openssls",
+                "there is no openssl command",
             );
             return;
         }

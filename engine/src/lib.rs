@@ -18,4 +18,6 @@ pub mod publish;
 pub mod quic;
 pub mod roots;
 pub mod sample;
+#[cfg(test)]
+mod skip;
 pub mod store;

@@ -131,6 +131,10 @@ pub struct Mirror {
     early_head: Option<Vec<u8>>,
     /// The nudge that overtook the refusal it speaks of.
     early_admission: bool,
+    /// The first upstream of this round that let us wait: where every other one fails, we wait there.
+    pending_at: Option<usize>,
+    /// We go back to it, to stay.
+    settle: bool,
     /// The operator asked; the next answer to a poll leads to a sync even if there is nothing new.
     wanted: bool,
     actions: VecDeque<Action>,
@@ -154,6 +158,8 @@ impl Mirror {
             last_head: None,
             early_head: None,
             early_admission: false,
+            pending_at: None,
+            settle: false,
             wanted: false,
             actions: VecDeque::new(),
             jitter: seed,
@@ -256,6 +262,8 @@ impl Mirror {
 
     fn welcomed(&mut self, now: Millis, head: Option<Vec<u8>>) {
         let head = self.early_head.take().or(head);
+        self.pending_at = None;
+        self.settle = false;
         self.link = Link::Up {
             since: now,
             poll_at: now.plus(self.jittered(POLL_MS)),
@@ -271,10 +279,13 @@ impl Mirror {
     fn pending(&mut self, now: Millis) {
         if self.early_admission {
             self.greet();
-        } else if self.failures + 1 < self.upstreams {
+        } else if !self.settle && self.failures + 1 < self.upstreams {
+            self.pending_at.get_or_insert(self.current);
             self.actions.push_back(Action::Disconnect);
             self.failed(now);
         } else {
+            self.pending_at = None;
+            self.settle = false;
             let pause = if self.upstreams > 1 {
                 PENDING_ELSEWHERE_MS
             } else {
@@ -359,7 +370,13 @@ impl Mirror {
         if self.failures < self.upstreams {
             self.current = (self.current + 1) % self.upstreams;
             self.connect();
+        } else if let Some(pending_at) = self.pending_at.take() {
+            // The operator there should see us wait, and whoever types `sync` should learn of it.
+            self.settle = true;
+            self.current = pending_at;
+            self.connect();
         } else {
+            self.settle = false;
             let pause = self.backoff(self.rounds);
             self.rounds = self.rounds.saturating_add(1);
             self.failures = 0;

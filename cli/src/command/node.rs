@@ -33,7 +33,7 @@ pub(crate) enum Node {
 /// Which node.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Which {
-    /// Its key: 64 hex digits, or the first 8 or more of them; or the name of a node that was admitted once.
+    /// Its key: 64 hex digits, or the first 16 or more of them; or the name of a node that was admitted once.
     #[arg(value_name = "KEY")]
     key: String,
 }
@@ -139,7 +139,7 @@ impl Which {
                 Exit::NoInput,
                 format!("a node that waits calls itself {shown:?}, as anybody could"),
             )
-            .hint("name it by 8 or more digits of its key, and make sure by telephone or mail that they are right")),
+            .hint("name it by 16 or more digits of its key, and make sure by telephone or mail that they are right")),
             [] => Err(Failure::new(
                 Exit::NoInput,
                 format!("no node is called {shown:?}"),

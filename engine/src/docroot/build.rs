@@ -17,6 +17,7 @@ use tidecast_proto::manifest::{self, Manifest};
 use super::error::DocrootError;
 use super::files::{FSYNC_EACH_MAX, FolderCache};
 use super::layout::Folders;
+use super::leftovers::Leftovers;
 use super::targets::Targets;
 use super::tree::LiveTree;
 use super::{leftovers, reuse, strangers};
@@ -37,7 +38,7 @@ pub struct Build {
     /// Files begun and held open.
     pub(super) open: HashMap<u32, File>,
     /// Files that are in the folder already; all others are new, and need no look before they are made.
-    pub(super) there: HashSet<u32>,
+    pub(super) there: Leftovers,
     pub(super) buffer: Vec<u8>,
     /// Files written by this build, to be synced.
     pub(super) written: Vec<u32>,
@@ -104,7 +105,7 @@ impl Build {
             lists: HashMap::new(),
             targets: Targets::default(),
             open: HashMap::new(),
-            there: HashSet::new(),
+            there: Leftovers::default(),
             buffer: Vec::new(),
             written: Vec::new(),
             bytes: BuildBytes::default(),
@@ -261,8 +262,21 @@ impl Build {
     fn clear_leftovers(&mut self) -> Result<(), DocrootError> {
         let folder = self.folder.clone();
         let manifest = self.manifest.clone();
-        leftovers::clear(&folder, "", &manifest.files, &self.states, &mut self.there)
-            .map_err(self.folders.fault("clear", self.folder_name))
+        let live = self.live.clone();
+        let live_inode = |at: usize| {
+            let live = live.as_ref()?;
+            let before = unchanged_in(live, &manifest.files[at])?;
+            Some(live.records().get(before)?.inode)
+        };
+        leftovers::clear(
+            &folder,
+            "",
+            &manifest.files,
+            &self.states,
+            &live_inode,
+            &mut self.there,
+        )
+        .map_err(self.folders.fault("clear", self.folder_name))
     }
 
     /// Fails unless every file is there and verified; then brings all of it to the disk.

@@ -45,11 +45,13 @@ impl Build {
             let Some(before) = unchanged_in(&live, file) else {
                 continue;
             };
-            match self.take_over(&mut source, file, &mut records[before])? {
+            let place = u32::try_from(at).unwrap_or(u32::MAX);
+            let linked = self.there.linked.contains(&place);
+            match self.take_over(&mut source, file, &mut records[before], linked)? {
                 Taken::Linked => report.linked += 1,
                 Taken::Copied => {
                     report.copied += 1;
-                    self.written.push(u32::try_from(at).unwrap_or(u32::MAX));
+                    self.written.push(place);
                 }
                 Taken::Damaged => {
                     report.damaged.push(file.path.clone());
@@ -72,8 +74,10 @@ impl Build {
         source: &mut FolderCache,
         file: &manifest::File,
         record: &mut FileRecord,
+        linked: bool,
     ) -> Result<Taken, DocrootError> {
         let path = file.path.as_str();
+        let recorded_inode = record.inode;
         let folders = self.folders.clone();
         let fault = |action| folders.fault(action, path);
         let Some(found) = source.look(path).map_err(fault("look at"))? else {
@@ -95,6 +99,13 @@ impl Build {
                 files::set_mtime(folder, name, record.mtime_s, record.mtime_ns)
                     .map_err(fault("set the time of"))?;
             }
+        }
+        if linked && found.record.inode == recorded_inode {
+            // An earlier attempt made the link.
+            if let Some(now) = source.look(path).map_err(fault("look at"))? {
+                *record = now.record;
+            }
+            return Ok(Taken::Linked);
         }
         let (from, name) = source.place(path).map_err(fault("open"))?;
         let (to, _) = self

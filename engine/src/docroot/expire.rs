@@ -32,17 +32,32 @@ impl Docroot {
     pub fn expire(&mut self, now: Timestamp) -> Result<ExpireReport, DocrootError> {
         self.check_still_ours()?;
         let folders = self.folders.clone();
-        let mut report = ExpireReport {
-            removed_days: removed::expire(&folders, now, self.options.removed_keep)?,
-            ..ExpireReport::default()
-        };
+        let mut report = ExpireReport::default();
+        // Each part is tried whatever becomes of the others: one folder that cannot be deleted must not let old
+        // trees pile up.
+        let removed = removed::expire(&folders, now, self.options.removed_keep)
+            .map(|days| report.removed_days = days);
         let Some(live) = self.live.clone() else {
-            return Ok(report);
+            return removed.map(|()| report);
         };
         let grace_ms = u64::try_from(self.options.grace.as_millis()).unwrap_or(u64::MAX);
-        if live.switched().plus(grace_ms) <= now {
-            report.moved_away = adopt::retire(&folders, now, live.manifest())?;
-        }
+        let retired = if live.switched().plus(grace_ms) <= now {
+            adopt::retire(&folders, now, live.manifest()).map(|moved| report.moved_away = moved)
+        } else {
+            Ok(())
+        };
+        self.expire_trees(now, grace_ms, &live, &mut report)?;
+        removed.and(retired).map(|()| report)
+    }
+
+    fn expire_trees(
+        &mut self,
+        now: Timestamp,
+        grace_ms: u64,
+        live: &LiveTree,
+        report: &mut ExpireReport,
+    ) -> Result<(), DocrootError> {
+        let folders = self.folders.clone();
         let mut kept: Vec<ReleaseNumber> = tree::releases_on_disk(&folders)?
             .into_iter()
             .filter(|release| *release <= live.release())
@@ -70,7 +85,7 @@ impl Docroot {
         if !report.trees.is_empty() && !building {
             self.prune_lists()?;
         }
-        Ok(report)
+        Ok(())
     }
 
     /// Deletes a tree that is not live. Its files' link counts fall, and with them the live files' ctimes change,

@@ -9,14 +9,25 @@ use tidecast_proto::manifest;
 use super::build::FileState;
 use super::files::{self, Kind};
 
+/// What an earlier build left that this one can use, by place in the manifest.
+#[derive(Debug, Default)]
+pub(super) struct Leftovers {
+    /// Files it wrote.
+    pub(super) written: HashSet<u32>,
+    /// Hard links to the very file the live tree serves. Making them anew would change that file's ctime, and with
+    /// it the whole tree would have to be hashed.
+    pub(super) linked: HashSet<u32>,
+}
+
 /// Removes everything below `folder` that the build has no use for: names not in the release, files where folders
-/// belong, and hard links to an older tree, which are made again in no time. Notes in `there` which files stay.
+/// belong, and hard links to anything but what `live_inode` gives for their place. Notes in `there` what stays.
 pub(super) fn clear(
     folder: &OwnedFd,
     prefix: &str,
     wanted: &[manifest::File],
     states: &[FileState],
-    there: &mut HashSet<u32>,
+    live_inode: &dyn Fn(usize) -> Option<u64>,
+    there: &mut Leftovers,
 ) -> io::Result<()> {
     for name in files::names(folder.as_fd())? {
         let Some(found) = files::look(folder, name.as_os_str())? else {
@@ -27,8 +38,13 @@ pub(super) fn clear(
             (Some(path), Kind::File) => {
                 let at = wanted.binary_search_by(|file| file.path.as_str().cmp(path));
                 match at {
-                    Ok(at) if found.links == 1 && states[at] != FileState::Elsewhere => {
-                        there.insert(u32::try_from(at).unwrap_or(u32::MAX))
+                    Ok(at) if states[at] != FileState::Elsewhere => {
+                        let place = u32::try_from(at).unwrap_or(u32::MAX);
+                        if found.links == 1 {
+                            there.written.insert(place)
+                        } else {
+                            live_inode(at) == Some(found.record.inode) && there.linked.insert(place)
+                        }
                     }
                     _ => false,
                 }
@@ -42,7 +58,7 @@ pub(super) fn clear(
                     .is_some_and(|file| file.path.as_str().starts_with(&inside));
                 if keep {
                     let inner = files::open_folder(folder, name.as_os_str())?;
-                    clear(&inner, &inside, wanted, states, there)?;
+                    clear(&inner, &inside, wanted, states, live_inode, there)?;
                 }
                 keep
             }

@@ -140,20 +140,23 @@ impl Docroot {
                 },
             }
         }
-        if files::look(&folders.state, TIMESTAMP)
+        let written = files::look(&folders.state, TIMESTAMP)
             .map_err(folders.fault("look at", TIMESTAMP))?
-            .is_some()
-        {
-            self.link_timestamp()?;
+            .is_some();
+        if written && let Some(to) = self.link_timestamp()? {
+            report.warnings.push(links::was_yours(TIMESTAMP, &to));
+            report.moved_away.push(to);
         }
         folders.sync_docroot()
     }
 
-    /// Makes the reserved name lead to our file, whatever stood there.
-    pub(super) fn link_timestamp(&self) -> Result<(), DocrootError> {
+    /// Makes the reserved name lead to our file. Returns where an operator's file of that name is now.
+    pub(super) fn link_timestamp(&self) -> Result<Option<String>, DocrootError> {
         let folders = &self.folders;
         let target = format!("{}/{TIMESTAMP}", layout::STATE);
-        links::put(folders, self.now(), TIMESTAMP, &target)?;
-        Ok(())
+        Ok(match links::put(folders, self.now(), TIMESTAMP, &target)? {
+            Settled::Replaced(to) => Some(to),
+            _ => None,
+        })
     }
 }

@@ -270,7 +270,8 @@ impl Docroot {
             true,
         )
         .map_err(self.folders.fault("write", layout::TIMESTAMP))?;
-        self.link_timestamp()
+        // Join lists such a file beforehand, and the next mending names it.
+        self.link_timestamp().map(|_| ())
     }
 
     /// Newer than what is served, and allowed to follow it.

@@ -10,7 +10,7 @@ use std::os::unix::fs::FileExt;
 
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
-use tidecast_proto::id::ChunkId;
+use tidecast_proto::id::{ChunkId, FileHash};
 use tidecast_proto::limits;
 use tidecast_proto::list::Entry;
 use tidecast_proto::manifest;
@@ -21,6 +21,9 @@ use super::files::{self, Kind};
 
 /// Files being written that are held open; a release's chunks arrive in file order, so few are needed.
 const FILES_OPEN_MAX: usize = 64;
+
+/// Files from this size on are synced while they are hashed, in bytes; smaller ones are not worth a thread.
+const SYNC_EARLY_BYTES: u64 = 8 * 1024 * 1024;
 
 /// What a chunk was good for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,7 +45,7 @@ impl Build {
     ) -> Result<(), DocrootError> {
         let path = file.path.as_str();
         let list = self.list_of(file)?;
-        let existing = if self.there.contains(&at) {
+        let existing = if self.there.written.contains(&at) {
             Some(self.open_file(at)?)
         } else {
             None
@@ -174,7 +177,7 @@ impl Build {
         if self.open.len() >= FILES_OPEN_MAX {
             self.open.clear();
         }
-        self.there.insert(at);
+        self.there.written.insert(at);
         self.open.insert(at, file);
     }
 
@@ -185,12 +188,29 @@ impl Build {
             .cache
             .place(path)
             .map_err(self.folders.fault("make the folder of", path))?;
-        let file = if self.there.contains(&at) {
+        let file = if self.there.written.contains(&at) {
             open_or_create(&folder, name)
         } else {
             create(&folder, name)
         };
         file.map_err(self.folders.fault("create", path))
+    }
+
+    /// Hashes a file that has just been written. The disk writes a large one meanwhile: the sync that comes before
+    /// the switch then finds little to do.
+    fn hash_and_sync(&mut self, opened: &File, size: u64) -> std::io::Result<FileHash> {
+        if size < SYNC_EARLY_BYTES {
+            return files::hash_file(opened, &mut self.buffer);
+        }
+        std::thread::scope(|scope| {
+            let syncing = scope.spawn(|| opened.sync_data());
+            let hash = files::hash_file(opened, &mut self.buffer)?;
+            // An error is told once, to whoever syncs first: it must not get lost here.
+            syncing
+                .join()
+                .unwrap_or_else(|_| Err(std::io::Error::other("the sync ended without a word")))?;
+            Ok(hash)
+        })
     }
 
     /// Checks a file whose chunks are all there and gives it its length and mode.
@@ -199,7 +219,7 @@ impl Build {
         let file = &manifest.files[at as usize];
         let path = file.path.as_str();
         let folders = self.folders.clone();
-        if self.there.contains(&at) {
+        if self.there.written.contains(&at) {
             // What an earlier build left may be longer.
             let found = files::look_at(opened).map_err(folders.fault("look at", path))?;
             if found.record.size != file.size {
@@ -210,9 +230,8 @@ impl Build {
         }
         // The only chunk of a file without a list has been hashed already, and its hash is the file's.
         if file.list.is_some() {
-            let hash =
-                files::hash_file(opened, &mut self.buffer).map_err(folders.fault("read", path))?;
-            if hash != file.hash {
+            let hash = self.hash_and_sync(opened, file.size);
+            if hash.map_err(folders.fault("read", path))? != file.hash {
                 // Nothing of it is to be trusted again.
                 opened
                     .set_len(0)

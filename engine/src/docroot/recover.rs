@@ -37,6 +37,8 @@ pub struct Recovery {
     pub corrected: usize,
     /// An operator's files that a cut-off switch had taken out of the docroot, and where they are now.
     pub moved_away: Vec<String>,
+    /// What an operator should look at, as sentences.
+    pub warnings: Vec<String>,
 }
 
 impl Recovery {
@@ -96,6 +98,7 @@ impl Docroot {
                     Ok(report) => {
                         recovery.completed = Some(report.to);
                         recovery.moved_away.extend(report.moved_away);
+                        recovery.warnings = report.warnings;
                     }
                     // What is served stays whole and in service; the next sync builds on the tree.
                     Err(error @ DocrootError::NoSpace { .. }) => {

@@ -93,7 +93,7 @@ impl Master {
             receipt: None,
         };
         let Some(entry) = self.sessions.enter(peer) else {
-            connection.close(close_code::REFUSED, b"too many nodes wait to be admitted");
+            connection.close(close_code::FULL, b"too many nodes wait to be admitted");
             return;
         };
         let session = match entry.standing() {

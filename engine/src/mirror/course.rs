@@ -54,7 +54,12 @@ pub(super) enum Notice {
     /// The upstream has no release yet.
     NoRelease,
     /// A sync ended well.
-    Synced(Box<SyncReport>),
+    Synced {
+        /// What it came to.
+        report: Box<SyncReport>,
+        /// Whether it also checked a docroot that was current.
+        thorough: bool,
+    },
     /// A sync ended badly, and no other upstream would do better.
     SyncFailed(Box<SyncError>),
     /// Every upstream failed, each for its reason; the mirror pauses.
@@ -83,6 +88,8 @@ pub(super) struct Running {
     syncing: bool,
     /// The next sync also checks a docroot that is current: asked for, or something was found damaged.
     thorough: bool,
+    /// Whether the sync under way does.
+    thorough_now: bool,
     /// The connection broke while a sync was under way; said when the sync has ended.
     lost: Option<SyncError>,
     /// What each upstream failed with since the last sync that ended well.
@@ -116,6 +123,7 @@ impl Running {
             link: None,
             syncing: false,
             thorough,
+            thorough_now: false,
             lost: None,
             tried: Vec::new(),
             happened,
@@ -209,7 +217,7 @@ impl Running {
             disk: self.mirror.disk.clone(),
             clock: self.mirror.clock.clone(),
             progress: self.mirror.progress.clone(),
-            thorough: self.thorough,
+            thorough: false,
         }
     }
 
@@ -298,6 +306,11 @@ impl Running {
             }),
             Action::Sync(head) => {
                 self.syncing = true;
+                self.thorough_now = std::mem::take(&mut self.thorough);
+                let sync = Sync {
+                    thorough: self.thorough_now,
+                    ..sync
+                };
                 self.start(async move { What::Synced(sync.run(&head).await) });
             }
             Action::Receipt => {
@@ -403,6 +416,8 @@ impl Running {
         );
         self.handle(Event::Pending);
         if self.course.is_pending() {
+            // What the others failed with is old by the time this one has decided.
+            self.tried.clear();
             self.notice(Notice::Pending);
         }
     }
@@ -467,18 +482,22 @@ impl Running {
         for warning in &report.warnings {
             tracing::warn!("{warning}");
         }
-        self.thorough = false;
         self.tried.clear();
         self.mirror.forget_error();
         self.mirror.set_report(&report);
         let switched = report.switched;
-        self.notice(Notice::Synced(Box::new(report)));
+        self.notice(Notice::Synced {
+            report: Box::new(report),
+            thorough: self.thorough_now,
+        });
         self.handle(Event::SyncEnded(SyncOutcome::Done { switched }));
     }
 
     /// Returns whether the course has left this upstream.
     fn synced_badly(&mut self, error: SyncError) -> bool {
         let outcome = error.outcome();
+        // What was to be checked still is.
+        self.thorough |= self.thorough_now;
         self.mirror.set_error(&error);
         if outcome == SyncOutcome::UpstreamAtFault {
             self.close_link(&error);

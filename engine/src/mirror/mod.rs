@@ -36,7 +36,7 @@ use crate::http::{HealthHandle, SiteHandle};
 use crate::keyfile::{self, KeyFileError};
 use crate::network::{Network, SystemNetwork};
 use crate::quic::{Link, LinkError};
-use course::{Running, Wish};
+use course::{Notice, Running, Wish};
 use disk::Disk;
 use memory::{Beliefs, Memory};
 
@@ -231,14 +231,25 @@ impl Mirror {
         self: Arc<Self>,
         shutdown: impl Future<Output = ()>,
     ) -> Result<(), MirrorError> {
-        self.publish_site().await;
+        // First of all: a command may come as soon as this begins.
         let (wishes, wished) = mpsc::channel(16);
         *self.wishes.lock().unwrap_or_else(PoisonError::into_inner) = Some(wishes.clone());
+        self.publish_site().await;
         let (notices, mut noticed) = mpsc::unbounded_channel();
         let running = tokio::spawn(Running::new(self.clone(), notices, false).run(wished));
         let mirror = self.clone();
         let telling = tokio::spawn(async move {
             while let Some(notice) = noticed.recv().await {
+                // Whoever asked waits for a sync that began after the asking: those are thorough.
+                if matches!(
+                    notice,
+                    Notice::Synced {
+                        thorough: false,
+                        ..
+                    }
+                ) {
+                    continue;
+                }
                 let result = notice.into_result(&mirror).map_err(|e| e.to_string());
                 // Nobody may be waiting.
                 let _ = mirror.notices.send(result);
@@ -363,7 +374,7 @@ impl Mirror {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clone()
-            .ok_or("the daemon is shutting down")?;
+            .ok_or("the daemon is just starting or shutting down; try again")?;
         wishes
             .send(Wish::Look)
             .await

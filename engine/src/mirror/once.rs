@@ -1,6 +1,7 @@
 //! One look, then the end: `tidecast sync`.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tidecast_proto::key::PublicKey;
 use tidecast_proto::wire::Refused;
@@ -9,6 +10,9 @@ use tokio::sync::mpsc;
 use super::course::{Notice, Running};
 use super::{Mirror, MirrorError, SyncError, SyncReport};
 use crate::quic::LinkError;
+
+/// How long a receipt may hold up the end of a look that has done its work.
+const RECEIPT_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Why one look did not bring the docroot to the newest release. What was served is still served.
 #[expect(missing_docs, reason = "each message names its fields")]
@@ -83,7 +87,7 @@ impl Notice {
                 reason: "no_release".into(),
                 ..SyncReport::default()
             }),
-            Self::Synced(report) => Ok(*report),
+            Self::Synced { report, .. } => Ok(*report),
             Self::SyncFailed(error) => Err(SyncFailure::Sync(*error)),
             Self::AllFailed(tried) => Err(SyncFailure::of_all(tried)),
         }
@@ -114,7 +118,7 @@ impl Mirror {
                     && let Some(frame) = self.receipt().await
                 {
                     // The next look says it again if this one is lost.
-                    let _ = link.tell(&frame).await;
+                    let _ = tokio::time::timeout(RECEIPT_TIMEOUT, link.tell(&frame)).await;
                 }
                 (report.received_bytes, report.sent_bytes) = link.traffic();
             }

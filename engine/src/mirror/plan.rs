@@ -40,6 +40,7 @@ pub async fn plan(
         .map_err(|e| mirror(e.into()))?;
     let live = docroot::peek(&config.docroot, &feed).map_err(|e| mirror(e.into()))?;
     let mut tried = Vec::new();
+    let mut closed = None;
     for name in &config.upstreams {
         let link = match upstream::dial(name, &key, &SystemNetwork).await {
             Ok(link) => link,
@@ -59,7 +60,8 @@ pub async fn plan(
         match planned {
             Ok(plan) => return Ok(plan),
             Err(SyncError::Link(LinkError::Refused(refused))) => {
-                return Err(if refused.reason == RefusalReason::PENDING {
+                // As a sync would: another upstream may let us in.
+                closed.get_or_insert(if refused.reason == RefusalReason::PENDING {
                     SyncFailure::Pending { key: key.public() }
                 } else {
                     SyncFailure::Refused(refused)
@@ -68,7 +70,7 @@ pub async fn plan(
             Err(error) => tried.push((name.clone(), error)),
         }
     }
-    Err(SyncFailure::Unreachable { tried })
+    Err(closed.unwrap_or(SyncFailure::Unreachable { tried }))
 }
 
 struct Look<'a> {

@@ -114,7 +114,12 @@ impl Sync {
             return Ok(report);
         }
         self.switch(&manifest, &mut report).await?;
-        self.write_timestamp(&trust, &head).await?;
+        // The release is live: a disk too full for this must not hide that, and the next head writes it anyway.
+        if let Err(error) = self.write_timestamp(&trust, &head).await {
+            report
+                .warnings
+                .push(format!("`timestamp` was not written: {error}"));
+        }
         Ok(report)
     }
 

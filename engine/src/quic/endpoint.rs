@@ -31,6 +31,8 @@ pub mod close_code {
     pub const CORRUPT: VarInt = VarInt::from_u32(4);
     /// The peer was too slow.
     pub const TOO_SLOW: VarInt = VarInt::from_u32(5);
+    /// There is no room for a node that is not admitted; it passes by itself.
+    pub const FULL: VarInt = VarInt::from_u32(6);
 }
 
 /// Where an endpoint's datagrams go: a real socket, or a simulator's.

@@ -95,11 +95,16 @@ impl From<StreamError> for LinkError {
 
 impl From<ConnectionError> for LinkError {
     fn from(error: ConnectionError) -> Self {
-        if let ConnectionError::ApplicationClosed(closed) = &error
-            && closed.error_code == close_code::REFUSED
-        {
-            let text = String::from_utf8_lossy(&closed.reason);
-            return Self::Refused(Refused::new(RefusalReason::REVOKED, &text));
+        if let ConnectionError::ApplicationClosed(closed) = &error {
+            let reason = match closed.error_code {
+                close_code::REFUSED => Some(RefusalReason::REVOKED),
+                close_code::FULL => Some(RefusalReason::FULL),
+                _ => None,
+            };
+            if let Some(reason) = reason {
+                let text = String::from_utf8_lossy(&closed.reason);
+                return Self::Refused(Refused::new(reason, &text));
+            }
         }
         Self::Lost(error.to_string())
     }

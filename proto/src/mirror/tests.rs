@@ -160,6 +160,20 @@ fn where_one_upstream_lets_a_node_wait_the_next_is_asked() {
 }
 
 #[test]
+fn a_node_waits_where_it_is_known_of_when_the_other_upstreams_are_dead() {
+    let mut mirror = started(2);
+    mirror.handle(Millis(1), Event::Pending);
+    assert_eq!(drain(&mut mirror), [Action::Disconnect, Action::Connect(1)]);
+    mirror.handle(Millis(2), Event::Failed);
+    assert_eq!(drain(&mut mirror), [Action::Connect(0)]);
+    mirror.handle(Millis(3), Event::Pending);
+    assert_eq!(drain(&mut mirror), []);
+    assert!(mirror.is_pending());
+    mirror.handle(Millis(4), Event::Failed);
+    assert!(mirror.is_down() || drain(&mut mirror) == [Action::Connect(1)]);
+}
+
+#[test]
 fn a_refused_head_sends_the_mirror_to_the_next_upstream_and_then_it_stays() {
     let mut mirror = started(2);
     mirror.handle(

@@ -29,8 +29,9 @@ impl Drop for SmallDisk {
 #[test]
 fn a_release_that_does_not_fit_is_refused_before_and_while_it_is_written() {
     let Some(disk) = SmallDisk::mount() else {
-        eprintln!(
-            "SKIPPED a_release_that_does_not_fit_is_refused_before_and_while_it_is_written: may not mount a small disk here"
+        crate::skip::skip(
+            "a_release_that_does_not_fit_is_refused_before_and_while_it_is_written",
+            "may not mount a small disk here",
         );
         return;
     };
@@ -73,8 +74,9 @@ fn a_release_that_does_not_fit_is_refused_before_and_while_it_is_written() {
 #[test]
 fn a_read_only_file_system_is_refused_and_says_so() {
     let Some(disk) = SmallDisk::mount() else {
-        eprintln!(
-            "SKIPPED a_read_only_file_system_is_refused_and_says_so: may not mount a small disk here"
+        crate::skip::skip(
+            "a_read_only_file_system_is_refused_and_says_so",
+            "may not mount a small disk here",
         );
         return;
     };
@@ -94,8 +96,9 @@ fn a_read_only_file_system_is_refused_and_says_so() {
 #[test]
 fn a_restart_on_a_full_disk_keeps_serving() {
     let Some(disk) = SmallDisk::mount() else {
-        eprintln!(
-            "SKIPPED a_restart_on_a_full_disk_keeps_serving: may not mount a small disk here"
+        crate::skip::skip(
+            "a_restart_on_a_full_disk_keeps_serving",
+            "may not mount a small disk here",
         );
         return;
     };
