@@ -237,11 +237,13 @@ async fn what_is_moved_out_of_the_docroot_is_named_and_local_files_are_not_touch
     std::fs::write(docroot.join("local_dir/x"), b"mine").unwrap();
     std::fs::write(docroot.join("local_logo.png"), b"logo").unwrap();
     std::fs::write(docroot.join("robots.txt"), b"foreign").unwrap();
+    std::fs::write(docroot.join("timestamp"), b"of the time before").unwrap();
     let mirror = world.admitted_mirror("m", &master.upstream());
     master.master.reload().unwrap();
     let report = mirror.sync_once().await.unwrap();
     let told = report.warnings.join("\n");
     assert!(told.contains("robots.txt"), "{told}");
+    assert!(told.contains("timestamp"), "{told}");
     assert!(!docroot.join("robots.txt").exists());
     assert_eq!(world.served("m", "local_logo.png").unwrap(), b"logo");
     assert_eq!(world.served("m", "local_dir/x").unwrap(), b"mine");

@@ -107,9 +107,9 @@ impl Mirror {
         shell.result(&started, &render(&started))?;
         daemon::tell_ready();
 
-        let ran = loop {
+        loop {
             tokio::select! {
-                ran = &mut running => break ran,
+                () = &mut running => break,
                 _ = hangup.recv() => {
                     daemon::tell_reloading();
                     if let Some(Err(error)) = access_log.as_ref().map(|log| log.reopen()) {
@@ -118,13 +118,12 @@ impl Mirror {
                     daemon::tell_ready();
                 }
             }
-        };
+        }
         daemon::tell_stopping();
         if let Some(web) = web {
             web.drained().await?;
         }
         answering.end().await;
-        ran?;
         Ok(Exit::Ok)
     }
 }

@@ -249,11 +249,15 @@ impl Docroot {
     }
 
     /// Writes the reserved file `timestamp`: `unix_seconds` on the first line, as scripts that watch mirrors
-    /// expect it, then the signed `head` in hexadecimal, 64 digits a line.
+    /// expect it, then the signed `head` in hexadecimal, 64 digits a line. Returns where an operator's file of that name is now.
     ///
     /// # Errors
     /// [`DocrootError`] of the disk; the old file stays.
-    pub fn write_timestamp(&self, unix_seconds: u64, head: &[u8]) -> Result<(), DocrootError> {
+    pub fn write_timestamp(
+        &self,
+        unix_seconds: u64,
+        head: &[u8],
+    ) -> Result<Option<String>, DocrootError> {
         use std::fmt::Write as _;
         let mut text = format!("{unix_seconds}\n");
         for line in head.chunks(32) {
@@ -270,8 +274,7 @@ impl Docroot {
             true,
         )
         .map_err(self.folders.fault("write", layout::TIMESTAMP))?;
-        // Join lists such a file beforehand, and the next mending names it.
-        self.link_timestamp().map(|_| ())
+        self.link_timestamp()
     }
 
     /// Newer than what is served, and allowed to follow it.

@@ -11,7 +11,7 @@ mod status;
 mod sync;
 mod upstream;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -222,15 +222,9 @@ impl Mirror {
         self.node_key.public()
     }
 
-    /// Keeps the docroot at the newest release until `shutdown` completes.
-    ///
-    /// # Errors
-    /// [`MirrorError`] before it begins; afterwards everything that goes wrong is logged, shown in the status and
-    /// tried again.
-    pub async fn run(
-        self: Arc<Self>,
-        shutdown: impl Future<Output = ()>,
-    ) -> Result<(), MirrorError> {
+    /// Keeps the docroot at the newest release until `shutdown` completes. Everything that goes wrong is logged,
+    /// shown in the status and tried again.
+    pub async fn run(self: Arc<Self>, shutdown: impl Future<Output = ()>) {
         // First of all: a command may come as soon as this begins.
         let (wishes, wished) = mpsc::channel(16);
         *self.wishes.lock().unwrap_or_else(PoisonError::into_inner) = Some(wishes.clone());
@@ -261,7 +255,6 @@ impl Mirror {
         let _ = wishes.send(Wish::Stop).await;
         let _ = running.await;
         telling.abort();
-        Ok(())
     }
 
     async fn dial(&self, upstream: &str) -> Result<Link, LinkError> {
@@ -392,10 +385,4 @@ impl Mirror {
         }
         Ok(report)
     }
-}
-
-/// Where a mirror's configuration lies.
-#[must_use]
-pub fn config_path(state: &Path) -> PathBuf {
-    state.join(MIRROR_CONFIG)
 }

@@ -89,8 +89,9 @@ impl Sync {
             .await?;
         let from = live.as_ref().map_or(0, |live| live.release.0);
         if let Some(live) = live.as_ref().filter(|live| live.id() == head.manifest) {
-            let report = self.stay(&trust, live).await?;
-            self.write_timestamp(&trust, &head).await?;
+            let mut report = self.stay(&trust, live).await?;
+            let moved = self.write_timestamp(&trust, &head).await?;
+            report.warnings.extend(moved_away(moved.as_slice()));
             return Ok(report);
         }
         let manifest = self.manifest(&trust, &head).await?;
@@ -115,10 +116,11 @@ impl Sync {
         }
         self.switch(&manifest, &mut report).await?;
         // The release is live: a disk too full for this must not hide that, and the next head writes it anyway.
-        if let Err(error) = self.write_timestamp(&trust, &head).await {
-            report
+        match self.write_timestamp(&trust, &head).await {
+            Ok(moved) => report.warnings.extend(moved_away(moved.as_slice())),
+            Err(error) => report
                 .warnings
-                .push(format!("`timestamp` was not written: {error}"));
+                .push(format!("`timestamp` was not written: {error}")),
         }
         Ok(report)
     }
@@ -372,7 +374,12 @@ impl Sync {
         Ok(())
     }
 
-    async fn write_timestamp(&self, trust: &Trust, head: &Head) -> Result<(), SyncError> {
+    /// Says when this docroot was last vouched for. Returns where an operator's file of that name is now.
+    async fn write_timestamp(
+        &self,
+        trust: &Trust,
+        head: &Head,
+    ) -> Result<Option<String>, SyncError> {
         let now: Timestamp = trust.now(self.clock.now());
         let bytes = head.to_bytes();
         Ok(self

@@ -213,7 +213,7 @@ impl Drop for RunningMaster {
 /// A mirror's daemon loop.
 pub(crate) struct RunningMirror {
     stop: oneshot::Sender<()>,
-    running: tokio::task::JoinHandle<Result<(), tidecast_engine::mirror::MirrorError>>,
+    running: tokio::task::JoinHandle<()>,
 }
 
 impl RunningMirror {
@@ -227,7 +227,7 @@ impl RunningMirror {
 
     pub(crate) async fn stop(self) {
         self.stop.send(()).unwrap();
-        self.running.await.unwrap().unwrap();
+        self.running.await.unwrap();
     }
 }
 
