@@ -13,6 +13,7 @@ extern crate std;
 pub mod chunker;
 pub mod codec;
 pub mod database;
+pub mod deflate;
 pub mod extension;
 pub mod fetch;
 pub mod fingerprint;

@@ -1,0 +1,11 @@
+//! Exact deflate: opens a deflate stream into tokens and plain bytes, and makes from plain bytes the very stream
+//! that stock zlib makes of them (RFC 1951; the rules zlib follows are in its deflate.c and trees.c). SPEC §5.4.
+//!
+//! The way: packed bytes -> `parse` -> tokens and plain bytes -> `search` (or tokens taken over from an older
+//! stream) -> tokens -> `encode` -> packed bytes. Everything is fed in pieces, so memory does not grow with the file.
+
+mod parameters;
+mod token;
+
+pub use parameters::{Parameters, ParametersError, Strategy};
+pub use token::{Batch, Token};
