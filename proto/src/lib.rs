@@ -28,6 +28,7 @@ pub mod name;
 pub mod plan;
 pub mod rate;
 pub mod receipt;
+pub mod recipe;
 pub mod root;
 pub mod session;
 pub mod signed;

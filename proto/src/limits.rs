@@ -23,6 +23,10 @@ limits! {
     LIST_BYTES = 4 * 1024 * 1024;
     /// A recipe, in bytes.
     RECIPE_BYTES = 64 * 1024;
+    /// Segments of one recipe.
+    RECIPE_SEGMENTS = 1024;
+    /// Opened content of one file, in bytes; a file that holds more is stored as it is.
+    OPENED_BYTES = 2 * 1024 * 1024 * 1024 - 1;
     /// The body of one frame, in bytes.
     FRAME_BYTES = 1024 * 1024;
     /// A chunk, opened, in bytes.

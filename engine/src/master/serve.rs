@@ -300,6 +300,7 @@ impl Served {
         let stored = match name {
             ObjectName::Manifest(id) => self.master.store.manifest_bytes_packed(&id),
             ObjectName::List(id) => self.master.store.list(&id),
+            ObjectName::Recipe(id) => self.master.store.recipe(&id),
         };
         let Some(stored) = stored else {
             return write_frame(send, &frame(FrameType::ABSENT, &[])).await;

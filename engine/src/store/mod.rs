@@ -29,7 +29,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use tidecast_proto::{
-    id::{ChunkId, ListId, ObjectId, ReleaseNumber},
+    id::{ChunkId, ListId, ObjectId, RecipeId, ReleaseNumber},
     manifest::SignedManifest,
     wire::Encoding,
 };
@@ -140,6 +140,12 @@ impl Store {
     #[must_use]
     pub fn list(&self, id: &ListId) -> Option<StoredBytes> {
         self.shared.current.load().find(Kind::List, &id.0)
+    }
+
+    /// A recipe, as [`tidecast_proto::recipe::Recipe::encode`] made it.
+    #[must_use]
+    pub fn recipe(&self, id: &RecipeId) -> Option<StoredBytes> {
+        self.shared.current.load().find(Kind::Recipe, &id.0)
     }
 
     /// The signed bytes of a manifest, packed when it was published.

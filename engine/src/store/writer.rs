@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
 use tidecast_proto::{
-    id::{ChunkId, ListId, ReleaseNumber},
+    id::{ChunkId, ListId, RecipeId, ReleaseNumber},
     list::List,
     manifest::SignedManifest,
+    recipe::Recipe,
 };
 
 use super::open_pack::OpenPack;
@@ -105,6 +106,16 @@ impl StoreWriter {
         let bytes = list.encode();
         let id = ListId::of(&bytes);
         Ok((id, self.put(Kind::List, id.0, &bytes)?))
+    }
+
+    /// Puts a recipe in, unless it is there. Returns its name and whether it is new.
+    ///
+    /// # Errors
+    /// As [`Self::put_chunk`].
+    pub fn put_recipe(&mut self, recipe: &Recipe) -> Result<(RecipeId, bool), StoreError> {
+        let bytes = recipe.encode();
+        let id = RecipeId::of(&bytes);
+        Ok((id, self.put(Kind::Recipe, id.0, &bytes)?))
     }
 
     /// Seals what was put so far: it is on disk and visible to readers when this returns.

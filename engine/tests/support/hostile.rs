@@ -168,6 +168,7 @@ impl Evil {
         let stored = match name {
             ObjectName::Manifest(id) => self.store.manifest_bytes_packed(&id),
             ObjectName::List(id) => self.store.list(&id),
+            ObjectName::Recipe(id) => self.store.recipe(&id),
         }
         .unwrap();
         let mut opened = stored.open().unwrap();

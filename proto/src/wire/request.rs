@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 
 use super::frame::{FrameType, WireError, frame};
 use crate::codec::{self, CodecError, Decode, Encode, decode_exact};
-use crate::id::{ChunkId, ListId, ObjectId, RootVersion};
+use crate::id::{ChunkId, ListId, ObjectId, RecipeId, RootVersion};
 use crate::limits;
 
 /// Asks whether there is anything newer than what the mirror holds. 41 bytes.
@@ -25,6 +25,8 @@ impl ObjectKind {
     pub const MANIFEST: Self = Self(1);
     /// A chunk list, named by the hash of its encoding.
     pub const LIST: Self = Self(2);
+    /// A recipe, named by the hash of its encoding.
+    pub const RECIPE: Self = Self(3);
 }
 
 /// Names one object.
@@ -34,6 +36,8 @@ pub enum ObjectName {
     Manifest(ObjectId),
     /// A chunk list.
     List(ListId),
+    /// A recipe.
+    Recipe(RecipeId),
 }
 
 impl ObjectName {
@@ -43,6 +47,7 @@ impl ObjectName {
         match self {
             Self::Manifest(_) => limits::MANIFEST_BYTES,
             Self::List(_) => limits::LIST_BYTES,
+            Self::Recipe(_) => limits::RECIPE_BYTES,
         }
     }
 }
@@ -74,6 +79,7 @@ impl Request {
                 let (kind, id) = match name {
                     ObjectName::Manifest(id) => (ObjectKind::MANIFEST, id.0),
                     ObjectName::List(id) => (ObjectKind::LIST, id.0),
+                    ObjectName::Recipe(id) => (ObjectKind::RECIPE, id.0),
                 };
                 frame(FrameType::FETCH_OBJECT, &codec::encode(&(kind, id)))
             }
@@ -102,6 +108,7 @@ impl Request {
                 match kind {
                     ObjectKind::MANIFEST => Ok(Self::Object(ObjectName::Manifest(ObjectId(id)))),
                     ObjectKind::LIST => Ok(Self::Object(ObjectName::List(ListId(id)))),
+                    ObjectKind::RECIPE => Ok(Self::Object(ObjectName::Recipe(RecipeId(id)))),
                     _ => Err(bad(CodecError::BadField {
                         field: "FetchObject.kind",
                         why: "unknown",
@@ -145,6 +152,7 @@ mod tests {
             Request::Root(RootVersion(2)),
             Request::Object(ObjectName::Manifest(ObjectId::of(b"m"))),
             Request::Object(ObjectName::List(ListId::of(b"l"))),
+            Request::Object(ObjectName::Recipe(RecipeId::of(b"r"))),
             Request::Chunks((0..64_u8).map(|n| ChunkId::of(&[n])).collect()),
         ] {
             let frame = request.to_frame();
