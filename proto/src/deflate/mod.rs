@@ -5,7 +5,12 @@
 //! stream) -> tokens -> `encode` -> packed bytes. Everything is fed in pieces, so memory does not grow with the file.
 
 mod parameters;
+mod reuse;
+mod search;
+mod stretch;
 mod token;
 
 pub use parameters::{Parameters, ParametersError, Strategy};
+pub use reuse::Tokenizer;
+pub use stretch::OldStretch;
 pub use token::{Batch, Token};
