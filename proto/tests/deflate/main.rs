@@ -6,3 +6,8 @@
 mod again;
 mod hostile;
 mod support;
+mod inflate;
+mod input;
+mod oracle;
+mod reuse;
+mod search;
