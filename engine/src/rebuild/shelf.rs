@@ -4,6 +4,7 @@ use std::ops::Range;
 use std::os::fd::BorrowedFd;
 
 use tidecast_proto::deflate::Batch;
+use tidecast_proto::list::Entry;
 
 use super::error::RebuildError;
 use super::scratch::Scratch;
@@ -18,6 +19,8 @@ pub(super) struct Shelf<'a> {
     pub(super) window: Option<Window<'a>>,
     /// Opened contents, where bytes out of order were needed.
     copies: Vec<Option<Scratch<'a>>>,
+    /// Where each chunk begins, where that was needed.
+    offsets: Vec<Option<Vec<u64>>>,
     folder: BorrowedFd<'a>,
 }
 
@@ -41,8 +44,41 @@ impl<'a> Shelf<'a> {
             sources,
             window: sources.first().map(Window::new),
             copies: sources.iter().map(|_| None).collect(),
+            offsets: sources.iter().map(|_| None).collect(),
             folder,
         })
+    }
+
+    /// Bytes of content of base number `base`; 0 when there is none.
+    pub(super) fn content_bytes(&self, base: usize) -> u64 {
+        self.sources
+            .get(base)
+            .map_or(0, |source| source.list.total_bytes())
+    }
+
+    /// Where chunk number `index` of base number `base` begins, which is the chunk `wanted`.
+    ///
+    /// # Errors
+    /// [`RebuildError::Impossible`] when it is not.
+    pub(super) fn chunk_at(
+        &mut self,
+        base: usize,
+        index: usize,
+        wanted: &Entry,
+    ) -> Result<u64, RebuildError> {
+        let wrong = RebuildError::Impossible("an origin that is another chunk");
+        let (Some(source), Some(offsets)) = (self.sources.get(base), self.offsets.get_mut(base))
+        else {
+            return Err(wrong);
+        };
+        let offsets = offsets.get_or_insert_with(|| {
+            let offsets = source.list.with_offsets();
+            offsets.map(|(at, _)| at).collect()
+        });
+        match (source.list.entries().get(index), offsets.get(index)) {
+            (Some(entry), Some(at)) if entry == wanted => Ok(*at),
+            _ => Err(wrong),
+        }
     }
 
     /// Bytes of opened content that lie on the disk a second time.

@@ -31,6 +31,13 @@ impl Piece {
     pub(super) fn end(&self) -> u64 {
         self.at + self.batch.plain.len() as u64
     }
+
+    /// Its bytes between two places of the content inside it.
+    pub(super) fn part(&self, from: u64, to: u64) -> &[u8] {
+        let inside = |at: u64| usize::try_from(at.saturating_sub(self.at)).unwrap_or(usize::MAX);
+        let part = self.batch.plain.get(inside(from)..inside(to));
+        part.unwrap_or_default()
+    }
 }
 
 /// A deflate stream of the old file.

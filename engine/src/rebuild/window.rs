@@ -97,7 +97,7 @@ impl<'a> Window<'a> {
                 return Ok(false);
             };
             let end = piece.end().min(range.end);
-            out.extend_from_slice(part(piece, at, end));
+            out.extend_from_slice(piece.part(at, end));
             at = end;
         }
         Ok(true)
@@ -116,7 +116,7 @@ impl<'a> Window<'a> {
             let Some(piece) = self.piece_at(here)? else {
                 break;
             };
-            let old = part(piece, here, piece.end().min(end));
+            let old = piece.part(here, piece.end().min(end));
             let same = common_prefix(old, &new[equal..]);
             equal += same;
             if same < old.len() {
@@ -143,7 +143,7 @@ impl<'a> Window<'a> {
             let Some(piece) = self.held_at(here - 1) else {
                 break;
             };
-            let old = part(piece, start.max(piece.at), here);
+            let old = piece.part(start.max(piece.at), here);
             let same = common_suffix(old, &new[..new.len() - equal]);
             equal += same;
             if same < old.len() {
@@ -196,16 +196,6 @@ impl<'a> Window<'a> {
             keep(&mut self.spare_plain, batch.plain);
         }
     }
-}
-
-/// The bytes of `piece` between two places of the content inside it.
-pub(super) fn part(piece: &Piece, from: u64, to: u64) -> &[u8] {
-    let inside = |at: u64| usize::try_from(at.saturating_sub(piece.at)).unwrap_or(usize::MAX);
-    piece
-        .batch
-        .plain
-        .get(inside(from)..inside(to))
-        .unwrap_or_default()
 }
 
 /// A buffer counts with what it takes, not with what is in it.
