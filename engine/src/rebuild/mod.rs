@@ -145,10 +145,14 @@ pub fn rebuild(
     out: &mut File,
     scratch: BorrowedFd<'_>,
 ) -> Result<Rebuilt, RebuildError> {
-    let made = target.recipe.map_or(target.list.total_bytes(), Recipe::file_bytes);
+    let made = target
+        .recipe
+        .map_or(target.list.total_bytes(), Recipe::file_bytes);
     let content = target.recipe.map_or(target.bytes, Recipe::opened_bytes);
     if made != target.bytes || content != target.list.total_bytes() {
-        return Err(RebuildError::Impossible("a file whose list and recipe disagree"));
+        return Err(RebuildError::Impossible(
+            "a file whose list and recipe disagree",
+        ));
     }
     let parts = partners::parts(&target, bases.first())?;
     let (press, feed) = Press::new(out, target.bytes);
@@ -161,7 +165,10 @@ pub fn rebuild(
         let spliced = splice();
         let pressed = press.join();
         // A panic over there is a bug here, too.
-        (spliced, pressed.unwrap_or_else(|panic| resume_unwind(panic)))
+        (
+            spliced,
+            pressed.unwrap_or_else(|panic| resume_unwind(panic)),
+        )
     });
     let rebuilt = match spliced {
         Ok(rebuilt) => Some(rebuilt),
@@ -170,7 +177,9 @@ pub fn rebuild(
     };
     let pressed = pressed?;
     match rebuilt {
-        Some(rebuilt) if (pressed.hash, pressed.bytes) == (target.hash, target.bytes) => Ok(rebuilt),
+        Some(rebuilt) if (pressed.hash, pressed.bytes) == (target.hash, target.bytes) => {
+            Ok(rebuilt)
+        }
         _ => Err(blame(
             RebuildError::Differs {
                 expected: target.hash,

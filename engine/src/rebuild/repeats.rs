@@ -48,7 +48,9 @@ impl<'a> Repeats<'a> {
         for (index, entry) in (first..).zip(entries) {
             let (chunk, after) = rest.split_at((entry.len as usize).min(rest.len()));
             rest = after;
-            let place = u32::try_from(index).ok().and_then(|index| self.chunks.get_mut(&index));
+            let place = u32::try_from(index)
+                .ok()
+                .and_then(|index| self.chunks.get_mut(&index));
             if let Some(place) = place {
                 let at = self.kept.bytes();
                 self.kept.append(chunk)?;

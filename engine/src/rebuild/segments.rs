@@ -110,7 +110,8 @@ impl<'a> Segments<'a> {
                         let from = from.max(at.saturating_sub(self.done_bytes));
                         let end = equal.end.min(stream.start + stream.plain_bytes);
                         let end = end.min(at + self.left_bytes);
-                        let equal = from.checked_sub(stream.start)?..end.checked_sub(stream.start)?;
+                        let equal =
+                            from.checked_sub(stream.start)?..end.checked_sub(stream.start)?;
                         let piece_at = piece.at.checked_sub(stream.start)?;
                         OldStretch::cut(&piece.batch, piece_at, &equal)
                     });

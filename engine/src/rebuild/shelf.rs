@@ -27,10 +27,7 @@ pub(super) struct Shelf<'a> {
 impl<'a> Shelf<'a> {
     /// # Errors
     /// [`RebuildError::Impossible`] when a list and a recipe disagree.
-    pub(super) fn new(
-        sources: &'a [Source],
-        folder: BorrowedFd<'a>,
-    ) -> Result<Self, RebuildError> {
+    pub(super) fn new(sources: &'a [Source], folder: BorrowedFd<'a>) -> Result<Self, RebuildError> {
         for source in sources {
             if let Some(recipe) = &source.recipe
                 && recipe.opened_bytes() != source.list.total_bytes()

@@ -144,7 +144,7 @@ impl<'a> Splice<'a> {
             return Ok(());
         };
         while same.taken < same.range.end {
-            window.reached(same.taken, same.taken);
+            window.passed(same.taken);
             let piece = window
                 .piece_at(same.taken)?
                 .ok_or(RebuildError::Impossible("origins out of order"))?;
@@ -156,7 +156,7 @@ impl<'a> Splice<'a> {
                 .push_same(piece, same.taken..end, &same.range)?;
             same.taken = end;
         }
-        window.reached(same.taken, same.taken);
+        window.passed(same.taken);
         Ok(())
     }
 
@@ -168,8 +168,8 @@ impl<'a> Splice<'a> {
         let mut from = stretch.start;
         while from < stretch.end {
             if let Some(window) = &mut self.shelf.window {
-                let taken = self.same.as_ref().map_or(0, |same| same.taken);
-                window.reached(taken, gap.goes_on);
+                let promised = self.same.as_ref().map_or(0, |same| same.range.end);
+                window.expect(promised, gap.goes_on);
             }
             let (bytes, until) = self.gather(from, stretch.end)?;
             self.rebuilt.missing_bytes += bytes.len() as u64;
@@ -255,13 +255,13 @@ impl<'a> Splice<'a> {
     }
 
     fn delivery(&mut self, from: usize, end: usize) -> Result<(Bytes, usize), RebuildError> {
-        let delivery =
-            self.missing
-                .next(from, &mut self.shelf)
-                .map_err(|error| match error {
-                    MissingError::Base(error) => *error,
-                    other => other.into(),
-                })?;
+        let delivery = self
+            .missing
+            .next(from, &mut self.shelf)
+            .map_err(|error| match error {
+                MissingError::Base(error) => *error,
+                other => other.into(),
+            })?;
         let until = from.saturating_add(delivery.chunks);
         let chunks = self.target.list.entries()[..end].get(from..until);
         let fits = |chunks: &[Entry]| bytes_of(chunks) == delivery.bytes.len() as u64;

@@ -25,8 +25,11 @@ pub(super) struct Window<'a> {
     pieces: VecDeque<Piece>,
     /// In-order content before this was taken over.
     taken: u64,
+    /// Content from there until here will be taken over, too, whatever is read ahead meanwhile.
+    promised: u64,
     /// In-order content goes on here or behind.
     goes_on: u64,
+    held_bytes: u64,
     token_bytes: usize,
     spare_tokens: Vec<Vec<Token>>,
     spare_plain: Vec<Vec<u8>>,
@@ -39,16 +42,19 @@ impl<'a> Window<'a> {
             content_bytes: source.list.total_bytes(),
             pieces: VecDeque::new(),
             taken: 0,
+            promised: 0,
             goes_on: 0,
+            held_bytes: 0,
             token_bytes: 0,
             spare_tokens: Vec::new(),
             spare_plain: Vec::new(),
         }
     }
 
-    /// Says that content before `taken` was taken over, and that in-order content goes on at `goes_on` or behind.
-    pub(super) fn reached(&mut self, taken: u64, goes_on: u64) {
-        self.goes_on = self.goes_on.max(goes_on).max(taken);
+    /// Says that content before `taken` was taken over.
+    pub(super) fn passed(&mut self, taken: u64) {
+        self.promised = self.promised.max(taken);
+        self.goes_on = self.goes_on.max(taken);
         if taken <= self.taken {
             return;
         }
@@ -60,6 +66,13 @@ impl<'a> Window<'a> {
             keep(&mut self.spare_tokens, tokens);
         }
         self.taken = taken;
+    }
+
+    /// Says that content before `promised` will be taken over soon, and that in-order content goes on at `goes_on` or
+    /// behind.
+    pub(super) fn expect(&mut self, promised: u64, goes_on: u64) {
+        self.promised = self.promised.max(promised);
+        self.goes_on = self.goes_on.max(goes_on);
     }
 
     /// The piece that holds byte `at`, or `None` if it has left the window.
@@ -74,7 +87,8 @@ impl<'a> Window<'a> {
 
     fn held_at(&self, at: u64) -> Option<&Piece> {
         let behind = self.pieces.partition_point(|piece| piece.at <= at);
-        self.pieces.get(behind.checked_sub(1)?)
+        let piece = self.pieces.get(behind.checked_sub(1)?);
+        piece.filter(|piece| at < piece.end())
     }
 
     /// Appends the bytes `range` to `out`, if they can be had here; says whether they could.
@@ -175,22 +189,28 @@ impl<'a> Window<'a> {
         } else {
             self.token_bytes += tokens;
         }
+        self.held_bytes += piece.batch.plain.len() as u64;
         self.pieces.push_back(piece);
         Ok(true)
     }
 
     fn evict(&mut self) {
-        while let Some(first) = self.pieces.front() {
-            let held = self.walk.at() - first.at;
-            let behind = first.end() + BEHIND_BYTES <= self.taken;
+        let mut index = 0;
+        while let Some(piece) = self.pieces.get(index) {
+            let far_behind = piece.end() + BEHIND_BYTES <= self.taken;
             // Between the content taken over and the place where it goes on, only so much is kept as a run may ask for.
-            let passed = first.end() <= self.goes_on && held > BEHIND_BYTES + AHEAD_BYTES;
-            if !behind && !passed {
+            let crowded = self.held_bytes > BEHIND_BYTES + AHEAD_BYTES;
+            if !far_behind && !(crowded && piece.end() <= self.goes_on) {
                 return;
             }
-            let Some(Piece { batch, .. }) = self.pieces.pop_front() else {
+            if piece.end() > self.taken && piece.at < self.promised {
+                index += 1;
+                continue;
+            }
+            let Some(Piece { batch, .. }) = self.pieces.remove(index) else {
                 return;
             };
+            self.held_bytes -= batch.plain.len() as u64;
             self.token_bytes -= memory_of(&batch.tokens);
             keep(&mut self.spare_tokens, batch.tokens);
             keep(&mut self.spare_plain, batch.plain);

@@ -136,7 +136,9 @@ struct Code {
 impl Code {
     fn new(lengths: &[usize]) -> Self {
         let mut counts = [0; 16];
-        let mut symbols: Vec<usize> = (0..lengths.len()).filter(|symbol| lengths[*symbol] > 0).collect();
+        let mut symbols: Vec<usize> = (0..lengths.len())
+            .filter(|symbol| lengths[*symbol] > 0)
+            .collect();
         symbols.sort_by_key(|symbol| lengths[*symbol]);
         for length in lengths {
             counts[*length] += 1;

@@ -32,11 +32,26 @@ impl Dice {
 
 /// Lines as in a signature database: a name, hex, few repetitions.
 pub(crate) fn signatures(dice: &mut Dice, count: usize) -> Vec<u8> {
-    const FAMILIES: [&str; 6] = ["Win.Trojan.Agent", "Doc.Dropper.Emotet", "Unix.Malware.Mirai", "Win.Packed.Zusy", "Html.Phishing.Bank", "Js.Coinminer.Generic"];
+    const FAMILIES: [&str; 6] = [
+        "Win.Trojan.Agent",
+        "Doc.Dropper.Emotet",
+        "Unix.Malware.Mirai",
+        "Win.Packed.Zusy",
+        "Html.Phishing.Bank",
+        "Js.Coinminer.Generic",
+    ];
     let mut out = Vec::with_capacity(count + 600);
     while out.len() < count {
         out.extend_from_slice(dice.of(&FAMILIES).as_bytes());
-        out.extend_from_slice(format!("-{}-{}:{}:*:", dice.below(9_999_999), dice.below(3), dice.below(9)).as_bytes());
+        out.extend_from_slice(
+            format!(
+                "-{}-{}:{}:*:",
+                dice.below(9_999_999),
+                dice.below(3),
+                dice.below(9)
+            )
+            .as_bytes(),
+        );
         let digits = 16 + dice.below(200);
         out.extend((0..digits).map(|_| b"0123456789abcdef"[dice.below(16)]));
         out.push(b'\n');
@@ -52,9 +67,13 @@ fn stretch(dice: &mut Dice, before: &[u8], count: usize) -> Vec<u8> {
         1 => vec![dice.below(256) as u8; count],
         2 => {
             let letters = 2 + dice.below(4);
-            (0..count).map(|_| b'a' + dice.below(letters) as u8).collect()
+            (0..count)
+                .map(|_| b'a' + dice.below(letters) as u8)
+                .collect()
         }
-        3 => (0..count).map(|_| b"0123456789abcdef"[dice.below(16)]).collect(),
+        3 => (0..count)
+            .map(|_| b"0123456789abcdef"[dice.below(16)])
+            .collect(),
         4 => {
             let period = 1 + dice.below(700);
             let pattern = dice.bytes(period);

@@ -5,9 +5,9 @@
 
 mod again;
 mod hostile;
-mod support;
 mod inflate;
 mod input;
 mod oracle;
 mod reuse;
 mod search;
+mod support;

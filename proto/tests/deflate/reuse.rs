@@ -76,7 +76,13 @@ impl Old {
     }
 
     /// The new stream's tokens, and how many bytes were copied in one go at least once.
-    fn tokens(&self, new: &[u8], pieces: &[Piece], parameters: Parameters, dice: &mut Dice) -> Batch {
+    fn tokens(
+        &self,
+        new: &[u8],
+        pieces: &[Piece],
+        parameters: Parameters,
+        dice: &mut Dice,
+    ) -> Batch {
         let mut tokenizer = Tokenizer::new(parameters, new.len() as u64, self.plain_bytes as u64);
         let mut out = Batch::default();
         let mut one = Batch::default();
@@ -101,7 +107,9 @@ impl Old {
                 }
                 Piece::Same(range) => {
                     let equal = range.start as u64..range.end as u64;
-                    let first = self.batches.partition_point(|(at, batch)| at + batch.plain.len() <= range.start);
+                    let first = self
+                        .batches
+                        .partition_point(|(at, batch)| at + batch.plain.len() <= range.start);
                     for (batch_at, batch) in &self.batches[first..] {
                         if *batch_at >= range.end {
                             break;
@@ -165,7 +173,11 @@ impl Edit {
         let out = old.tokens(&self.new, &self.pieces, parameters, dice);
         let packed = oracle::deflate(&self.new, parameters);
         if let Some(difference) = difference(&out, &self.new, &packed) {
-            panic!("{case}, {} to {} bytes, {parameters:?}: {difference}", old.plain_bytes, self.new.len());
+            panic!(
+                "{case}, {} to {} bytes, {parameters:?}: {difference}",
+                old.plain_bytes,
+                self.new.len()
+            );
         }
     }
 }

@@ -38,11 +38,21 @@ pub(crate) fn searched(plain: &[u8], parameters: Parameters, dice: &mut Dice) ->
     // Single bytes are slow; a thousand of them show what there is to show.
     let mut pieces = 0;
     while !rest.is_empty() {
-        let size = if pieces > 1_000 { rest.len() } else { 1 + dice.below(most) };
+        let size = if pieces > 1_000 {
+            rest.len()
+        } else {
+            1 + dice.below(most)
+        };
         let (piece, after) = rest.split_at(size.min(rest.len()));
         tokenizer.push_new(piece, &mut out);
-        assert_eq!(bytes_of(&out), out.plain.len(), "tokens and plain bytes keep step");
-        if pieces % 16 == 0 && pieces > 64 { pieces += 1; }
+        assert_eq!(
+            bytes_of(&out),
+            out.plain.len(),
+            "tokens and plain bytes keep step"
+        );
+        if pieces % 16 == 0 && pieces > 64 {
+            pieces += 1;
+        }
         rest = after;
         pieces += 1;
     }
@@ -79,7 +89,10 @@ pub(crate) fn difference(out: &Batch, plain: &[u8], packed: &[u8]) -> Option<Str
                         return Some("tokens are missing".into());
                     };
                     if Word::from(*token) != word {
-                        return Some(format!("byte {at}: {:?}, zlib has {word:?}", Word::from(*token)));
+                        return Some(format!(
+                            "byte {at}: {:?}, zlib has {word:?}",
+                            Word::from(*token)
+                        ));
                     }
                     at += token.plain_bytes();
                 }
@@ -93,7 +106,10 @@ fn check(plain: &[u8], parameters: Parameters, dice: &mut Dice, case: &str) {
     let packed = oracle::deflate(plain, parameters);
     let out = searched(plain, parameters, dice);
     if let Some(difference) = difference(&out, plain, &packed) {
-        panic!("{case}, {} bytes, {parameters:?}: {difference}", plain.len());
+        panic!(
+            "{case}, {} bytes, {parameters:?}: {difference}",
+            plain.len()
+        );
     }
 }
 
@@ -115,7 +131,12 @@ fn every_level_strategy_and_memory_level_finds_zlibs_tokens() {
         for strategy in STRATEGIES {
             for level in 1..=9 {
                 for memory_level in [8, 9, dice.of(&[1, 2, 3, 4, 5, 6, 7])] {
-                    check(plain, parameters(level, strategy, memory_level), &mut dice, name);
+                    check(
+                        plain,
+                        parameters(level, strategy, memory_level),
+                        &mut dice,
+                        name,
+                    );
                 }
             }
         }
@@ -138,7 +159,12 @@ fn random_inputs_find_zlibs_tokens() {
         ]);
         let level = dice.of(&[1, 2, 3, 4, 5, 6, 7, 8, 9, 9, 9, 6]);
         let memory_level = dice.of(&[8, 8, 9, 9, 1, 4, 6]);
-        check(&plain, parameters(level, strategy, memory_level), &mut dice, &format!("seed {seed}"));
+        check(
+            &plain,
+            parameters(level, strategy, memory_level),
+            &mut dice,
+            &format!("seed {seed}"),
+        );
     }
 }
 
@@ -151,14 +177,20 @@ fn twins_at_the_farthest_distance_find_zlibs_tokens_wherever_the_input_ends() {
                 let ends = (0..=30).step_by(3).chain(255..=264).chain([600]);
                 for after in ends {
                     let mut plain = dice.bytes(copy_at + slid);
-                    let twin: Vec<u8> = plain[copy_at + slid - distance..][..after.clamp(3, 40)].to_vec();
+                    let twin: Vec<u8> =
+                        plain[copy_at + slid - distance..][..after.clamp(3, 40)].to_vec();
                     plain.extend(twin);
                     let odd = dice.bytes(600);
                     plain.extend(odd);
                     plain.truncate(copy_at + slid + after);
                     let strategy = dice.of(&[Strategy::Filtered, Strategy::Default]);
                     let level = dice.of(&[1, 4, 6, 9]);
-                    check(&plain, parameters(level, strategy, 8), &mut dice, &format!("distance {distance}, copy at {copy_at} + {slid}"));
+                    check(
+                        &plain,
+                        parameters(level, strategy, 8),
+                        &mut dice,
+                        &format!("distance {distance}, copy at {copy_at} + {slid}"),
+                    );
                 }
             }
         }
@@ -192,7 +224,9 @@ fn input_other_than_promised_never_panics() {
                 tokenizer.push_new(piece, &mut out);
             }
             tokenizer.finish(&mut out);
-            let kept = plain.len().min(usize::try_from(promised).unwrap_or(usize::MAX));
+            let kept = plain
+                .len()
+                .min(usize::try_from(promised).unwrap_or(usize::MAX));
             assert!(out.plain == plain[..kept]);
             assert_eq!(bytes_of(&out), kept);
         }

@@ -17,17 +17,17 @@ fn an_unchanged_content_is_taken_over_whole() {
 
 #[test]
 fn small_and_large_edits_anywhere_are_exact_and_cost_what_they_change() {
-    let content = lines(2, 3 * MB);
+    let content = lines(2, MB);
     let old = Whole::cvd(&content);
-    let large = lines(3, 400_000);
-    for at in [0, 5, 100_000, 1_500_000, 2_999_990, 3 * MB] {
+    let large = lines(3, 200_000);
+    for at in [0, 5, 100_000, 500_000, MB - 10, MB] {
         for (drop, insert) in [
             (0, &b"x"[..]),
             (1, b""),
             (5, b"y"),
-            (200_000, b""),
+            (100_000, b""),
             (0, &large),
-            (300_000, &large),
+            (150_000, &large),
         ] {
             let range = at..(at + drop).min(content.len());
             let new = Whole::cvd(&edited(&content, range.clone(), insert));
@@ -200,7 +200,10 @@ fn runs_find_their_bases_near_the_place_without_a_copy() {
     assert!(case.seen.len() >= 3);
     for seen in &case.seen {
         assert_eq!(seen.len(), 4_000_000);
-        let at = content.windows(64).position(|window| window == &seen[..64]).unwrap();
+        let at = content
+            .windows(64)
+            .position(|window| window == &seen[..64])
+            .unwrap();
         assert!(content[at..at + seen.len()] == seen[..]);
     }
     // What lies far off costs a copy, and is the same.

@@ -94,7 +94,9 @@ impl Whole {
             file,
             content,
             list: Arc::new(list),
-            recipe: Some(Arc::new(Recipe::new(RecipeBody { opened, segments }).unwrap())),
+            recipe: Some(Arc::new(
+                Recipe::new(RecipeBody { opened, segments }).unwrap(),
+            )),
         }
     }
 
@@ -246,7 +248,11 @@ pub(super) fn lines(seed: u64, bytes: usize) -> Vec<u8> {
     let mut random = Random(seed);
     while text.len() < bytes {
         let number = random.next();
-        let name = ["Win.Trojan.Agent", "Unix.Malware.Mirai", "Html.Phishing.Bank"];
+        let name = [
+            "Win.Trojan.Agent",
+            "Unix.Malware.Mirai",
+            "Html.Phishing.Bank",
+        ];
         let pattern: String = (0..8 + number % 24)
             .map(|_| format!("{:02x}", random.next() % 251))
             .collect();
