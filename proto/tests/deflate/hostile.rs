@@ -156,7 +156,7 @@ fn a_bomb_ends_in_a_named_error_at_the_limit() {
     let limit = 1_000_000;
     let mut appended = 0;
     let error = parse(&packed, limit, 4096, |batch, _| {
-        appended += batch.plain.len()
+        appended += batch.plain.len();
     })
     .expect_err("opens to more");
     assert_eq!(error.fault, ParseFault::TooLarge { limit });
