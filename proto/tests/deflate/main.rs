@@ -4,6 +4,7 @@
 //! (about a minute each on one core for N = 20).
 
 mod again;
+mod discover;
 mod hostile;
 mod reuse;
 mod search;
