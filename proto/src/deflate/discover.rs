@@ -276,9 +276,7 @@ impl<'a> Theirs<'a> {
     fn compare(&mut self, ours: &[Token], at: &mut usize, end: usize) -> Option<usize> {
         for our in ours {
             while self.tokens.is_empty() {
-                let Some((stretch, rest)) = self.stretches.split_first() else {
-                    return None;
-                };
+                let (stretch, rest) = self.stretches.split_first()?;
                 self.tokens = &stretch.tokens;
                 self.at = stretch.at;
                 self.stretches = rest;

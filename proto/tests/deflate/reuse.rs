@@ -199,7 +199,7 @@ fn some_parameters(random: &mut Random) -> Parameters {
 
 #[test]
 fn random_edits_pack_as_zlib() {
-    for seed in 0..500 * effort() {
+    for seed in 0..250 * effort() {
         let mut random = Random(seed);
         let parameters = some_parameters(&mut random);
         let old = Old::new(long_input(&mut random), parameters, &mut random);
@@ -239,11 +239,7 @@ fn adversarial_edits_pack_as_zlib() {
     stored_inside.extend(signatures(&mut random, 150_000));
     inputs.push(("noise inside", stored_inside));
     for (name, plain) in inputs {
-        for parameters in [
-            Parameters::SIGTOOL,
-            parameters(6, Strategy::Default, 8),
-            parameters(9, Strategy::Default, 9),
-        ] {
+        for parameters in [Parameters::SIGTOOL, parameters(6, Strategy::Default, 8)] {
             let len = plain.len();
             let other = signatures(&mut random, 120_000);
             let old = Old::new(plain.clone(), parameters, &mut random);
@@ -298,7 +294,7 @@ fn adversarial_edits_pack_as_zlib() {
 /// What is claimed equal and is not, what was packed otherwise, lengths that are wrong: other packed bytes, nothing worse.
 #[test]
 fn wrong_claims_never_panic() {
-    for seed in 0..120 * effort() {
+    for seed in 0..60 * effort() {
         let mut random = Random(seed ^ 0xc1a1);
         let packed_with = some_parameters(&mut random);
         let parameters = some_parameters(&mut random);
