@@ -4,10 +4,8 @@
 //! (about a minute each on one core for N = 20).
 
 mod again;
+mod discover;
 mod hostile;
-mod inflate;
-mod input;
-mod oracle;
 mod reuse;
 mod search;
 mod support;
