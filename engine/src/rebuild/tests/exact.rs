@@ -137,16 +137,15 @@ fn streams_plain_stretches_and_literals_mix_on_both_sides() {
     }
 }
 
+/// The parser gives at most 64 KiB at once, and may then hold the last bits of the stream already.
 #[test]
 fn old_streams_may_end_at_any_bit() {
-    let content = lines(21, 60_000);
-    let streams: Vec<Made<'_>> = (0..300)
-        .map(|len| Made::Stream(Parameters::SIGTOOL, &content[len * 90..len * 91]))
-        .collect();
-    let old = Whole::opened(&streams);
-    let new = Whole::cvd(&edited(&old.content, 20_000..20_001, b"edit"));
-    assert!(Case::new(&new, &[&old]).exact().same_bytes > 10_000);
-    assert!(Case::new(&old, &[&new]).exact().same_bytes > 10_000);
+    let zeros = [0; 66_000];
+    for len in 65_000..65_100 {
+        let old = Whole::opened(&[Made::Stream(LEVEL_6, &zeros[..len])]);
+        let checked = super::super::check::check(0, &old.source());
+        assert!(checked.is_ok(), "{len}: {checked:?}");
+    }
 }
 
 #[test]
