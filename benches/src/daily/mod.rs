@@ -3,10 +3,11 @@
 mod figures;
 mod ours;
 mod peers;
+mod promises;
 mod states;
 mod step;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use clap::ValueEnum;
@@ -15,6 +16,7 @@ use tidecast_engine::sample::Day;
 use figures::{Figure, Line, Measured, Report};
 use ours::Update;
 use peers::{Cost, Peer};
+use promises::{Promise, figures_of};
 use states::{Course, Event};
 use step::Step;
 
@@ -63,28 +65,23 @@ enum Scenario {
     Memory,
 }
 
-/// Megabytes promised for a mirror's and a publisher's own memory.
-const MIRROR_ANON_MIB: f64 = 64.0;
-const PUBLISHER_ANON_MIB: f64 = 256.0;
-
 /// Opened million bytes per packed one in made-up feeds.
 const OPENED_RATIO: f64 = 2.81;
-
-/// What was promised for a step.
-#[derive(Debug, Clone, Copy, Default)]
-struct Promise {
-    /// Bytes on a held connection.
-    held: Option<f64>,
-    /// Bytes of a `sync`.
-    fresh: Option<f64>,
-    /// Whether the promises about processor time hold for it: it is a day.
-    cpu: bool,
-}
 
 impl Daily {
     pub(crate) fn measure(&self) -> Result<()> {
         let bench = self.machine.bench()?;
         let tools = self.tools(&bench);
+        let tidecast = crate::tidecast::version(&bench.tidecast)?;
+        let processors = std::thread::available_parallelism()?.get();
+        println!(
+            "{tidecast}; {processors} processors, load {} at the beginning; medians of {}",
+            bench.load, bench.runs
+        );
+        for (tool, version) in &tools {
+            println!("  {tool}: {version}");
+        }
+        println!();
         let mut measured = Vec::new();
         for scenario in Scenario::value_variants() {
             if self.only.is_empty() || self.only.contains(scenario) {
@@ -93,22 +90,14 @@ impl Daily {
                 measured.extend(done.with_context(|| format!("{scenario:?}"))?);
             }
         }
-        let report = Report {
-            tidecast: crate::tidecast::version(&bench.tidecast)?,
+        self.machine.write_json(&Report {
+            tidecast,
             tools,
-            processors: std::thread::available_parallelism()?.get(),
-            load: bench.load.clone(),
+            processors,
+            load: bench.load,
             runs: bench.runs,
             steps: &measured,
-        };
-        println!(
-            "{}; {} processors, load {} at the beginning; medians of {}",
-            report.tidecast, report.processors, report.load, report.runs
-        );
-        for (tool, version) in &report.tools {
-            println!("  {tool}: {version}");
-        }
-        self.machine.write_json(&report)
+        })
     }
 
     /// Every peer with its version, or why it is not there.
@@ -117,6 +106,9 @@ impl Daily {
         if self.alone {
             return tools;
         }
+        let zstd = peers::version(Path::new("zstd"), "--version");
+        let zstd = zstd.unwrap_or_else(|error| format!("ABSENT: {error:#}"));
+        tools.push(("zstd, for the floor".to_owned(), zstd));
         for peer in Peer::ALL {
             let said = match peer.version(&bench.rsync) {
                 Ok(version) => version,
@@ -254,7 +246,7 @@ impl Daily {
         let mut lines = Vec::new();
         for peer in Peer::ALL {
             if let Err(error) = peer.version(&bench.rsync) {
-                lines.push(Line::absent(peer.name(), format!("{error:#}")));
+                lines.push(Line::absent(peer.name(), first_line(&error)));
                 continue;
             }
             eprintln!("  {}", peer.name());
@@ -263,7 +255,10 @@ impl Daily {
             lines.push(match costs {
                 Ok(costs) => Line::new(peer.name(), &costs),
                 // One that fails shall not hide what the others do.
-                Err(error) => Line::absent(peer.name(), format!("failed: {error:#}")),
+                Err(error) => {
+                    eprintln!("FAILED: {}: {error:#}", peer.name());
+                    Line::absent(peer.name(), first_line(&error))
+                }
             });
         }
         lines.push(match peers::patch_bytes(step) {
@@ -271,7 +266,7 @@ impl Daily {
                 let bytes = lossless(bytes + step.cdiff_bytes);
                 Line::bytes("floor: zstd -19 --patch-from, opened", bytes)
             }
-            Err(error) => Line::absent("floor: zstd", format!("{error:#}")),
+            Err(error) => Line::absent("floor: zstd", first_line(&error)),
         });
         Ok(lines)
     }
@@ -308,6 +303,12 @@ impl Daily {
     }
 }
 
+/// An error for a cell of a table; all of it goes to stderr.
+fn first_line(error: &anyhow::Error) -> String {
+    let text = format!("{error:#}");
+    text.lines().next().unwrap_or_default().to_owned()
+}
+
 /// Prints what was measured as soon as it is known: the next scenario may take long.
 fn shown(step: &Step, lines: Vec<Line>, figures: Vec<Figure>) -> Result<Measured> {
     let measured = Measured {
@@ -318,69 +319,6 @@ fn shown(step: &Step, lines: Vec<Line>, figures: Vec<Figure>) -> Result<Measured
     let whole = lossless(step.database_bytes + step.cdiff_bytes);
     print!("{}", measured.table(whole));
     Ok(measured)
-}
-
-fn figures_of(step: &Step, promise: Promise, updates: &[(Update, f64)]) -> Vec<Figure> {
-    let figure = |what: &str, unit, value: &dyn Fn(&Update, f64) -> f64| {
-        let values = updates.iter().map(|(update, stock)| value(update, *stock));
-        Figure::new(what, unit, values.collect())
-    };
-    let limited = |figure: Figure, most: Option<f64>| match most {
-        Some(most) => figure.at_most(most),
-        None => figure,
-    };
-    let if_a_day = |most: f64| promise.cpu.then_some(most);
-    let cdiff = lossless(step.cdiff_bytes);
-    vec![
-        limited(
-            figure("held connection, payload both ways", "B", &|u, _| {
-                u.held.bytes
-            }),
-            promise.held,
-        ),
-        figure("the same beyond the cdiff", "B", &|u, _| {
-            u.held.bytes - cdiff
-        }),
-        limited(
-            figure("sync, payload both ways", "B", &|u, _| u.fresh.bytes),
-            promise.fresh,
-        ),
-        figure("the same as sync itself tells it", "B", &|u, _| {
-            u.fresh_bytes_told
-        }),
-        figure(
-            "stock zlib packing the databases again, CPU",
-            "s",
-            &|_, stock| stock,
-        ),
-        limited(
-            figure("sync's CPU by that", "x", &|u, stock| u.fresh.cpu_s / stock),
-            if_a_day(1.0 / 8.0),
-        ),
-        figure("held mirror's CPU by that", "x", &|u, stock| {
-            u.held.cpu_s / stock
-        }),
-        limited(
-            figure("sync's wall by its CPU", "x", &|u, _| {
-                u.fresh.wall_s / u.fresh.cpu_s
-            }),
-            if_a_day(0.8),
-        ),
-        figure("sync's peak RssAnon", "MiB", &|u, _| u.fresh_anon_mib).at_most(MIRROR_ANON_MIB),
-        figure("held mirror's peak RssAnon", "MiB", &|u, _| u.held_anon_mib)
-            .at_most(MIRROR_ANON_MIB),
-        figure("publishing, CPU", "s", &|u, _| u.publish_cpu_s),
-        limited(
-            figure("publishing, CPU by stock zlib's", "x", &|u, stock| {
-                u.publish_cpu_s / stock
-            }),
-            if_a_day(2.5),
-        ),
-        figure("publisher's peak RssAnon", "MiB", &|u, _| {
-            u.publish_anon_mib
-        })
-        .at_most(PUBLISHER_ANON_MIB),
-    ]
 }
 
 /// The scale that opens to about `opened_mb`.

@@ -121,12 +121,11 @@ pub(crate) fn opened(path: &Path) -> Result<Vec<u8>> {
 }
 
 /// Writes what a database is to delta compression: its header, then its tar.
-pub(crate) fn write_opened(database: &Path, to: &Path) -> Result<()> {
-    let mut header = vec![0; HEADER_BYTES];
+pub(crate) fn write_opened(database: &Path, to: &mut File) -> Result<()> {
+    let mut header = [0; HEADER_BYTES];
     File::open(database)?.read_exact(&mut header)?;
-    let mut file = File::create(to)?;
-    file.write_all(&header)?;
-    Ok(file.write_all(&opened(database)?)?)
+    to.write_all(&header)?;
+    Ok(to.write_all(&opened(database)?)?)
 }
 
 fn thread_cpu_s() -> Result<f64> {
