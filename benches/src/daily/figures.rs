@@ -113,6 +113,10 @@ impl Measured {
             ]);
         }
         text.push_str(&columns(&rows, &[0, 5]));
+        text.push('\n');
+        if self.figures.is_empty() {
+            return text;
+        }
         let titles = ["", "unit", "measured", "promised", ""];
         let mut rows = vec![titles.map(str::to_owned)];
         for figure in &self.figures {
@@ -131,7 +135,7 @@ impl Measured {
                 },
             ]);
         }
-        let _ = writeln!(text, "\n{}", columns(&rows, &[0, 1, 4]));
+        let _ = writeln!(text, "{}", columns(&rows, &[0, 1, 4]));
         text
     }
 }

@@ -284,11 +284,14 @@ impl Daily {
             let mut against_sum = together().at_most(behind.singly.bytes);
             against_sum.what += ", against the sum of single ones";
             figures.push(against_sum);
-            if let Ok(patch) = peers::patch_bytes(&step) {
-                let most = 1.5 * lossless(patch) + lossless(step.cdiff_bytes);
-                let mut against_floor = together().at_most(most);
-                against_floor.what += ", against 1.5x the floor and the cdiffs";
-                figures.push(against_floor);
+            match peers::patch_bytes(&step) {
+                Ok(patch) => {
+                    let most = 1.5 * lossless(patch) + lossless(step.cdiff_bytes);
+                    let mut against_floor = together().at_most(most);
+                    against_floor.what += ", against 1.5x the floor and the cdiffs";
+                    figures.push(against_floor);
+                }
+                Err(error) => eprintln!("ABSENT: the floor: {error:#}"),
             }
             lines.push(Line::new("tidecast sync, all at once", &behind.together));
             lines.push(Line::new(
