@@ -5,6 +5,7 @@
 //! <store>/packs/<64 hex>.pack     sealed, named by the BLAKE3 hash of the whole file, never changed
 //! <store>/packs/open              the pack being written; after a crash its good records are kept
 //! <store>/releases/<N>.manifest   one release, written after everything it needs is sealed
+//! <store>/explain/<N>.json        why it costs what it costs, for people
 //! ```
 //!
 //! Readers take no lock: they look things up in a snapshot that [`Store::refresh`] replaces whole. What is in
@@ -12,6 +13,7 @@
 //! a wrong one.
 
 mod error;
+pub mod explain;
 mod open_pack;
 mod pack;
 mod record;
