@@ -9,6 +9,9 @@ mod block_header;
 mod decode_table;
 mod parameters;
 mod parse;
+mod reuse;
+mod search;
+mod stretch;
 mod symbols;
 mod token;
 
@@ -17,4 +20,6 @@ pub use parse::{
     Block, BlockKind, Codes, ParseError, ParseFault, Parsed, Parser, STRETCH_PLAIN_BYTES_MAX,
     Status, Step,
 };
+pub use reuse::Tokenizer;
+pub use stretch::OldStretch;
 pub use token::{Batch, Token};
