@@ -141,9 +141,8 @@ pub enum ClosedReason {
         at: u64,
         /// Bytes of the file from there to the end of the stream: what zlib would make otherwise.
         affected_bytes: u64,
-        /// What comes nearest; absent when nothing agrees even with the first tokens.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        nearest: Option<ZlibParameters>,
+        /// What zlib would have to be told to come nearest.
+        nearest: ZlibParameters,
     },
     /// It is no sound deflate stream.
     Damaged {
@@ -313,12 +312,7 @@ mod tests {
             ClosedReason::Differs {
                 at: 1_234,
                 affected_bytes: 99,
-                nearest: Some(Parameters::SIGTOOL.into()),
-            },
-            ClosedReason::Differs {
-                at: 1_234,
-                affected_bytes: 99,
-                nearest: None,
+                nearest: Parameters::SIGTOOL.into(),
             },
             ClosedReason::Damaged {
                 at: 5,
@@ -421,7 +415,7 @@ mod tests {
             })
         );
         assert_eq!(
-            value["openings"][1]["closed"][2],
+            value["openings"][1]["closed"][1],
             serde_json::json!({
                 "stream_at": 10, "reason": "damaged", "at": 5, "why": "unknown block type",
             })

@@ -70,7 +70,11 @@ mod tests {
             let stream = [bytes.as_slice(), &[3, 0]].concat();
             assert_eq!(length(&stream), Some(bytes.len()), "flags {flags:#x}");
             for cut in 0..=bytes.len() {
-                assert_eq!(length(&stream[..cut]), None, "flags {flags:#x} cut at {cut}");
+                assert_eq!(
+                    length(&stream[..cut]),
+                    None,
+                    "flags {flags:#x} cut at {cut}"
+                );
             }
         }
     }

@@ -16,13 +16,12 @@ mod scan;
 use std::fs::File;
 use std::io;
 
-use tidecast_proto::deflate::{ParseFault, Parameters};
+use tidecast_proto::deflate::{Parameters, ParseFault};
 use tidecast_proto::limits;
 
 use crate::store::explain::{CLOSED_LISTED, Closed, ClosedReason};
 pub(super) use content::Layout;
 use packed::PackedError;
-use prove::Proof;
 use scan::{Candidate, Scan};
 
 /// Most streams of one file that are opened: each takes two segments, one more ends the file.
@@ -79,16 +78,23 @@ impl Looked {
 }
 
 /// Finds the streams of a file of `size` bytes and how they were made; `guess` is how they were made the last time.
+/// The opened content is to have at most `opened_bytes_max` bytes.
 ///
 /// # Errors
 /// What the disk says. Bytes that are no sound stream are no error.
-pub(super) fn look(file: &File, size: u64, guess: Option<Parameters>) -> io::Result<Looked> {
+pub(super) fn look(
+    file: &File,
+    size: u64,
+    guess: Option<Parameters>,
+    opened_bytes_max: u64,
+) -> io::Result<Looked> {
     let mut looked = Looked::default();
     let mut scan = Scan::new(file, size);
     let mut search = Search {
         file,
         size,
         guess,
+        opened_bytes_max,
         opened_bytes: 0,
         last_end: 0,
     };
@@ -114,6 +120,7 @@ struct Search<'a> {
     file: &'a File,
     size: u64,
     guess: Option<Parameters>,
+    opened_bytes_max: u64,
     /// Opened content up to the end of the last stream that rebuilds.
     opened_bytes: u64,
     /// End of the last sound stream, 0 before the first.
@@ -135,12 +142,10 @@ impl Search<'_> {
         // Counting the gap whole although most gaps become literals keeps the sum on the safe side.
         let gap_bytes = stream_at - self.opened_end(looked);
         let opened_bytes = self.opened_bytes + gap_bytes;
-        let limit = (limits::OPENED_BYTES as u64).saturating_sub(opened_bytes);
+        let limit = self.opened_bytes_max.saturating_sub(opened_bytes);
+        let opened_bytes_max = self.opened_bytes_max;
         let too_much = || ClosedReason::Limit {
-            why: format!(
-                "the opened content would be more than {} bytes",
-                limits::OPENED_BYTES
-            ),
+            why: format!("the opened content would be more than {opened_bytes_max} bytes"),
         };
         let (sample, parsed) = match sample::measure(self.file, stream_at, limit) {
             Ok(measured) => measured,
@@ -170,7 +175,7 @@ impl Search<'_> {
         };
         self.last_end = stream.end();
         let rest_bytes = self.size.saturating_sub(stream.end());
-        if opened_bytes + stream.plain_bytes + rest_bytes > limits::OPENED_BYTES as u64 {
+        if opened_bytes + stream.plain_bytes + rest_bytes > opened_bytes_max {
             looked.close(stream_at, too_much());
             scan.spend(stream.plain_bytes);
             return Ok(stream.end());
@@ -185,7 +190,7 @@ impl Search<'_> {
                 let reason = ClosedReason::Differs {
                     at,
                     affected_bytes: stream.end().saturating_sub(at),
-                    nearest: nearest.map(Into::into),
+                    nearest: nearest.into(),
                 };
                 looked.close(stream_at, reason);
                 let usual = stream.packed_bytes.saturating_mul(EXPANSION_USUAL);
@@ -197,5 +202,61 @@ impl Search<'_> {
 
     fn opened_end(&self, looked: &Looked) -> u64 {
         looked.streams.last().map_or(0, |(stream, _)| stream.end())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use flate2::{Compression, GzBuilder};
+    use std::io::Write;
+
+    fn gzip(plain: &[u8]) -> Vec<u8> {
+        let mut encoder = GzBuilder::new().write(Vec::new(), Compression::new(9));
+        encoder.write_all(plain).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    fn look_at(bytes: &[u8], opened_bytes_max: u64) -> Looked {
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(bytes).unwrap();
+        look(&file, bytes.len() as u64, None, opened_bytes_max).unwrap()
+    }
+
+    fn is_over_limit(looked: &Looked) -> bool {
+        looked.streams.is_empty()
+            && matches!(
+                looked.closed.as_slice(),
+                [Closed {
+                    stream_at: 10,
+                    reason: ClosedReason::Limit { .. },
+                }]
+            )
+    }
+
+    #[test]
+    fn a_bomb_is_left_alone_after_as_many_bytes_as_are_allowed() {
+        let bomb = gzip(&vec![0; 32 << 20]);
+        assert!(bomb.len() < 40_000);
+        assert!(is_over_limit(&look_at(&bomb, 1 << 20)));
+        // The same without an end.
+        assert!(is_over_limit(&look_at(&bomb[..bomb.len() / 2], 1 << 20)));
+        // What lies around the stream is opened content too.
+        let plain = vec![0; 4_000];
+        let file = [gzip(&plain), vec![1; 5_000]].concat();
+        assert!(is_over_limit(&look_at(&file, 9_000)));
+        assert!(!is_over_limit(&look_at(&file, 9_100)));
+    }
+
+    #[test]
+    fn effort_on_streams_that_lead_to_nothing_is_bounded() {
+        // Each opens to 2 MiB and is then damaged; the header of the next one lies inside.
+        let mut damaged = gzip(&vec![0; 2 << 20]);
+        damaged.truncate(damaged.len() - 12);
+        damaged.push(7);
+        let file = damaged.repeat(1_000);
+        let looked = look_at(&file, u64::MAX);
+        assert!(looked.streams.is_empty());
+        assert_eq!(looked.closed.len(), CLOSED_LISTED);
     }
 }

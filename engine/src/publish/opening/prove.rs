@@ -47,8 +47,8 @@ pub(super) fn prove(
         }
         return Ok(rebuild.finish()?);
     }
-    let (plain_to, plain_from) = mpsc::sync_channel(STRETCHES_AHEAD);
-    let (used_to, used_from) = mpsc::channel();
+    let (plain_to, plain_from) = mpsc::sync_channel::<Vec<u8>>(STRETCHES_AHEAD);
+    let (used_to, used_from) = mpsc::channel::<Vec<u8>>();
     thread::scope(|scope| {
         let worker = scope.spawn(move || -> io::Result<Proof> {
             while let Ok(plain) = plain_from.recv() {
@@ -81,7 +81,10 @@ fn send(
     while packed.next(&mut batch)?.is_some() {
         let mut next = used_from.try_recv().unwrap_or_default();
         next.clear();
-        if plain_to.send(std::mem::replace(&mut batch.plain, next)).is_err() {
+        if plain_to
+            .send(std::mem::replace(&mut batch.plain, next))
+            .is_err()
+        {
             break;
         }
         batch.tokens.clear();
