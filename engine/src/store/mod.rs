@@ -14,6 +14,7 @@
 
 mod error;
 pub mod explain;
+pub mod explained;
 mod open_pack;
 mod pack;
 mod record;

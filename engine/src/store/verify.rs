@@ -3,7 +3,10 @@
 use super::record::Kind;
 use super::snapshot::{Snapshot, pack_hash};
 use super::{PackError, StoreError};
+use tidecast_proto::id::ListId;
 use tidecast_proto::list::List;
+use tidecast_proto::manifest::File;
+use tidecast_proto::recipe::Recipe;
 
 /// Most problems a report lists; a disk that lies about more lies about everything.
 pub const PROBLEMS_LISTED: usize = 100;
@@ -13,7 +16,7 @@ pub const PROBLEMS_LISTED: usize = 100;
 pub struct VerifyReport {
     /// Sealed packs read.
     pub packs: usize,
-    /// Chunks and lists opened and hashed.
+    /// Chunks, lists and recipes opened and hashed.
     pub records: usize,
     /// Releases whose manifest was opened and whose files were looked up.
     pub releases: usize,
@@ -81,23 +84,36 @@ pub(super) fn verify(snapshot: &Snapshot) -> VerifyReport {
     report
 }
 
-/// Whether everything a file is made of is in the store.
-fn check_file(snapshot: &Snapshot, file: &tidecast_proto::manifest::File) -> Result<(), String> {
+/// Whether everything a file is made of is in the store, as it is and opened.
+fn check_file(snapshot: &Snapshot, file: &File) -> Result<(), String> {
     let list = match &file.list {
         None => List::of_small_file(file.hash, file.size).ok_or("its list is missing")?,
-        Some(id) => {
-            let stored = snapshot
-                .find(Kind::List, &id.0)
-                .ok_or_else(|| format!("list {id} is missing"))?;
-            let bytes = stored.open().map_err(|error| error.to_string())?;
-            List::decode(&bytes, *id, file.size).map_err(|error| error.to_string())?
-        }
+        Some(id) => stored_list(snapshot, id, file.size)?,
     };
-    match list
-        .entries()
-        .iter()
-        .find(|entry| snapshot.find(Kind::Chunk, &entry.id.0).is_none())
-    {
+    check_chunks(snapshot, &list)?;
+    let Some(id) = &file.recipe else {
+        return Ok(());
+    };
+    let stored = snapshot
+        .find(Kind::Recipe, &id.0)
+        .ok_or_else(|| format!("recipe {id} is missing"))?;
+    let bytes = stored.open().map_err(|error| error.to_string())?;
+    let recipe = Recipe::decode(&bytes, *id, file.size).map_err(|error| error.to_string())?;
+    let opened = stored_list(snapshot, &recipe.opened(), recipe.opened_bytes())?;
+    check_chunks(snapshot, &opened).map_err(|missing| format!("opened content: {missing}"))
+}
+
+fn stored_list(snapshot: &Snapshot, id: &ListId, size: u64) -> Result<List, String> {
+    let stored = snapshot
+        .find(Kind::List, &id.0)
+        .ok_or_else(|| format!("list {id} is missing"))?;
+    let bytes = stored.open().map_err(|error| error.to_string())?;
+    List::decode(&bytes, *id, size).map_err(|error| error.to_string())
+}
+
+fn check_chunks(snapshot: &Snapshot, list: &List) -> Result<(), String> {
+    let mut entries = list.entries().iter();
+    match entries.find(|entry| snapshot.find(Kind::Chunk, &entry.id.0).is_none()) {
         Some(entry) => Err(format!("chunk {} is missing", entry.id)),
         None => Ok(()),
     }

@@ -239,7 +239,11 @@ fn adversarial_edits_pack_as_zlib() {
     stored_inside.extend(signatures(&mut random, 150_000));
     inputs.push(("noise inside", stored_inside));
     for (name, plain) in inputs {
-        for parameters in [Parameters::SIGTOOL, parameters(6, Strategy::Default, 8), parameters(9, Strategy::Default, 9)] {
+        for parameters in [
+            Parameters::SIGTOOL,
+            parameters(6, Strategy::Default, 8),
+            parameters(9, Strategy::Default, 9),
+        ] {
             let len = plain.len();
             let other = signatures(&mut random, 120_000);
             let old = Old::new(plain.clone(), parameters, &mut random);
@@ -248,19 +252,37 @@ fn adversarial_edits_pack_as_zlib() {
                 ("same", start().same(&old, 0..len)),
                 ("insert at 0", start().insert(b"x").same(&old, 0..len)),
                 ("delete at 0", start().same(&old, len.min(1)..len)),
-                ("first byte", start().insert(b"x").same(&old, len.min(1)..len)),
-                ("last byte", start().same(&old, 0..len.saturating_sub(1)).insert(b"x")),
+                (
+                    "first byte",
+                    start().insert(b"x").same(&old, len.min(1)..len),
+                ),
+                (
+                    "last byte",
+                    start().same(&old, 0..len.saturating_sub(1)).insert(b"x"),
+                ),
                 ("append", start().same(&old, 0..len).insert(&other[..100])),
                 ("append much", start().same(&old, 0..len).insert(&other)),
                 ("cut", start().same(&old, 0..len.saturating_sub(1))),
                 ("half", start().same(&old, 0..len / 2)),
                 ("second half", start().same(&old, len / 2..len)),
                 ("double", start().same(&old, 0..len).same(&old, 0..len)),
-                ("swapped", start().same(&old, len / 2..len).same(&old, 0..len / 2)),
+                (
+                    "swapped",
+                    start().same(&old, len / 2..len).same(&old, 0..len / 2),
+                ),
                 ("empty", start()),
                 ("unrelated", start().insert(&other)),
-                ("noise in the middle", start().same(&old, 0..len / 2).insert(&random.bytes(50_000)).same(&old, len / 2..len)),
-                ("a cut in two that is none", start().same(&old, 0..len / 3).same(&old, len / 3..len)),
+                (
+                    "noise in the middle",
+                    start()
+                        .same(&old, 0..len / 2)
+                        .insert(&random.bytes(50_000))
+                        .same(&old, len / 2..len),
+                ),
+                (
+                    "a cut in two that is none",
+                    start().same(&old, 0..len / 3).same(&old, len / 3..len),
+                ),
             ];
             for step in [33_000, 40_000, 65_536, 100_000] {
                 edits.push(("inserts", every(step, &old, |edit| edit.insert(b"x"), 0)));
@@ -297,7 +319,10 @@ fn wrong_claims_never_panic() {
         let mut out = Batch::default();
         for (at, batch) in &old.batches {
             // The old stream's bytes at places that are not theirs.
-            let lie = one_of(&mut random, &[0, 0, 0, 1, 40_000, u64::MAX / 2, u64::MAX - 600]);
+            let lie = one_of(
+                &mut random,
+                &[0, 0, 0, 1, 40_000, u64::MAX / 2, u64::MAX - 600],
+            );
             let at = lie.saturating_add(*at as u64);
             if let Some(stretch) = OldStretch::cut(batch, at, &(0..u64::MAX)) {
                 tokenizer.push_same(stretch, &mut out);

@@ -3,8 +3,11 @@
 use std::io::Write;
 
 use flate2::{Compression, Crc, GzBuilder};
+use tidecast_proto::chunker::Chunker;
 use tidecast_proto::deflate::{Batch, Encoder, Parameters, Strategy, Token, Tokenizer};
+use tidecast_proto::id::ChunkId;
 use tidecast_proto::limits;
+use tidecast_proto::list::Entry;
 use tidecast_proto::recipe::{Recipe, Segment};
 
 use super::*;
@@ -457,4 +460,63 @@ fn genuine_databases_open() {
         let file = fs::read(folder.join(&name)).unwrap();
         opened(&name, &file);
     }
+}
+
+/// The store of `feed` again, without recipes and without what they open to.
+fn without_opened_content(feed: &Feed, path: &str) -> StoreWriter {
+    let mut writer = StoreWriter::open(&feed.folder.path().join("other")).unwrap();
+    let whole = feed.content(1, path);
+    let chunker = Chunker::new(Chunking::default());
+    let entries = chunker.chunks(&whole).map(|chunk| {
+        let id = ChunkId::of(chunk);
+        writer.put_chunk(&id, chunk).unwrap();
+        let len = u32::try_from(chunk.len()).unwrap();
+        Entry { id, len }
+    });
+    let list = List::new(entries.collect()).unwrap();
+    writer.put_list(&list).unwrap();
+    let manifest = feed.store().manifest(ReleaseNumber(1)).unwrap().unwrap();
+    writer.add_release(ReleaseNumber(1), &manifest).unwrap();
+    writer
+}
+
+#[test]
+fn verifying_the_store_misses_recipe_list_and_chunks_of_opened_content() {
+    let feed = Feed::new();
+    feed.write("x.gz", &gzip(&text(23, 700_000), SIGTOOL));
+    feed.publish().unwrap();
+    let recipe = recipe(&feed, 1, "x.gz");
+    let list = feed.store().list(&recipe.opened()).unwrap().open().unwrap();
+    let list = List::decode(&list, recipe.opened(), recipe.opened_bytes()).unwrap();
+    let mut writer = without_opened_content(&feed, "x.gz");
+    let problem = |writer: &mut StoreWriter| {
+        writer.seal().unwrap();
+        let problems = writer.store().verify().problems;
+        assert_eq!(problems.len(), 1);
+        problems[0].clone()
+    };
+    let found = problem(&mut writer);
+    assert!(
+        found.contains(&format!("recipe {} is missing", recipe.id())),
+        "{found}"
+    );
+    writer.put_recipe(&recipe).unwrap();
+    let found = problem(&mut writer);
+    assert!(
+        found.contains(&format!("list {} is missing", recipe.opened())),
+        "{found}"
+    );
+    writer.put_list(&list).unwrap();
+    let found = problem(&mut writer);
+    let first = list.entries()[0].id;
+    assert!(
+        found.contains(&format!("opened content: chunk {first} is missing")),
+        "{found}"
+    );
+    let content = opened_content(&feed, &recipe);
+    for chunk in Chunker::new(Chunking::default()).chunks(&content) {
+        writer.put_chunk(&ChunkId::of(chunk), chunk).unwrap();
+    }
+    writer.seal().unwrap();
+    assert!(writer.store().verify().is_good());
 }
