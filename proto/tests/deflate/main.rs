@@ -5,4 +5,6 @@
 
 mod again;
 mod hostile;
+mod reuse;
+mod search;
 mod support;
