@@ -12,7 +12,7 @@ use super::{
     steps::{Links, Match, Reach},
 };
 
-const HASH6_BITS: u32 = 16;
+const HASH6_BITS: u32 = 17;
 const HASHES6: usize = 1 << HASH6_BITS;
 /// Longest match that filtered drops.
 const DROPPED_BYTES: usize = 5;
@@ -58,7 +58,7 @@ impl Links for LongChains {
         *inserted = inserted.wrapping_add(1);
         self.number[at & MASK] = *inserted;
         let hash = (word << 16).wrapping_mul(0x9e37_79b1_85eb_ca87) >> (64 - HASH6_BITS);
-        #[expect(clippy::cast_possible_truncation, reason = "16 bits")]
+        #[expect(clippy::cast_possible_truncation, reason = "17 bits")]
         let head = &mut self.head[hash as usize & (HASHES6 - 1)];
         let former = *head;
         self.before[at & MASK] = former;
