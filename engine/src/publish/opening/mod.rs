@@ -1,5 +1,5 @@
 //! Opening a file: its gzip streams are found, and those that can be rebuilt exactly are told apart from those that
-//! cannot. SPEC §7.8.
+//! cannot. SPEC §7.12.
 //!
 //! The file is read again from the page cache, up to four times: to measure a stream, to prove that it rebuilds, and
 //! to store what it opens to. Nothing is stored before the proof, so a stream that fails it costs no disk. Memory is
