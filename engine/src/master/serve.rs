@@ -224,6 +224,9 @@ impl Served {
             }
             Reply::Object(name) => self.send_object(&mut send, name).await,
             Reply::Chunks(ids) => self.send_chunks(&mut send, &ids).await,
+            Reply::Bundle(_) | Reply::Runs(_) => {
+                write_frame(&mut send, &frame(FrameType::ABSENT, &[])).await
+            }
             Reply::Close(why) => return self.close(why),
         };
         match sent {

@@ -143,6 +143,9 @@ impl Evil {
             }
             Request::Object(name) => self.object(&mut send, name).await,
             Request::Chunks(ids) => self.chunks(&connection, &mut send, &ids).await,
+            Request::Bundle(_) | Request::Runs(_) => {
+                let _ = send.write_all(&frame(FrameType::ABSENT, &[])).await;
+            }
         }
         let _ = send.finish();
     }
