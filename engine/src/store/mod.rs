@@ -42,8 +42,8 @@ use crate::packing;
 
 pub use error::{PackError, ReleaseError, StoreError};
 pub use gc::{
-    Collection, ExpiredBy, Fate, Files, GcPlan, GcReport, HOLD_MARGIN_MS, KeptFor, PACK_GRACE_MS,
-    Retention, Verdict,
+    Collection, ExpiredBy, Fate, Files, GcPlan, GcProblem, GcReport, HOLD_MARGIN_MS, KeptFor,
+    PACK_GRACE_MS, Retention, Verdict,
 };
 pub use pack::{PACK_BYTES, PACK_RECORDS};
 pub use record::{Kind, RecordError};

@@ -1,10 +1,10 @@
 //! Carries a plan out, so that a stop at any moment leaves a whole store. SPEC §7.11.
 
 use std::collections::VecDeque;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use tidecast_proto::id::{ReleaseNumber, Timestamp};
+use tidecast_proto::id::{ObjectId, ReleaseNumber, Timestamp};
 
 use super::plan::{Files, GcPlan, Sparse, Work};
 use super::retention::Retention;
@@ -26,8 +26,36 @@ pub struct GcReport {
     pub rewritten_packs: usize,
     /// Bytes written in their place.
     pub written_bytes: u64,
-    /// What could not be done and why, for people; at most [`PROBLEMS_LISTED`].
-    pub problems: Vec<String>,
+    /// What could not be done; at most [`PROBLEMS_LISTED`].
+    pub problems: Vec<GcProblem>,
+}
+
+/// Why a pack stays that should have been replaced. The store is whole all the same.
+#[expect(missing_docs, reason = "each message names its fields")]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum GcProblem {
+    /// What is needed of it cannot be read.
+    #[error("{} is damaged and was left alone: {kind} {id}", pack.display())]
+    Damaged {
+        pack: PathBuf,
+        kind: &'static str,
+        id: ObjectId,
+    },
+    /// No room for one more pack.
+    #[error("no room to replace {packs} packs of which less than half is needed: {what}")]
+    NoRoom { packs: usize, what: String },
+}
+
+impl GcProblem {
+    /// What an operator can do about it.
+    #[must_use]
+    pub fn advice(&self) -> &'static str {
+        match self {
+            Self::Damaged { .. } => "restore that file from a backup or from the other master",
+            Self::NoRoom { .. } => "make some 64 MB of room on that disk, then collect again",
+        }
+    }
 }
 
 impl GcReport {
@@ -37,7 +65,7 @@ impl GcReport {
         self.removed.bytes.saturating_sub(self.written_bytes)
     }
 
-    fn problem(&mut self, problem: String) {
+    fn problem(&mut self, problem: GcProblem) {
         if self.problems.len() < PROBLEMS_LISTED {
             self.problems.push(problem);
         }
@@ -183,10 +211,9 @@ impl<'a> Collection<'a> {
                 Ok(!self.sparse.is_empty())
             }
             Err(StoreError::File(error)) if is_full(&error) => {
-                let left = self.plan().sparse_packs.count - self.report.rewritten_packs;
-                self.report.problem(format!(
-                    "no room to replace {left} packs of which less than half is needed: {error}"
-                ));
+                let packs = self.plan().sparse_packs.count - self.report.rewritten_packs;
+                let what = error.to_string();
+                self.report.problem(GcProblem::NoRoom { packs, what });
                 // All in it is still where it was copied from.
                 self.writer.discard_open()?;
                 Ok(false)
@@ -211,10 +238,9 @@ impl<'a> Collection<'a> {
             match self.copy(&sparse) {
                 Ok(()) => copied.push(sparse),
                 // What is left of it is for whoever restores it; copies made so far do no harm.
-                Err(error @ StoreError::WrongContent { .. }) => {
-                    let pack = sparse.pack.path().display();
-                    self.report
-                        .problem(format!("{pack} is damaged and was left alone: {error}"));
+                Err(StoreError::WrongContent { kind, id }) => {
+                    let pack = sparse.pack.path().to_owned();
+                    self.report.problem(GcProblem::Damaged { pack, kind, id });
                 }
                 Err(error) => return Err(error),
             }

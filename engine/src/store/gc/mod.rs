@@ -16,7 +16,7 @@ mod tests;
 use tidecast_proto::id::Timestamp;
 
 use super::{Store, StoreError};
-pub use collection::{Collection, GcReport};
+pub use collection::{Collection, GcProblem, GcReport};
 pub use plan::{Files, GcPlan};
 pub use retention::{ExpiredBy, Fate, HOLD_MARGIN_MS, KeptFor, PACK_GRACE_MS, Retention, Verdict};
 
