@@ -10,6 +10,8 @@ use super::plan::{Files, GcPlan, Sparse, Work};
 use super::retention::Retention;
 use super::{last, step};
 use crate::durable::{self, FileError};
+use crate::store::pack;
+use crate::store::record::Record;
 use crate::store::release_file;
 use crate::store::snapshot::{RELEASES, Snapshot};
 use crate::store::verify::PROBLEMS_LISTED;
@@ -201,6 +203,12 @@ impl<'a> Collection<'a> {
         if self.sparse.is_empty() {
             return Ok(false);
         }
+        // What an interrupted publication left open is no copy and must not be thrown away with ours.
+        step::begins(self.writer.packs())?;
+        if let Err(error) = self.writer.seal() {
+            return self.without_room(error).map(|()| false);
+        }
+        let before = self.report.written_bytes;
         match self.copy_and_seal() {
             Ok(copied) => {
                 for sparse in copied {
@@ -210,30 +218,42 @@ impl<'a> Collection<'a> {
                 }
                 Ok(!self.sparse.is_empty())
             }
-            Err(StoreError::File(error)) if is_full(&error) => {
-                let packs = self.plan().sparse_packs.count - self.report.rewritten_packs;
-                let what = error.to_string();
-                self.report.problem(GcProblem::NoRoom { packs, what });
+            Err(error) => {
+                self.without_room(error)?;
                 // All in it is still where it was copied from.
                 self.writer.discard_open()?;
+                self.report.written_bytes = before;
                 Ok(false)
             }
-            Err(error) => Err(error),
         }
     }
 
+    /// Notes that there was no room to go on; any other error is one.
+    fn without_room(&mut self, error: StoreError) -> Result<(), StoreError> {
+        use std::io::ErrorKind::{QuotaExceeded, StorageFull};
+        match error {
+            StoreError::File(error)
+                if matches!(error.source.kind(), StorageFull | QuotaExceeded) =>
+            {
+                let packs = self.plan().sparse_packs.count - self.report.rewritten_packs;
+                let what = error.to_string();
+                self.report.problem(GcProblem::NoRoom { packs, what });
+                Ok(())
+            }
+            error => Err(error),
+        }
+    }
+
+    /// Fills the open pack with copies; returns the packs that are not needed any more.
     fn copy_and_seal(&mut self) -> Result<Vec<Sparse>, StoreError> {
-        // What an interrupted publication left open is no copy and must not be thrown away with ours.
-        step::begins(self.writer.packs())?;
-        self.writer.seal()?;
+        let before = self.report.written_bytes;
         let mut copied = Vec::new();
-        while let Some(sparse) = self.sparse.front() {
+        while let Some(sparse) = self.sparse.pop_front() {
             if !self.writer.has_room_for_all(sparse.live, sparse.live_bytes) {
+                // Into the next one. An empty pack has room for any: less than half of one is needed.
+                self.sparse.push_front(sparse);
                 break;
             }
-            let Some(sparse) = self.sparse.pop_front() else {
-                break;
-            };
             step::begins(sparse.pack.path())?;
             match self.copy(&sparse) {
                 Ok(()) => copied.push(sparse),
@@ -245,8 +265,11 @@ impl<'a> Collection<'a> {
                 Err(error) => return Err(error),
             }
         }
-        step::begins(self.writer.packs())?;
-        self.writer.seal()?;
+        if self.report.written_bytes > before {
+            step::begins(self.writer.packs())?;
+            self.writer.seal()?;
+            self.report.written_bytes += pack::overhead(0) as u64;
+        }
         Ok(copied)
     }
 
@@ -267,7 +290,8 @@ impl<'a> Collection<'a> {
             }
             record.check(&stored.bytes)?;
             self.writer.copy(record, &stored.bytes)?;
-            self.report.written_bytes += stored.bytes.len() as u64;
+            let entry = pack::overhead(1) - pack::overhead(0);
+            self.report.written_bytes += (Record::LEN + stored.bytes.len() + entry) as u64;
         }
         Ok(())
     }
@@ -282,12 +306,4 @@ fn remove(path: &Path) -> Result<(), FileError> {
         }
         _ => Ok(()),
     }
-}
-
-fn is_full(error: &FileError) -> bool {
-    use std::io::ErrorKind;
-    matches!(
-        error.source.kind(),
-        ErrorKind::StorageFull | ErrorKind::QuotaExceeded
-    )
 }
