@@ -13,6 +13,9 @@ mod decode_table;
 mod encode;
 mod parameters;
 mod parse;
+mod reuse;
+mod search;
+mod stretch;
 mod symbols;
 mod token;
 mod trees;
@@ -23,4 +26,6 @@ pub use parse::{
     Block, BlockKind, Codes, ParseError, ParseFault, Parsed, Parser, STRETCH_PLAIN_BYTES_MAX,
     Status, Step,
 };
+pub use reuse::Tokenizer;
+pub use stretch::OldStretch;
 pub use token::{Batch, Token};
