@@ -82,6 +82,7 @@ pub(crate) enum Command {
     Mirror(command::mirror::Mirror),
     Status(command::status::Status),
     Verify(command::verify::Verify),
+    Explain(command::explain::Explain),
     Demo(command::demo::Demo),
     /// Look at the configuration.
     #[command(subcommand)]
@@ -108,6 +109,7 @@ impl Command {
             Self::Mirror(command) => command.run(shell).await,
             Self::Status(command) => command.run(shell).await,
             Self::Verify(command) => command.run(shell),
+            Self::Explain(command) => command.run(shell),
             Self::Demo(command) => command.run(shell).await,
             Self::Config(command) => command.run(shell),
             Self::Generate(command) => command.run(shell),

@@ -2,6 +2,7 @@
 
 pub(crate) mod config;
 pub(crate) mod demo;
+pub(crate) mod explain;
 pub(crate) mod feed;
 pub(crate) mod gc;
 pub(crate) mod generate;

@@ -9,11 +9,12 @@ use tidecast_engine::control::{self, ControlError};
 use tidecast_engine::keyfile;
 use tidecast_engine::master::{Feed, RELEASE_KEY};
 use tidecast_engine::publish::{self, Change, ChangeKind, Progress, PublishReport, PublishRequest};
+use tidecast_engine::store::explain::FileOpening;
 use tidecast_engine::store::{StoreError, StoreWriter};
 use tidecast_proto::limits;
 use tidecast_proto::manifest::Flags;
 
-use crate::command::gc;
+use super::{explain, gc};
 use crate::exit::Exit;
 use crate::failure::{Failure, Outcome};
 use crate::progress::Bar;
@@ -67,6 +68,7 @@ struct Published<'a> {
     changes: Vec<ChangeLine<'a>>,
     expired: u64,
     freed_bytes: u64,
+    openings: Vec<&'a FileOpening>,
     warnings: &'a [String],
 }
 
@@ -228,8 +230,18 @@ fn object<'a>(
         changes: report.changes.iter().map(line).collect(),
         expired: collected.expired,
         freed_bytes: collected.freed_bytes,
+        openings: changed_openings(report).collect(),
         warnings: &report.warnings,
     }
+}
+
+/// The streams of what changed; of the rest they were told when it did.
+fn changed_openings(report: &PublishReport) -> impl Iterator<Item = &FileOpening> {
+    let changed = |file: &&FileOpening| {
+        let path = |change: &Change| change.path.as_str().cmp(&file.path);
+        report.changes.binary_search_by(path).is_ok()
+    };
+    report.openings.iter().filter(changed)
 }
 
 fn line(change: &Change) -> ChangeLine<'_> {
@@ -281,6 +293,7 @@ fn render(
             text::bytes(report.new_bytes),
             report.seconds,
         );
+        not_opened(report, listed, &mut text);
     } else {
         let _ = writeln!(
             text,
@@ -315,6 +328,23 @@ fn render(
     text
 }
 
+/// One line for each changed file that mirrors must fetch as it is although it holds streams.
+fn not_opened(report: &PublishReport, listed: usize, text: &mut String) {
+    let closed = |file: &&FileOpening| file.opening.opened.is_none();
+    let mut files = changed_openings(report).filter(closed);
+    for file in files.by_ref().take(listed) {
+        let Some(first) = file.opening.closed.first() else {
+            continue;
+        };
+        let why = explain::closed_text(first, file.bytes);
+        let _ = writeln!(text, "  {}  not opened: {why}", file.path);
+    }
+    if let more @ 1.. = files.count() {
+        let more = text::plural(more as u64, "more file");
+        let _ = writeln!(text, "  and {more} not opened (-v lists all)");
+    }
+}
+
 fn change_text(change: &Change) -> String {
     let sign = match change.kind {
         ChangeKind::Added => '+',
@@ -337,6 +367,7 @@ fn change_text(change: &Change) -> String {
 mod tests {
     use super::*;
     use tidecast_engine::publish::DatabaseChange;
+    use tidecast_engine::store::explain::{Closed, ClosedReason, Opening};
     use tidecast_proto::id::{ObjectId, ReleaseNumber};
     use tidecast_proto::name::ReleasePath;
 
@@ -361,6 +392,20 @@ mod tests {
             new_bytes: 139_565,
             read_bytes: 64_498_254,
             seconds: 1.5,
+            openings: vec![FileOpening {
+                path: "daily.cvd".into(),
+                bytes: 64_498_254,
+                opening: Opening {
+                    opened: None,
+                    closed: vec![Closed {
+                        stream_at: 512,
+                        reason: ClosedReason::Damaged {
+                            at: 700,
+                            why: "stream is cut".into(),
+                        },
+                    }],
+                },
+            }],
             warnings: vec!["daily.cld.sign has no database".into()],
         }
     }
@@ -394,6 +439,8 @@ mod tests {
             "{text}"
         );
         assert!(text.contains("warning: daily.cld.sign"), "{text}");
+        let closed = "  daily.cvd  not opened: its stream is damaged at byte 700: stream is cut\n";
+        assert!(text.contains(closed), "{text}");
         assert!(text.contains("`tidecast --state /state master`"), "{text}");
     }
 
@@ -429,5 +476,6 @@ mod tests {
         assert!(value["seconds"].is_number());
         assert_eq!(value["changes"][0]["new_version"], 27_901);
         assert_eq!(value["announced"], true);
+        assert_eq!(value["openings"][0]["closed"][0]["at"], 700);
     }
 }

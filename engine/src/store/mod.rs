@@ -7,6 +7,7 @@
 //! <store>/releases/<N>.manifest   one release, written after everything it needs is sealed
 //! <store>/bundles/<A>-<N>.bundle  cached, can be made again
 //! <store>/collected               when what nothing needs was last removed
+//! <store>/explain/<N>.json        why it costs what it costs, for people
 //! ```
 //!
 //! Readers take no lock: they look things up in a snapshot that [`Store::refresh`] replaces whole. What is in
@@ -15,6 +16,8 @@
 
 mod content;
 mod error;
+pub mod explain;
+pub mod explained;
 mod gc;
 mod open_pack;
 mod pack;

@@ -170,7 +170,7 @@ impl Tokenizer {
         self.range = None;
         self.matcher.end_here();
         self.search(&[], out);
-        self.give(out, |matcher, out| matcher.finish(out));
+        self.give(out, Matcher::finish);
     }
 
     /// Plain bytes whose tokens were taken over so far; all others were searched.
@@ -328,7 +328,9 @@ impl Tokenizer {
         self.known = known_after(self.known, self.copied, &tokens[..taken]);
         self.old.restart(
             self.copied,
-            tokens[..taken].last().map_or(self.old.after_match, |token| !token.is_literal()),
+            tokens[..taken]
+                .last()
+                .map_or(self.old.after_match, |token| !token.is_literal()),
         );
         self.old.append(self.copied, &tokens[taken..]);
         self.take_in(plain);
@@ -381,8 +383,12 @@ impl Tokenizer {
         }
         // Ends elsewhere only if the range was not equal: any tokens of the right bytes will do.
         let plain = self.scratch.plain.get(skip..).unwrap_or_default();
-        out.tokens
-            .extend(plain.iter().take(at - skip).map(|byte| Token::literal(*byte)));
+        out.tokens.extend(
+            plain
+                .iter()
+                .take(at - skip)
+                .map(|byte| Token::literal(*byte)),
+        );
         out.tokens.extend(tokens);
         out.plain.extend_from_slice(plain);
     }

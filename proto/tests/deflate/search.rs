@@ -56,9 +56,19 @@ impl Packer {
     }
 
     pub(crate) fn pack(&mut self) {
-        let expanded: usize = self.batch.tokens.iter().map(|token| token.plain_bytes()).sum();
-        assert_eq!(expanded, self.batch.plain.len(), "tokens and plain bytes keep step");
-        self.encoder.push(&self.batch.tokens, &self.batch.plain, &mut self.packed);
+        let expanded: usize = self
+            .batch
+            .tokens
+            .iter()
+            .map(|token| token.plain_bytes())
+            .sum();
+        assert_eq!(
+            expanded,
+            self.batch.plain.len(),
+            "tokens and plain bytes keep step"
+        );
+        self.encoder
+            .push(&self.batch.tokens, &self.batch.plain, &mut self.packed);
         self.plain.extend_from_slice(&self.batch.plain);
         self.batch.clear();
     }
@@ -71,7 +81,12 @@ impl Packer {
 }
 
 /// Searches all of `plain`, fed in pieces of up to `piece` bytes.
-fn searched(plain: &[u8], parameters: Parameters, piece: usize, random: &mut Random) -> (Vec<u8>, Vec<u8>) {
+pub(crate) fn searched(
+    plain: &[u8],
+    parameters: Parameters,
+    piece: usize,
+    random: &mut Random,
+) -> (Vec<u8>, Vec<u8>) {
     let mut tokenizer = Tokenizer::new(parameters, plain.len() as u64, 0);
     let mut packer = Packer::new(parameters, plain.len() as u64);
     let mut rest = plain;
@@ -90,11 +105,17 @@ fn searched(plain: &[u8], parameters: Parameters, piece: usize, random: &mut Ran
 pub(crate) fn difference(ours: &[u8], zlibs: &[u8]) -> String {
     let all = |packed: &[u8]| {
         let mut tokens = Vec::new();
-        let read = parse(packed, u64::MAX, packed.len().max(1), |batch, _| tokens.extend_from_slice(&batch.tokens));
+        let read = parse(packed, u64::MAX, packed.len().max(1), |batch, _| {
+            tokens.extend_from_slice(&batch.tokens);
+        });
         (tokens, read.map(|read| read.blocks))
     };
     let ((ours, our_blocks), (zlibs, zlib_blocks)) = (all(ours), all(zlibs));
-    let same = ours.iter().zip(&zlibs).take_while(|(our, zlib)| our == zlib).count();
+    let same = ours
+        .iter()
+        .zip(&zlibs)
+        .take_while(|(our, zlib)| our == zlib)
+        .count();
     let at: usize = ours[..same].iter().map(|token| token.plain_bytes()).sum();
     format!(
         "token {same}, some {at} bytes in: {:?}, zlib has {:?}; blocks {our_blocks:?}, zlib {zlib_blocks:?}",
@@ -121,9 +142,9 @@ fn every_level_strategy_and_memory_level_packs_as_zlib() {
     let mut random = Random(1);
     let text = include_bytes!("../../../SPEC.md");
     let inputs: [(&str, Vec<u8>); 7] = [
-        ("text", text[..text.len().min(120_000)].to_vec()),
-        ("signatures", signatures(&mut random, 120_000)),
-        ("binary", binary(&mut random, 120_000)),
+        ("text", text[..text.len().min(70_000)].to_vec()),
+        ("signatures", signatures(&mut random, 70_000)),
+        ("binary", binary(&mut random, 70_000)),
         ("zeros", vec![0; 70_000]),
         ("noise", random.bytes(70_000)),
         ("tiny", b"a".to_vec()),
@@ -133,7 +154,12 @@ fn every_level_strategy_and_memory_level_packs_as_zlib() {
         for strategy in STRATEGIES {
             for level in 1..=9 {
                 for memory_level in [8, 9, one_of(&mut random, &[1, 2, 3, 4, 5, 6, 7])] {
-                    check(plain, parameters(level, strategy, memory_level), &mut random, name);
+                    check(
+                        plain,
+                        parameters(level, strategy, memory_level),
+                        &mut random,
+                        name,
+                    );
                 }
             }
         }
@@ -142,7 +168,7 @@ fn every_level_strategy_and_memory_level_packs_as_zlib() {
 
 #[test]
 fn random_inputs_pack_as_zlib() {
-    for seed in 0..1_500 * effort() {
+    for seed in 0..600 * effort() {
         let mut random = Random(seed);
         let plain = corner_input(&mut random);
         let strategy = match random.below(7) {
@@ -179,7 +205,13 @@ fn twins_at_the_farthest_distance_pack_as_zlib_wherever_the_input_ends() {
         for copy_at in (65_272..=65_276).flat_map(|at| [at, at + 32_768]) {
             for after in (0..=30).chain(255..=264).chain([600]) {
                 let mut plain = noise[..copy_at].to_vec();
-                plain.extend_from_within(copy_at - distance..copy_at - distance + after.clamp(3, 40));
+                plain.extend_from_within(
+                    copy_at - distance..copy_at - distance + after.clamp(3, 40),
+                );
+                if random.below(2) == 0 {
+                    // A nearer candidate: zlib lets only the first one lie at the very limit.
+                    plain.copy_within(copy_at..copy_at + 3, copy_at - 100);
+                }
                 plain.extend_from_slice(&noise[..600]);
                 plain.truncate(copy_at + after);
                 let strategy = one_of(&mut random, &[Strategy::Filtered, Strategy::Default]);
@@ -222,7 +254,12 @@ fn blocks_end_where_zlib_ends_them() {
             for len in full * blocks - 2..=full * blocks + 2 {
                 for strategy in STRATEGIES {
                     let level = one_of(&mut random, &[1, 4, 9]);
-                    check(&noise[..len], parameters(level, strategy, memory_level), &mut random, "full");
+                    check(
+                        &noise[..len],
+                        parameters(level, strategy, memory_level),
+                        &mut random,
+                        "full",
+                    );
                 }
             }
         }
@@ -231,7 +268,12 @@ fn blocks_end_where_zlib_ends_them() {
         let mut plain = vec![7; equal];
         plain.extend_from_slice(&noise[..70_000]);
         for strategy in STRATEGIES {
-            check(&plain, parameters(9, strategy, 9), &mut random, "left the buffer");
+            check(
+                &plain,
+                parameters(9, strategy, 9),
+                &mut random,
+                "left the buffer",
+            );
         }
     }
     for _ in 0..800 {
@@ -249,13 +291,16 @@ fn a_wrong_promise_of_length_never_panics() {
     for promised in [0, 1, 50_000, 65_536, 100_001, u64::MAX] {
         for strategy in STRATEGIES {
             for level in [1, 9] {
-                let mut tokenizer = Tokenizer::new(parameters(level, strategy, 8), promised, u64::MAX);
+                let mut tokenizer =
+                    Tokenizer::new(parameters(level, strategy, 8), promised, u64::MAX);
                 let mut out = Batch::default();
                 for piece in plain.chunks(7_777) {
                     tokenizer.push_new(piece, &mut out);
                 }
                 tokenizer.finish(&mut out);
-                let kept = plain.len().min(usize::try_from(promised).unwrap_or(usize::MAX));
+                let kept = plain
+                    .len()
+                    .min(usize::try_from(promised).unwrap_or(usize::MAX));
                 assert!(out.plain == plain[..kept]);
                 let expanded: usize = out.tokens.iter().map(|token| token.plain_bytes()).sum();
                 assert_eq!(expanded, kept);

@@ -8,6 +8,8 @@ use super::{
     steps::{Links, Match, Reach},
 };
 
+/// The window's length, as the tables count.
+pub(super) const WINDOW: u16 = 1 << 15;
 pub(super) const MASK: usize = WINDOW_BYTES - 1;
 /// Hash values at memLevel 9; lower levels use the first part.
 pub(super) const HASHES_MAX: usize = 1 << 16;
@@ -112,10 +114,10 @@ impl Links for Chains {
     fn slide(&mut self) {
         let hashes = self.hash.count();
         for entry in self.head[..hashes].iter_mut() {
-            *entry = entry.saturating_sub(WINDOW_BYTES as u16);
+            *entry = entry.saturating_sub(WINDOW);
         }
         for entry in self.before.iter_mut() {
-            *entry = entry.saturating_sub(WINDOW_BYTES as u16);
+            *entry = entry.saturating_sub(WINDOW);
         }
     }
 
@@ -142,17 +144,23 @@ pub(super) fn common(bytes: &[u8], a: usize, b: usize, most: usize) -> usize {
 
 #[inline(always)]
 pub(super) fn word16(bytes: &[u8], at: usize) -> u16 {
-    bytes[at..].first_chunk().map_or(0, |chunk| u16::from_le_bytes(*chunk))
+    bytes[at..]
+        .first_chunk()
+        .map_or(0, |chunk| u16::from_le_bytes(*chunk))
 }
 
 #[inline(always)]
 pub(super) fn word32(bytes: &[u8], at: usize) -> u32 {
-    bytes[at..].first_chunk().map_or(0, |chunk| u32::from_le_bytes(*chunk))
+    bytes[at..]
+        .first_chunk()
+        .map_or(0, |chunk| u32::from_le_bytes(*chunk))
 }
 
 #[inline(always)]
 pub(super) fn word64(bytes: &[u8], at: usize) -> u64 {
-    bytes[at..].first_chunk().map_or(0, |chunk| u64::from_le_bytes(*chunk))
+    bytes[at..]
+        .first_chunk()
+        .map_or(0, |chunk| u64::from_le_bytes(*chunk))
 }
 
 /// A position in the tables. The search slides before any reaches 2^16.

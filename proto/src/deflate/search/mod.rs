@@ -75,9 +75,7 @@ impl Matcher {
             (Strategy::Huffman, _) => Finder::Literals,
             (Strategy::Rle, _) => Finder::Runs,
             (_, 1..=3) => Finder::Greedy(chains()),
-            (Strategy::Filtered, _) => {
-                Finder::LazyLong(LongChains::new(parameters.memory_level()))
-            }
+            (Strategy::Filtered, _) => Finder::LazyLong(LongChains::new(parameters.memory_level())),
             _ => Finder::Lazy(chains()),
         };
         Self {
@@ -215,8 +213,11 @@ impl Matcher {
             Some(past) => (past / window + 1) * window,
         };
         let back = clamp(base.saturating_sub(history_at)).min(history.len());
-        self.window
-            .load(base, clamp(history_at.saturating_sub(base)), &history[back..]);
+        self.window.load(
+            base,
+            clamp(history_at.saturating_sub(base)),
+            &history[back..],
+        );
         let at = clamp(known.at - base).min(self.window.filled());
         self.state = State {
             at,
@@ -265,9 +266,7 @@ impl Matcher {
 /// Positions inside the buffer are small; what is larger only needs to stay larger than all of them.
 fn clamp(bytes: u64) -> usize {
     const FAR: u64 = 1 << 24;
-    #[expect(clippy::cast_possible_truncation, reason = "at most 2^24")]
-    let near = bytes.min(FAR) as usize;
-    near
+    bytes.min(FAR) as usize
 }
 
 /// Token lists grow to what a piece needs; this is the type all finders write to.
