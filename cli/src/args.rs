@@ -72,6 +72,7 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Feed(command::feed::Feed),
     Publish(command::publish::Publish),
+    Gc(command::gc::Gc),
     Master(command::master::Master),
     Join(command::join::Join),
     /// See and decide which mirrors may fetch.
@@ -100,6 +101,7 @@ impl Command {
         match self {
             Self::Feed(command) => command.run(shell),
             Self::Publish(command) => command.run(shell).await,
+            Self::Gc(command) => command.run(shell).await,
             Self::Master(command) => command.run(shell).await,
             Self::Join(command) => command.run(shell),
             Self::Node(command) => command.run(shell).await,

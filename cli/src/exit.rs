@@ -238,8 +238,12 @@ impl Diagnose for StoreError {
     fn exit(&self) -> Exit {
         match self {
             Self::File(error) => error.exit(),
-            Self::Pack { .. } | Self::Release { .. } | Self::WrongContent { .. } => Exit::Data,
-            Self::Locked { .. } => Exit::Temporary,
+            Self::Pack { .. }
+            | Self::Release { .. }
+            | Self::WrongContent { .. }
+            | Self::Missing { .. }
+            | Self::Incomplete { .. } => Exit::Data,
+            Self::Locked { .. } | Self::Unsettled { .. } => Exit::Temporary,
             _ => Exit::Internal,
         }
     }

@@ -170,7 +170,7 @@ impl Tokenizer {
         self.range = None;
         self.matcher.end_here();
         self.search(&[], out);
-        self.give(out, |matcher, out| matcher.finish(out));
+        self.give(out, Matcher::finish);
     }
 
     /// Plain bytes whose tokens were taken over so far; all others were searched.

@@ -4,6 +4,7 @@
 //! many cases.
 
 mod again;
+mod discover;
 mod hostile;
 mod reuse;
 mod search;

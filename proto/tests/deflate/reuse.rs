@@ -199,7 +199,7 @@ fn some_parameters(random: &mut Random) -> Parameters {
 
 #[test]
 fn random_edits_pack_as_zlib() {
-    for seed in 0..500 * effort() {
+    for seed in 0..250 * effort() {
         let mut random = Random(seed);
         let parameters = some_parameters(&mut random);
         let old = Old::new(long_input(&mut random), parameters, &mut random);
@@ -239,11 +239,7 @@ fn adversarial_edits_pack_as_zlib() {
     stored_inside.extend(signatures(&mut random, 150_000));
     inputs.push(("noise inside", stored_inside));
     for (name, plain) in inputs {
-        for parameters in [
-            Parameters::SIGTOOL,
-            parameters(6, Strategy::Default, 8),
-            parameters(9, Strategy::Default, 9),
-        ] {
+        for parameters in [Parameters::SIGTOOL, parameters(6, Strategy::Default, 8)] {
             let len = plain.len();
             let other = signatures(&mut random, 120_000);
             let old = Old::new(plain.clone(), parameters, &mut random);
@@ -298,7 +294,7 @@ fn adversarial_edits_pack_as_zlib() {
 /// What is claimed equal and is not, what was packed otherwise, lengths that are wrong: other packed bytes, nothing worse.
 #[test]
 fn wrong_claims_never_panic() {
-    for seed in 0..120 * effort() {
+    for seed in 0..60 * effort() {
         let mut random = Random(seed ^ 0xc1a1);
         let packed_with = some_parameters(&mut random);
         let parameters = some_parameters(&mut random);
@@ -335,4 +331,39 @@ fn wrong_claims_never_panic() {
         let expanded: usize = out.tokens.iter().map(|token| token.plain_bytes()).sum();
         assert_eq!(expanded, out.plain.len());
     }
+}
+
+/// Around each place a window and a little more is searched; all else is taken over.
+#[test]
+fn all_but_a_window_around_each_edit_is_taken_over() {
+    let mut random = Random(8);
+    let old = Old::new(
+        signatures(&mut random, 2_000_000),
+        Parameters::SIGTOOL,
+        &mut random,
+    );
+    let edit = every(500_000, &old, |edit| edit.insert(b"x"), 0);
+    let mut tokenizer = Tokenizer::new(Parameters::SIGTOOL, edit.new.len() as u64, old.bytes());
+    let mut out = Batch::default();
+    for piece in &edit.pieces {
+        match piece {
+            Piece::New(_) => tokenizer.push_new(b"x", &mut out),
+            Piece::Same(range) => {
+                let equal = range.start as u64..range.end as u64;
+                for (at, batch) in &old.batches {
+                    if let Some(stretch) = OldStretch::cut(batch, *at as u64, &equal) {
+                        tokenizer.push_same(stretch, &mut out);
+                    }
+                }
+            }
+        }
+    }
+    tokenizer.finish(&mut out);
+    assert!(out.plain == edit.new);
+    let searched = edit.new.len() as u64 - tokenizer.copied_bytes();
+    let places = 3;
+    assert!(
+        searched <= places * 36 * 1024 + 2_000,
+        "{searched} bytes searched"
+    );
 }

@@ -81,7 +81,7 @@ impl Packer {
 }
 
 /// Searches all of `plain`, fed in pieces of up to `piece` bytes.
-fn searched(
+pub(crate) fn searched(
     plain: &[u8],
     parameters: Parameters,
     piece: usize,
@@ -106,7 +106,7 @@ pub(crate) fn difference(ours: &[u8], zlibs: &[u8]) -> String {
     let all = |packed: &[u8]| {
         let mut tokens = Vec::new();
         let read = parse(packed, u64::MAX, packed.len().max(1), |batch, _| {
-            tokens.extend_from_slice(&batch.tokens)
+            tokens.extend_from_slice(&batch.tokens);
         });
         (tokens, read.map(|read| read.blocks))
     };
@@ -142,9 +142,9 @@ fn every_level_strategy_and_memory_level_packs_as_zlib() {
     let mut random = Random(1);
     let text = include_bytes!("../../../SPEC.md");
     let inputs: [(&str, Vec<u8>); 7] = [
-        ("text", text[..text.len().min(120_000)].to_vec()),
-        ("signatures", signatures(&mut random, 120_000)),
-        ("binary", binary(&mut random, 120_000)),
+        ("text", text[..text.len().min(70_000)].to_vec()),
+        ("signatures", signatures(&mut random, 70_000)),
+        ("binary", binary(&mut random, 70_000)),
         ("zeros", vec![0; 70_000]),
         ("noise", random.bytes(70_000)),
         ("tiny", b"a".to_vec()),
@@ -168,7 +168,7 @@ fn every_level_strategy_and_memory_level_packs_as_zlib() {
 
 #[test]
 fn random_inputs_pack_as_zlib() {
-    for seed in 0..1_500 * effort() {
+    for seed in 0..600 * effort() {
         let mut random = Random(seed);
         let plain = corner_input(&mut random);
         let strategy = match random.below(7) {
@@ -208,6 +208,10 @@ fn twins_at_the_farthest_distance_pack_as_zlib_wherever_the_input_ends() {
                 plain.extend_from_within(
                     copy_at - distance..copy_at - distance + after.clamp(3, 40),
                 );
+                if random.below(2) == 0 {
+                    // A nearer candidate: zlib lets only the first one lie at the very limit.
+                    plain.copy_within(copy_at..copy_at + 3, copy_at - 100);
+                }
                 plain.extend_from_slice(&noise[..600]);
                 plain.truncate(copy_at + after);
                 let strategy = one_of(&mut random, &[Strategy::Filtered, Strategy::Default]);
