@@ -10,7 +10,6 @@ mod guess;
 mod gzip_header;
 mod packed;
 mod prove;
-mod sample;
 mod scan;
 
 use std::fs::File;
@@ -138,6 +137,7 @@ impl Search<'_> {
         let Candidate {
             header_at,
             stream_at,
+            hint,
         } = candidate;
         // Counting the gap whole although most gaps become literals keeps the sum on the safe side.
         let gap_bytes = stream_at - self.opened_end(looked);
@@ -147,7 +147,7 @@ impl Search<'_> {
         let too_much = || ClosedReason::Limit {
             why: format!("the opened content would be more than {opened_bytes_max} bytes"),
         };
-        let (sample, parsed) = match sample::measure(self.file, stream_at, limit) {
+        let (head, parsed) = match guess::measure(self.file, stream_at, limit) {
             Ok(measured) => measured,
             Err(PackedError::Read(error)) => return Err(error),
             Err(PackedError::Stream(error)) => {
@@ -180,7 +180,7 @@ impl Search<'_> {
             scan.spend(stream.plain_bytes);
             return Ok(stream.end());
         }
-        match guess::parameters(self.file, &stream, &sample, self.guess)? {
+        match guess::parameters(self.file, &stream, &head, hint, self.guess)? {
             guess::Outcome::Exact(parameters) => {
                 looked.streams.push((stream, parameters));
                 self.opened_bytes = opened_bytes + stream.plain_bytes;
