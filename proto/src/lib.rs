@@ -10,6 +10,7 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+pub mod bundle;
 pub mod chunker;
 pub mod codec;
 pub mod database;
@@ -28,6 +29,7 @@ pub mod name;
 pub mod plan;
 pub mod rate;
 pub mod receipt;
+pub mod recipe;
 pub mod root;
 pub mod session;
 pub mod signed;

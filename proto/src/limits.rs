@@ -23,6 +23,18 @@ limits! {
     LIST_BYTES = 4 * 1024 * 1024;
     /// A recipe, in bytes.
     RECIPE_BYTES = 64 * 1024;
+    /// Segments of one recipe.
+    RECIPE_SEGMENTS = 1024;
+    /// Opened content of one file, in bytes; a file that holds more is stored as it is.
+    OPENED_BYTES = 2 * 1024 * 1024 * 1024 - 1;
+    /// What a run opens to, and all its bases together, in bytes each.
+    RUN_BYTES = 8 * 1024 * 1024;
+    /// Bases of one run.
+    RUN_BASES = 4;
+    /// Contents that one file's section of a bundle builds on.
+    BUNDLE_BASES = 16;
+    /// A bundle that is sent unasked, in bytes.
+    UNASKED_BUNDLE_BYTES = 1024 * 1024;
     /// The body of one frame, in bytes.
     FRAME_BYTES = 1024 * 1024;
     /// A chunk, opened, in bytes.

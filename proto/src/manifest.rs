@@ -40,7 +40,7 @@ pub struct File {
     pub hash: FileHash,
     /// Its chunks; a file of at most one chunk has none, its chunk's id is its hash.
     pub list: Option<ListId>,
-    /// How it is rebuilt from opened content: none in this version.
+    /// How it is rebuilt from opened content, for a file that opens; its list is still that of the file as it is.
     pub recipe: Option<RecipeId>,
     /// Set for `.cvd` and `.cld`.
     pub database: Option<Database>,
@@ -175,12 +175,6 @@ impl Body for ManifestBody {
         for file in &self.files {
             if let Some(database) = &file.database {
                 plain_text("database.name", &database.name, limits::NAME_BYTES)?;
-            }
-            if file.recipe.is_some() {
-                return Err(CodecError::BadField {
-                    field: "files.recipe",
-                    why: "this version rebuilds no opened content: upgrade tidecast",
-                });
             }
             if file.list.is_none() && file.size > limits::CHUNK_BYTES as u64 {
                 return Err(CodecError::BadField {

@@ -7,7 +7,8 @@ use crate::key::PublicKey;
 use crate::limits;
 use crate::receipt::{Receipt, SignedReceipt};
 use crate::wire::{
-    FrameType, Hello, ObjectName, PROTOCOL, RefusalReason, Refused, Request, Welcome, frame,
+    FetchBundle, FetchRuns, FrameType, Hello, ObjectName, PROTOCOL, RefusalReason, Refused,
+    Request, Welcome, frame,
 };
 
 /// What a session needs to know of the feed while it decides.
@@ -50,6 +51,10 @@ pub enum Reply {
     Object(ObjectName),
     /// Send chunks out of the store, in this order, each one's absence in its place.
     Chunks(Vec<crate::id::ChunkId>),
+    /// Send a bundle, or [`FrameType::ABSENT`].
+    Bundle(FetchBundle),
+    /// Send runs, or [`FrameType::ABSENT`].
+    Runs(FetchRuns),
     /// The peer broke the protocol: close.
     Close(&'static str),
 }
@@ -153,6 +158,8 @@ impl Session {
             }),
             (Request::Object(name), Stage::Welcome) => Reply::Object(name),
             (Request::Chunks(ids), Stage::Welcome) => Reply::Chunks(ids),
+            (Request::Bundle(fetch), Stage::Welcome) => Reply::Bundle(fetch),
+            (Request::Runs(fetch), Stage::Welcome) => Reply::Runs(fetch),
         }
     }
 

@@ -224,6 +224,9 @@ impl Served {
             }
             Reply::Object(name) => self.send_object(&mut send, name).await,
             Reply::Chunks(ids) => self.send_chunks(&mut send, &ids).await,
+            Reply::Bundle(_) | Reply::Runs(_) => {
+                write_frame(&mut send, &frame(FrameType::ABSENT, &[])).await
+            }
             Reply::Close(why) => return self.close(why),
         };
         match sent {
@@ -300,6 +303,7 @@ impl Served {
         let stored = match name {
             ObjectName::Manifest(id) => self.master.store.manifest_bytes_packed(&id),
             ObjectName::List(id) => self.master.store.list(&id),
+            ObjectName::Recipe(id) => self.master.store.recipe(&id),
         };
         let Some(stored) = stored else {
             return write_frame(send, &frame(FrameType::ABSENT, &[])).await;

@@ -465,6 +465,7 @@ fn describe(name: ObjectName) -> String {
     match name {
         ObjectName::Manifest(id) => format!("manifest {id}"),
         ObjectName::List(id) => format!("list {id}"),
+        ObjectName::Recipe(id) => format!("recipe {id}"),
     }
 }
 

@@ -1,7 +1,13 @@
 //! One stored thing: what it is, how it is packed, how long, and its name. SPEC §7.6.
 
 use tidecast_proto::{
-    codec, id::ObjectId, limits, list::List, manifest::SignedManifest, wire::Encoding,
+    codec,
+    id::{ObjectId, RecipeId},
+    limits,
+    list::List,
+    manifest::SignedManifest,
+    recipe::Recipe,
+    wire::Encoding,
 };
 
 use super::StoreError;
@@ -16,6 +22,8 @@ pub enum Kind {
     List,
     /// A signed manifest, named by the hash of its **body**. Only in release files.
     Manifest,
+    /// A recipe, named by the hash of its encoding.
+    Recipe,
 }
 
 impl Kind {
@@ -25,11 +33,12 @@ impl Kind {
             Self::Chunk => 0,
             Self::List => 1,
             Self::Manifest => 2,
+            Self::Recipe => 3,
         }
     }
 
     fn from_byte(byte: u8) -> Option<Self> {
-        [Self::Chunk, Self::List, Self::Manifest]
+        [Self::Chunk, Self::List, Self::Manifest, Self::Recipe]
             .into_iter()
             .find(|kind| kind.to_byte() == byte)
     }
@@ -40,6 +49,7 @@ impl Kind {
             Self::Chunk => limits::CHUNK_BYTES,
             Self::List => limits::LIST_BYTES,
             Self::Manifest => limits::MANIFEST_BYTES,
+            Self::Recipe => limits::RECIPE_BYTES,
         }
     }
 
@@ -49,6 +59,7 @@ impl Kind {
             Self::Chunk => "chunk",
             Self::List => "list",
             Self::Manifest => "manifest",
+            Self::Recipe => "recipe",
         }
     }
 }
@@ -146,6 +157,9 @@ impl Record {
             Kind::Manifest => SignedManifest::from_bytes(bytes)
                 .ok()
                 .map(|signed| signed.id().0),
+            Kind::Recipe => Recipe::decode_any(bytes, RecipeId(self.id))
+                .ok()
+                .map(|recipe| recipe.id().0),
         });
         if id == Some(self.id) {
             return Ok(());
@@ -190,8 +204,8 @@ mod tests {
         assert!(refused(|r| r.stored_len = 0));
         assert!(refused(|r| r.opened_len = 4 * 1024 * 1024 + 1));
         let mut bytes = GOOD.to_bytes();
-        bytes[0] = 3;
-        assert_eq!(Record::parse(&bytes), Err(RecordError::Kind(3)));
+        bytes[0] = 4;
+        assert_eq!(Record::parse(&bytes), Err(RecordError::Kind(4)));
         let mut bytes = GOOD.to_bytes();
         bytes[3] = 1;
         assert_eq!(Record::parse(&bytes), Err(RecordError::Reserved));
@@ -203,7 +217,7 @@ mod tests {
             let mut bytes = [0; Record::LEN];
             bytes[..12].copy_from_slice(&head);
             // Small enough numbers that some parse.
-            for at in [0, 1] { bytes[at] %= 3; }
+            for at in [0, 1] { bytes[at] %= 4; }
             for at in [2, 3, 6, 7, 10, 11] { bytes[at] = 0; }
             bytes[12..].copy_from_slice(&id);
             if let Ok(record) = Record::parse(&bytes) {

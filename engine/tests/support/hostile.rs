@@ -143,6 +143,9 @@ impl Evil {
             }
             Request::Object(name) => self.object(&mut send, name).await,
             Request::Chunks(ids) => self.chunks(&connection, &mut send, &ids).await,
+            Request::Bundle(_) | Request::Runs(_) => {
+                let _ = send.write_all(&frame(FrameType::ABSENT, &[])).await;
+            }
         }
         let _ = send.finish();
     }
@@ -168,6 +171,7 @@ impl Evil {
         let stored = match name {
             ObjectName::Manifest(id) => self.store.manifest_bytes_packed(&id),
             ObjectName::List(id) => self.store.list(&id),
+            ObjectName::Recipe(id) => self.store.recipe(&id),
         }
         .unwrap();
         let mut opened = stored.open().unwrap();

@@ -5,6 +5,7 @@ use alloc::vec::Vec;
 use super::encoding::Encoding;
 use super::frame::{FrameType, WireError, frame, header};
 use crate::codec::{self, CodecError, Decode, Encode, decode_exact};
+use crate::id::ObjectId;
 use crate::limits;
 
 /// In front of an object's packed bytes, which follow in PART frames.
@@ -47,6 +48,47 @@ impl ObjectHeader {
             }
         }
         Ok(())
+    }
+}
+
+/// In front of a bundle, which follows in PART frames. 72 bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+pub struct BundleHeader {
+    /// The manifest it starts from; zeros in front of runs.
+    pub from: ObjectId,
+    /// The manifest it leads to; zeros in front of runs.
+    pub to: ObjectId,
+    /// Bytes that follow. The mirror weighs them against what the other roads cost.
+    pub bytes: u64,
+}
+
+impl BundleHeader {
+    /// Its length in bytes.
+    pub const BYTES: usize = 72;
+
+    /// In front of runs of one content.
+    #[must_use]
+    pub fn of_runs(bytes: u64) -> Self {
+        let none = ObjectId([0; 32]);
+        Self {
+            from: none,
+            to: none,
+            bytes,
+        }
+    }
+
+    /// The frame.
+    #[must_use]
+    pub fn to_frame(&self) -> Vec<u8> {
+        frame(FrameType::BUNDLE, &codec::encode(self))
+    }
+
+    /// Reads a frame's body.
+    ///
+    /// # Errors
+    /// [`WireError`]; the upstream is at fault.
+    pub fn decode(body: &[u8]) -> Result<Self, WireError> {
+        decode_exact("bundle header", body, Self::BYTES).map_err(WireError::body(FrameType::BUNDLE))
     }
 }
 
@@ -127,6 +169,8 @@ pub enum Answer {
         /// The frame's whole body.
         body: Vec<u8>,
     },
+    /// A bundle or runs begin.
+    Bundle(BundleHeader),
     /// Not here. Never said for want of time.
     Absent,
     /// Have patience.
@@ -146,6 +190,7 @@ impl Answer {
             FrameType::ROOT => Self::Root(body),
             FrameType::OBJECT => Self::Object(decode_exact("object", &body, 64).map_err(bad)?),
             FrameType::PART => Self::Part(body),
+            FrameType::BUNDLE => Self::Bundle(BundleHeader::decode(&body)?),
             FrameType::CHUNK => {
                 let (header, _) = ChunkHeader::split(&body)?;
                 Self::Chunk { header, body }

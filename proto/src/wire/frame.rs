@@ -58,6 +58,13 @@ frame_types! {
     ABSENT = 0x17;
     /// [`super::Wait`].
     WAIT = 0x18;
+    /// [`super::FetchBundle`].
+    FETCH_BUNDLE = 0x19;
+    /// [`super::FetchRuns`].
+    FETCH_RUNS = 0x1a;
+    /// [`super::BundleHeader`]; the bundle follows in PART frames. The answer to FETCH_BUNDLE and FETCH_RUNS; unasked
+    /// after an announcement, on the same stream.
+    BUNDLE = 0x1b;
     /// A signed receipt, mirror to upstream, on a stream of its own in one direction.
     RECEIPT = 0x20;
 }
@@ -114,6 +121,8 @@ fn body_limit(kind: FrameType) -> usize {
         }
         FrameType::WELCOME => 2 * limits::SMALL_OBJECT_BYTES,
         FrameType::ROOT => limits::ROOT_BYTES,
+        FrameType::FETCH_RUNS => 32 + 8 + limits::RUN_BASES * 32,
+        FrameType::BUNDLE => super::BundleHeader::BYTES,
         FrameType::FETCH_CHUNKS => limits::CHUNKS_PER_REQUEST * 32,
         FrameType::CHUNK => super::ChunkHeader::BYTES + limits::CHUNK_BYTES,
         FrameType::PART => limits::FRAME_BYTES,

@@ -9,11 +9,11 @@ mod frame;
 mod greeting;
 mod request;
 
-pub use answer::{Answer, ChunkHeader, ObjectHeader, Wait};
+pub use answer::{Answer, BundleHeader, ChunkHeader, ObjectHeader, Wait};
 pub use encoding::Encoding;
 pub use frame::{FRAME_HEADER_BYTES, FrameType, WireError, frame, parse_header};
 pub use greeting::{Hello, PROTOCOL, PROTOCOL_MIN, RefusalReason, Refused, Serves, Welcome};
-pub use request::{ObjectKind, ObjectName, Poll, Request};
+pub use request::{FetchBundle, FetchRuns, ObjectKind, ObjectName, Poll, Request};
 
 /// The ALPN name; its number is that of the framing, [`PROTOCOL`] counts what is said inside it.
 pub const ALPN: &[u8] = b"tidecast/1";

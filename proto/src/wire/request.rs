@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 
 use super::frame::{FrameType, WireError, frame};
 use crate::codec::{self, CodecError, Decode, Encode, decode_exact};
-use crate::id::{ChunkId, ListId, ObjectId, RootVersion};
+use crate::id::{ChunkId, ListId, ObjectId, RecipeId, RootVersion};
 use crate::limits;
 
 /// Asks whether there is anything newer than what the mirror holds. 41 bytes.
@@ -25,6 +25,8 @@ impl ObjectKind {
     pub const MANIFEST: Self = Self(1);
     /// A chunk list, named by the hash of its encoding.
     pub const LIST: Self = Self(2);
+    /// A recipe, named by the hash of its encoding.
+    pub const RECIPE: Self = Self(3);
 }
 
 /// Names one object.
@@ -34,6 +36,8 @@ pub enum ObjectName {
     Manifest(ObjectId),
     /// A chunk list.
     List(ListId),
+    /// A recipe.
+    Recipe(RecipeId),
 }
 
 impl ObjectName {
@@ -43,8 +47,28 @@ impl ObjectName {
         match self {
             Self::Manifest(_) => limits::MANIFEST_BYTES,
             Self::List(_) => limits::LIST_BYTES,
+            Self::Recipe(_) => limits::RECIPE_BYTES,
         }
     }
+}
+
+/// Asks for the bundle from one release to another. 64 bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+pub struct FetchBundle {
+    /// The manifest of the release the mirror has.
+    pub from: ObjectId,
+    /// The manifest a head named: the newest one, so the answer to a late question is [`FrameType::ABSENT`].
+    pub to: ObjectId,
+}
+
+/// Asks for the chunks of one list that are in none of the others, as runs: RUN parts and an END part, as in a bundle
+/// whose section has `bases`.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct FetchRuns {
+    /// The list whose chunks are wanted.
+    pub list: ListId,
+    /// Lists whose chunks the mirror has, 1 to [`limits::RUN_BASES`].
+    pub bases: Vec<ListId>,
 }
 
 /// A question, as the upstream reads it.
@@ -60,6 +84,10 @@ pub enum Request {
     Object(ObjectName),
     /// Chunks, answered in this order.
     Chunks(Vec<ChunkId>),
+    /// A bundle.
+    Bundle(FetchBundle),
+    /// Runs of one content.
+    Runs(FetchRuns),
 }
 
 impl Request {
@@ -74,6 +102,7 @@ impl Request {
                 let (kind, id) = match name {
                     ObjectName::Manifest(id) => (ObjectKind::MANIFEST, id.0),
                     ObjectName::List(id) => (ObjectKind::LIST, id.0),
+                    ObjectName::Recipe(id) => (ObjectKind::RECIPE, id.0),
                 };
                 frame(FrameType::FETCH_OBJECT, &codec::encode(&(kind, id)))
             }
@@ -81,6 +110,8 @@ impl Request {
                 FrameType::FETCH_CHUNKS,
                 &ids.iter().flat_map(|id| id.0).collect::<Vec<u8>>(),
             ),
+            Self::Bundle(fetch) => frame(FrameType::FETCH_BUNDLE, &codec::encode(fetch)),
+            Self::Runs(fetch) => frame(FrameType::FETCH_RUNS, &codec::encode(fetch)),
         }
     }
 
@@ -102,6 +133,7 @@ impl Request {
                 match kind {
                     ObjectKind::MANIFEST => Ok(Self::Object(ObjectName::Manifest(ObjectId(id)))),
                     ObjectKind::LIST => Ok(Self::Object(ObjectName::List(ListId(id)))),
+                    ObjectKind::RECIPE => Ok(Self::Object(ObjectName::Recipe(RecipeId(id)))),
                     _ => Err(bad(CodecError::BadField {
                         field: "FetchObject.kind",
                         why: "unknown",
@@ -109,12 +141,28 @@ impl Request {
                 }
             }
             FrameType::FETCH_CHUNKS => chunk_ids(body).map(Self::Chunks).map_err(bad),
+            FrameType::FETCH_BUNDLE => decode_exact("FetchBundle", body, 64)
+                .map(Self::Bundle)
+                .map_err(bad),
+            FrameType::FETCH_RUNS => fetch_runs(body).map(Self::Runs).map_err(bad),
             got => Err(WireError::Unexpected {
                 got,
                 expected: "a request",
             }),
         }
     }
+}
+
+fn fetch_runs(body: &[u8]) -> Result<FetchRuns, CodecError> {
+    let fetch: FetchRuns = decode_exact("FetchRuns", body, 32 + 8 + limits::RUN_BASES * 32)?;
+    if fetch.bases.is_empty() || fetch.bases.contains(&fetch.list) {
+        return Err(CodecError::BadField {
+            field: "FetchRuns.bases",
+            why: "none, or the wanted list itself",
+        });
+    }
+    codec::at_most("FetchRuns.bases", fetch.bases.len(), limits::RUN_BASES)?;
+    Ok(fetch)
 }
 
 fn chunk_ids(body: &[u8]) -> Result<Vec<ChunkId>, CodecError> {
@@ -145,6 +193,15 @@ mod tests {
             Request::Root(RootVersion(2)),
             Request::Object(ObjectName::Manifest(ObjectId::of(b"m"))),
             Request::Object(ObjectName::List(ListId::of(b"l"))),
+            Request::Object(ObjectName::Recipe(RecipeId::of(b"r"))),
+            Request::Bundle(FetchBundle {
+                from: ObjectId::of(b"old"),
+                to: ObjectId::of(b"new"),
+            }),
+            Request::Runs(FetchRuns {
+                list: ListId::of(b"new"),
+                bases: (0..4_u8).map(|n| ListId::of(&[n])).collect(),
+            }),
             Request::Chunks((0..64_u8).map(|n| ChunkId::of(&[n])).collect()),
         ] {
             let frame = request.to_frame();
@@ -162,6 +219,9 @@ mod tests {
             (FrameType::FETCH_ROOT, &[0; 7]),
             (FrameType::FETCH_OBJECT, &[9; 33]),
             (FrameType::POLL, &[0; 8]),
+            (FrameType::FETCH_BUNDLE, &[0; 63]),
+            (FrameType::FETCH_RUNS, &[0; 40]),
+            (FrameType::FETCH_RUNS, &[1; 72]),
             (FrameType::CHUNK, &[]),
             (FrameType(0xee), &[]),
         ] {
