@@ -5,6 +5,7 @@
 //! <store>/packs/<64 hex>.pack     sealed, named by the BLAKE3 hash of the whole file, never changed
 //! <store>/packs/open              the pack being written; after a crash its good records are kept
 //! <store>/releases/<N>.manifest   one release, written after everything it needs is sealed
+//! <store>/bundles/                a cache, see [`crate::bundle`]
 //! ```
 //!
 //! Readers take no lock: they look things up in a snapshot that [`Store::refresh`] replaces whole. What is in
@@ -41,6 +42,9 @@ pub use pack::{PACK_BYTES, PACK_RECORDS};
 pub use record::{Kind, RecordError};
 pub use verify::{PROBLEMS_LISTED, VerifyReport};
 pub use writer::StoreWriter;
+
+pub(crate) use pack::map;
+pub(crate) use snapshot::list;
 
 #[cfg(test)]
 pub(crate) use open_pack::full_disk;
