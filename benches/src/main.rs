@@ -12,6 +12,8 @@ mod process;
 mod publishing;
 mod report;
 mod rsync;
+mod samples;
+mod stock_zlib;
 mod tidecast;
 
 use std::path::{Path, PathBuf};
@@ -23,6 +25,7 @@ use tidecast_engine::sample::{self, Day, Feed, Scale};
 
 use fresh::Arena;
 use report::{Report, Row};
+use samples::Sample;
 
 /// Measures tidecast beside rsync.
 #[derive(Parser)]
@@ -36,14 +39,8 @@ struct Arguments {
 enum What {
     /// Everything on loopback: fresh copies, unchanged trees, many mirrors, publishing, memory.
     Local(Local),
-    /// Write a made-up feed into a folder, with an update, to look at it.
-    Sample {
-        /// Where to; must exist.
-        folder: PathBuf,
-        /// Size of its databases in million bytes.
-        #[arg(long, default_value_t = 3)]
-        mb: u32,
-    },
+    /// Write a made-up feed into a folder, with updates, to look at it.
+    Sample(Sample),
 }
 
 #[derive(clap::Args)]
@@ -107,12 +104,7 @@ impl Bench {
 fn main() -> Result<()> {
     match Arguments::parse().what {
         What::Local(local) => measure(&local),
-        What::Sample { folder, mb } => {
-            let mut feed = Feed::new(1, Scale::packed_mb(mb));
-            feed.advance(Day::Ordinary)?;
-            feed.write(&folder)
-                .with_context(|| format!("write a feed to {}", folder.display()))
-        }
+        What::Sample(sample) => sample.write(),
     }
 }
 
