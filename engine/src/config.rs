@@ -30,6 +30,20 @@ pub struct MasterConfig {
     /// Where health and status are served over HTTP.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub http: Option<SocketAddr>,
+    /// Most bundles that are kept ready, in megabytes; 1,024 without.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bundle_cache_mb: Option<u64>,
+}
+
+impl MasterConfig {
+    /// Most bytes of bundles that are kept ready.
+    #[must_use]
+    pub fn bundle_cache_bytes(&self) -> u64 {
+        let set = self
+            .bundle_cache_mb
+            .map(|mb| mb.saturating_mul(1024 * 1024));
+        set.unwrap_or(crate::bundle::CACHE_BYTES)
+    }
 }
 
 fn genuine() -> String {
@@ -243,6 +257,7 @@ mod tests {
             verify: "header".into(),
             listen: Some(([127, 0, 0, 1], 4873).into()),
             http: None,
+            bundle_cache_mb: None,
         };
         store(&path, &config, "a master").unwrap();
         assert_eq!(load::<MasterConfig>(&path).unwrap(), config);

@@ -9,8 +9,8 @@ use tidecast_proto::{
     receipt::SignedReceipt,
     session::{Admission, FeedView, Reply, Session},
     wire::{
-        FetchBundle, FrameType, Hello, ObjectName, PROTOCOL, Poll, RefusalReason, Refused, Request, Serves,
-        Welcome, frame, parse_header,
+        FetchBundle, FrameType, Hello, ObjectName, PROTOCOL, Poll, RefusalReason, Refused, Request,
+        Serves, Welcome, frame, parse_header,
     },
 };
 
@@ -109,7 +109,11 @@ fn refused(reply: &Reply) -> RefusalReason {
 
 /// Expects the newest head to be announced, and returns the bundle that goes with it.
 fn announced(session: &mut Session, master: &Master) -> Option<FetchBundle> {
-    let Some(Reply::Announce { frame: sent, bundle }) = session.news(master) else {
+    let Some(Reply::Announce {
+        frame: sent,
+        bundle,
+    }) = session.news(master)
+    else {
         panic!("nothing was announced")
     };
     let head = &master.head.as_ref().expect("some").1;
@@ -264,7 +268,10 @@ fn a_bundle_goes_with_the_first_head_of_a_release_from_what_the_mirror_said_it_h
     assert_eq!(announced(&mut session, &master), None, "it has that");
     master.publish(3, 2);
     let (from, to) = (first, second);
-    assert_eq!(announced(&mut session, &master), Some(FetchBundle { from, to }));
+    assert_eq!(
+        announced(&mut session, &master),
+        Some(FetchBundle { from, to })
+    );
     master.publish(4, 2);
     assert_eq!(announced(&mut session, &master), None, "once is enough");
     let mut receipt = master.feed.receipt_body();
@@ -274,7 +281,10 @@ fn a_bundle_goes_with_the_first_head_of_a_release_from_what_the_mirror_said_it_h
     assert!(taken.is_ok());
     master.publish(5, 3);
     let (from, to) = (second, third);
-    assert_eq!(announced(&mut session, &master), Some(FetchBundle { from, to }));
+    assert_eq!(
+        announced(&mut session, &master),
+        Some(FetchBundle { from, to })
+    );
 }
 
 #[test]

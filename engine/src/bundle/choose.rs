@@ -116,7 +116,7 @@ impl<'a> Choice<'a> {
     /// Opened contents of other old files that are large enough to hold what moved, as bases.
     pub(super) fn elsewhere(&self, file: &File) -> impl Iterator<Item = (ContentRef, Content)> {
         let before = self.before(file);
-        let large = |(at, old): (u32, &'a File)| {
+        let large = move |(at, old): (u32, &'a File)| {
             (old.recipe.is_some() && old.size > SMALL_BYTES && Some(at) != before).then_some(at)
         };
         (0..)
@@ -184,24 +184,28 @@ impl<'a> Choice<'a> {
         let (from, to) = (old.and_then(version).unwrap_or(0), version(file));
         let mut scripts: Vec<(u64, u32)> = (0..)
             .zip(&self.new.files)
-            .filter_map(|(at, script)| match DatabaseFile::of(script.path.as_str()) {
-                DatabaseFile::Cdiff {
-                    name: of,
-                    version: leads_to,
-                } if of == name && script.path.parent() == file.path.parent() => {
-                    let leads_to = u64::from(leads_to.0);
-                    let between = leads_to > from && to.is_none_or(|to| leads_to <= to);
-                    between.then_some((leads_to, at))
-                }
-                _ => None,
-            })
+            .filter_map(
+                |(at, script)| match DatabaseFile::of(script.path.as_str()) {
+                    DatabaseFile::Cdiff {
+                        name: of,
+                        version: leads_to,
+                    } if of == name && script.path.parent() == file.path.parent() => {
+                        let leads_to = u64::from(leads_to.0);
+                        let between = leads_to > from && to.is_none_or(|to| leads_to <= to);
+                        between.then_some((leads_to, at))
+                    }
+                    _ => None,
+                },
+            )
             .collect();
         scripts.sort_unstable();
         for (_, at) in scripts.into_iter().rev() {
             if bases.len() >= limits::BUNDLE_BASES {
                 return;
             }
-            bases.extend(self.new_content(at));
+            // Empty scripts tell clients to take the whole database.
+            let holds = |(_, content): &(_, Content)| content.list.total_bytes() > 0;
+            bases.extend(self.new_content(at).filter(holds));
         }
     }
 

@@ -70,7 +70,9 @@ impl<'a> Runs<'a> {
     pub(super) fn reused_bytes(&self) -> u64 {
         let chunks = self.new.entries().iter().zip(self.origins.all());
         chunks
-            .filter(|(_, origin)| matches!(origin, Origin::InOrder { .. } | Origin::Elsewhere { .. }))
+            .filter(|(_, origin)| {
+                matches!(origin, Origin::InOrder { .. } | Origin::Elsewhere { .. })
+            })
             .map(|(entry, _)| u64::from(entry.len))
             .sum()
     }
@@ -203,7 +205,9 @@ impl<'a> Runs<'a> {
     /// What does not pack is not packed hard.
     fn effort(&self, entries: &[tidecast_proto::list::Entry], bytes: usize) -> Effort {
         let stored_plain = || {
-            let first = entries.first().and_then(|entry| self.store.chunk(&entry.id));
+            let first = entries
+                .first()
+                .and_then(|entry| self.store.chunk(&entry.id));
             first.is_some_and(|stored| stored.encoding == Encoding::PLAIN)
         };
         match self.form {

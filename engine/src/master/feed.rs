@@ -124,6 +124,7 @@ pub fn init(new: NewFeed<'_>, now: Timestamp) -> Result<FeedId, FeedError> {
         verify: config::policy_word(new.verify).into(),
         listen: None,
         http: None,
+        bundle_cache_mb: None,
     };
     config::store(
         &path,

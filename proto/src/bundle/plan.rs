@@ -126,7 +126,12 @@ impl RunPlanner<'_> {
         let voted = clusters(votes)
             .into_iter()
             .filter(|(_, range)| range.base == 0)
-            .map(|(score, range)| (score, range.first.max(start)..(range.first + range.count).min(end)))
+            .map(|(score, range)| {
+                (
+                    score,
+                    range.first.max(start)..(range.first + range.count).min(end),
+                )
+            })
             .filter(|(_, range)| !range.is_empty())
             .max_by_key(|(score, _)| *score);
         let (centre, most) = match voted {
@@ -154,7 +159,9 @@ impl RunPlanner<'_> {
 /// The chunks around byte `centre` of `entries` that have at most `most` bytes together.
 fn around(entries: &[Entry], centre: u64, most: u64) -> Range<u32> {
     let total = bytes_of(entries);
-    let from = centre.saturating_sub(most / 2).min(total.saturating_sub(most));
+    let from = centre
+        .saturating_sub(most / 2)
+        .min(total.saturating_sub(most));
     let (mut range, mut at, mut bytes) = (None, 0_u64, 0);
     for (chunk, entry) in entries.iter().enumerate() {
         let len = u64::from(entry.len);
@@ -224,10 +231,10 @@ impl Chosen<'_> {
                 chunks.end = taken.first;
             }
         }
-        let entries = self
-            .lists
-            .get(base as usize)
-            .and_then(|list| list.entries().get(chunks.start as usize..chunks.end as usize));
+        let entries = self.lists.get(base as usize).and_then(|list| {
+            list.entries()
+                .get(chunks.start as usize..chunks.end as usize)
+        });
         let mut count = 0;
         for entry in entries.unwrap_or_default() {
             let Some(rest) = self.rest_bytes.checked_sub(entry.len.into()) else {
@@ -289,7 +296,9 @@ mod tests {
             origins: &Origins::new(&new, &lists),
         };
         let runs = planner.runs();
-        runs.iter().map(|run| planner.bases(run, votes, 100)).collect()
+        runs.iter()
+            .map(|run| planner.bases(run, votes, 100))
+            .collect()
     }
 
     #[test]
@@ -331,7 +340,10 @@ mod tests {
     fn bases_stay_within_their_number_and_bytes() {
         let many: Votes = (1..9).map(|base| ((base, 0), 1)).collect();
         let lists = ["abc", "1", "2", "3", "4", "5", "6", "7", "8"];
-        assert_eq!(planned("aXc", &lists, 1000, &many)[0].len(), limits::RUN_BASES);
+        assert_eq!(
+            planned("aXc", &lists, 1000, &many)[0].len(),
+            limits::RUN_BASES
+        );
 
         let long: alloc::string::String = ('\u{100}'..'\u{200}').collect();
         let all: Votes = (0..256).map(|chunk| ((1, chunk), 1)).collect();

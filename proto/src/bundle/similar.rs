@@ -35,12 +35,14 @@ struct Roller {
 
 impl Roller {
     fn new() -> Self {
-        let mut out = 1_u64;
+        // As if that many zeros had gone through.
+        let (mut out, mut hash) = (1_u64, 0_u64);
         for _ in 0..WINDOW {
             out = out.wrapping_mul(FACTOR);
+            hash = hash.wrapping_mul(FACTOR).wrapping_add(1);
         }
         Self {
-            hash: 0,
+            hash,
             last: [0; WINDOW],
             at: 0,
             out,
@@ -185,7 +187,10 @@ mod tests {
         assert_eq!(votes.keys().collect::<Vec<_>>(), [&(7, 1)]);
         let hits = votes[&(7, 1)];
         // One position in 16 of 5,655 bytes, and the noise in front was asked for, too.
-        assert!((250..450).contains(&hits) && asked > hits, "{hits} of {asked}");
+        assert!(
+            (250..450).contains(&hits) && asked > hits,
+            "{hits} of {asked}"
+        );
     }
 
     #[test]
