@@ -72,6 +72,7 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Feed(command::feed::Feed),
     Publish(command::publish::Publish),
+    Gc(command::gc::Gc),
     Master(command::master::Master),
     Join(command::join::Join),
     /// See and decide which mirrors may fetch.
@@ -84,6 +85,7 @@ pub(crate) enum Command {
     /// Carry releases by hand.
     #[command(subcommand)]
     Bundle(command::bundle::Bundle),
+    Explain(command::explain::Explain),
     Demo(command::demo::Demo),
     /// Look at the configuration.
     #[command(subcommand)]
@@ -102,6 +104,7 @@ impl Command {
         match self {
             Self::Feed(command) => command.run(shell),
             Self::Publish(command) => command.run(shell).await,
+            Self::Gc(command) => command.run(shell).await,
             Self::Master(command) => command.run(shell).await,
             Self::Join(command) => command.run(shell),
             Self::Node(command) => command.run(shell).await,
@@ -110,6 +113,7 @@ impl Command {
             Self::Status(command) => command.run(shell).await,
             Self::Verify(command) => command.run(shell),
             Self::Bundle(command) => command.run(shell).await,
+            Self::Explain(command) => command.run(shell),
             Self::Demo(command) => command.run(shell).await,
             Self::Config(command) => command.run(shell),
             Self::Generate(command) => command.run(shell),
