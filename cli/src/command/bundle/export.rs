@@ -75,7 +75,7 @@ async fn newest_head(shell: &Shell<'_>) -> Result<Vec<u8>, Failure> {
         Err(error) => return Err(error.into()),
     }
     master::newest_head(&shell.state)?.ok_or_else(|| {
-        Failure::new(Exit::NoInput, "this feed has no release yet".into())
+        Failure::new(Exit::NoInput, "this feed has no release yet")
             .hint("publish one: tidecast publish")
     })
 }
