@@ -44,7 +44,8 @@ fn gnu_gzip(pieces: &[&[u8]], out: &mut dyn Write) -> io::Result<()> {
         .args(["-9", "-n", "-c"])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
-        .spawn()?;
+        .spawn()
+        .map_err(|error| io::Error::other(format!("gzip cannot be run: {error}")))?;
     let (stdin, stdout) = (gzip.stdin.take(), gzip.stdout.take());
     let (Some(mut stdin), Some(mut stdout)) = (stdin, stdout) else {
         return Err(io::Error::other("gzip was started without pipes"));

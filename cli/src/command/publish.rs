@@ -160,6 +160,9 @@ impl Publish {
             Progress::Reading { path, read_bytes } => {
                 bar.at(done_bytes.saturating_add(read_bytes), path.as_str());
             }
+            Progress::Opening { path, size } => {
+                bar.at(done_bytes.saturating_add(size), &format!("opening {path}"));
+            }
             Progress::Done { path, size } => {
                 done_bytes = done_bytes.saturating_add(size);
                 bar.at(done_bytes, path.as_str());

@@ -127,7 +127,13 @@ impl<'a> Ingest<'a> {
         }
         let content = self.content(tree, &mut file, found, progress);
         let opening = match &content {
-            Ok(_) => self.open(tree, &file, found, before),
+            Ok(_) => {
+                progress(Progress::Opening {
+                    path: &found.path,
+                    size: found.stamp.size,
+                });
+                self.open(tree, &file, found, before)
+            }
             Err(_) => Ok((None, Opening::default())),
         };
         // A half-written database is first of all half-written, so this comes before what was wrong with it.

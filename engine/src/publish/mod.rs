@@ -87,6 +87,13 @@ pub enum Progress<'a> {
         /// Bytes of it so far.
         read_bytes: u64,
     },
+    /// A file was read and is being opened.
+    Opening {
+        /// Which.
+        path: &'a ReleasePath,
+        /// Its bytes.
+        size: u64,
+    },
     /// A file is done, read or known from the last time.
     Done {
         /// Which.

@@ -165,7 +165,7 @@ impl Identity {
 }
 
 /// An entry in its encoding: path, stamp (size, mtime, ctime, inode, device), when looked at, content,
-/// and what became of its streams in the JSON of SPEC §7.11 (empty: it holds none).
+/// and what became of its streams in the JSON of SPEC §7.13 (empty: it holds none).
 type Record = (
     ReleasePath,
     (u64, (i64, u32), (i64, u32), u64, u64),

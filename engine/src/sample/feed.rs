@@ -155,7 +155,11 @@ impl Feed {
     }
 }
 
+/// Replaces a file in one step; an equal one keeps its times.
 fn write_whole(folder: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
+    if std::fs::read(folder.join(name)).is_ok_and(|old| old == bytes) {
+        return Ok(());
+    }
     let temporary = folder.join(format!("{name}.part"));
     std::fs::write(&temporary, bytes)?;
     std::fs::rename(temporary, folder.join(name))

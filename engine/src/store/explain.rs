@@ -1,4 +1,4 @@
-//! Why a release costs what it costs: which of its files open, and by which road each reaches a mirror. SPEC §7.11.
+//! Why a release costs what it costs: which of its files open, and by which road each reaches a mirror. SPEC §7.13.
 //!
 //! One JSON file per release, `explain/<N>.json`. Advisory: it is read by people through `tidecast explain`, nothing
 //! is decided by it, and one that is missing or damaged costs only the explanation.

@@ -1,4 +1,4 @@
-//! A release told file by file: what changed, what opens, by which road it travels. SPEC §7.11.
+//! A release told file by file: what changed, what opens, by which road it travels. SPEC §7.13.
 
 use tidecast_proto::id::ReleaseNumber;
 use tidecast_proto::manifest::{Manifest, ManifestBody};

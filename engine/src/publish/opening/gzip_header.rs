@@ -3,6 +3,9 @@
 /// The first bytes of every gzip with a deflate stream.
 pub(super) const MAGIC: [u8; 3] = [0x1f, 0x8b, 8];
 
+/// Where in a header XFL stands, which tells how hard the packer tried.
+pub(super) const EXTRA_FLAGS_AT: usize = 8;
+
 /// Longest file name or comment that is believed; no file system has longer names.
 const TEXT_BYTES: usize = 4 * 1024;
 

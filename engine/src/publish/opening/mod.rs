@@ -1,5 +1,5 @@
 //! Opening a file: its gzip streams are found, and those that can be rebuilt exactly are told apart from those that
-//! cannot. SPEC §7.8.
+//! cannot. SPEC §7.12.
 //!
 //! The file is read again from the page cache, up to four times: to measure a stream, to prove that it rebuilds, and
 //! to store what it opens to. Nothing is stored before the proof, so a stream that fails it costs no disk. Memory is
@@ -10,7 +10,6 @@ mod guess;
 mod gzip_header;
 mod packed;
 mod prove;
-mod sample;
 mod scan;
 
 use std::fs::File;
@@ -138,6 +137,7 @@ impl Search<'_> {
         let Candidate {
             header_at,
             stream_at,
+            hint,
         } = candidate;
         // Counting the gap whole although most gaps become literals keeps the sum on the safe side.
         let gap_bytes = stream_at - self.opened_end(looked);
@@ -147,7 +147,7 @@ impl Search<'_> {
         let too_much = || ClosedReason::Limit {
             why: format!("the opened content would be more than {opened_bytes_max} bytes"),
         };
-        let (sample, parsed) = match sample::measure(self.file, stream_at, limit) {
+        let (head, parsed) = match guess::measure(self.file, stream_at, limit) {
             Ok(measured) => measured,
             Err(PackedError::Read(error)) => return Err(error),
             Err(PackedError::Stream(error)) => {
@@ -180,7 +180,7 @@ impl Search<'_> {
             scan.spend(stream.plain_bytes);
             return Ok(stream.end());
         }
-        match guess::parameters(self.file, &stream, &sample, self.guess)? {
+        match guess::parameters(self.file, &stream, &head, hint, self.guess)? {
             guess::Outcome::Exact(parameters) => {
                 looked.streams.push((stream, parameters));
                 self.opened_bytes = opened_bytes + stream.plain_bytes;

@@ -4,19 +4,10 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 
-use tidecast_proto::deflate::{Batch, Block, ParseError, Parsed, Parser, Status};
+use tidecast_proto::deflate::{Batch, ParseError, Parsed, Parser, Status, Step};
 
 /// Bytes of the file in memory at once.
 const BUFFER_BYTES: usize = 128 * 1024;
-
-/// What the next stretch of a stream holds.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Stretch {
-    /// Its plain bytes come from a stored block, without tokens.
-    pub(super) stored: bool,
-    /// The block that ended behind it.
-    pub(super) block_ended: Option<Block>,
-}
 
 /// Reads one stream. A few hundred KiB of memory, whatever its length.
 pub(super) struct Packed<'a> {
@@ -57,7 +48,7 @@ impl<'a> Packed<'a> {
     }
 
     /// Appends the next stretch to `batch`; `None` behind the last.
-    pub(super) fn next(&mut self, batch: &mut Batch) -> Result<Option<Stretch>, PackedError> {
+    pub(super) fn next(&mut self, batch: &mut Batch) -> Result<Option<Step>, PackedError> {
         if self.ended {
             return Ok(None);
         }
@@ -79,10 +70,7 @@ impl<'a> Packed<'a> {
             self.ended = step.status == Status::End;
             let empty = batch.plain.is_empty() && step.block_ended.is_none();
             if self.ended || !empty {
-                return Ok(Some(Stretch {
-                    stored: step.stored,
-                    block_ended: step.block_ended,
-                }));
+                return Ok(Some(step));
             }
         }
     }

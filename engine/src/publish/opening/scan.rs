@@ -4,7 +4,9 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 
-use super::gzip_header::{self, HEADER_BYTES, MAGIC};
+use tidecast_proto::deflate::LevelHint;
+
+use super::gzip_header::{self, EXTRA_FLAGS_AT, HEADER_BYTES, MAGIC};
 
 /// Bytes of the file in memory at once; a whole header fits wherever it begins after a step.
 const BUFFER_BYTES: usize = 256 * 1024;
@@ -23,6 +25,8 @@ const ATTEMPT_BYTES: u64 = 8 * 1024;
 pub(super) struct Candidate {
     pub(super) header_at: u64,
     pub(super) stream_at: u64,
+    /// What the header says of the level.
+    pub(super) hint: LevelHint,
 }
 
 /// Walks over a file.
@@ -70,6 +74,7 @@ impl<'a> Scan<'a> {
                     return Ok(Some(Candidate {
                         header_at,
                         stream_at: header_at + length as u64,
+                        hint: LevelHint::from_extra_flags(self.buffer[at + EXTRA_FLAGS_AT]),
                     }));
                 }
                 self.spend(ATTEMPT_BYTES);

@@ -10,6 +10,7 @@ use super::plan::{Files, GcPlan, Sparse, Work};
 use super::retention::Retention;
 use super::{last, step};
 use crate::durable::{self, FileError};
+use crate::store::explain;
 use crate::store::pack;
 use crate::store::record::Record;
 use crate::store::release_file;
@@ -174,6 +175,8 @@ impl<'a> Collection<'a> {
                 continue;
             };
             let path = folder.join(release_file::file_name(verdict.release));
+            // Before the release, so that none is left behind.
+            explain::remove(self.writer.store().folder(), verdict.release)?;
             remove(&path)?;
             self.report.releases.push(verdict.release);
             self.report.removed.add(file.file_bytes());

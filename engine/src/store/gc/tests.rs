@@ -14,6 +14,7 @@ use tidecast_proto::{
 };
 
 use super::*;
+use crate::store::explain::{self, Explanation};
 use crate::store::open_pack::full_disk;
 use crate::store::{Kind, StoreWriter};
 
@@ -177,7 +178,18 @@ fn what_no_kept_release_needs_is_gone_and_the_rest_is_whole() {
     let before = bytes_in(folder.path());
     // Release 7 was replaced at 8 and is three seconds old.
     let plan = reader.plan_gc(&RETENTION, when(11)).unwrap();
+    let explained = |release| explain::load(folder.path(), ReleaseNumber(release)).unwrap();
+    for release in 1..=10 {
+        explain::save(
+            folder.path(),
+            ReleaseNumber(release),
+            &Explanation::default(),
+        )
+        .unwrap();
+    }
     let report = collect(&mut writer, when(11)).unwrap();
+    assert!((1..=7).all(|release| explained(release).is_none()));
+    assert!((8..=10).all(|release| explained(release).is_some()));
 
     let gone: Vec<u64> = report.releases.iter().map(|release| release.0).collect();
     assert_eq!(gone, [1, 2, 3, 4, 5, 6, 7]);
