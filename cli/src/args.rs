@@ -82,6 +82,9 @@ pub(crate) enum Command {
     Mirror(command::mirror::Mirror),
     Status(command::status::Status),
     Verify(command::verify::Verify),
+    /// Carry releases by hand.
+    #[command(subcommand)]
+    Bundle(command::bundle::Bundle),
     Explain(command::explain::Explain),
     Demo(command::demo::Demo),
     /// Look at the configuration.
@@ -109,6 +112,7 @@ impl Command {
             Self::Mirror(command) => command.run(shell).await,
             Self::Status(command) => command.run(shell).await,
             Self::Verify(command) => command.run(shell),
+            Self::Bundle(command) => command.run(shell).await,
             Self::Explain(command) => command.run(shell),
             Self::Demo(command) => command.run(shell).await,
             Self::Config(command) => command.run(shell),
