@@ -4,8 +4,22 @@
 //! The way: packed bytes -> `parse` -> tokens and plain bytes -> `search` (or tokens taken over from an older
 //! stream) -> tokens -> `encode` -> packed bytes. Everything is fed in pieces, so memory does not grow with the file.
 
+mod bits;
+mod block_header;
+mod decode_table;
 mod parameters;
+mod parse;
+mod reuse;
+mod search;
+mod stretch;
+mod symbols;
 mod token;
 
 pub use parameters::{Parameters, ParametersError, Strategy};
+pub use parse::{
+    Block, BlockKind, Codes, ParseError, ParseFault, Parsed, Parser, STRETCH_PLAIN_BYTES_MAX,
+    Status, Step,
+};
+pub use reuse::Tokenizer;
+pub use stretch::OldStretch;
 pub use token::{Batch, Token};
