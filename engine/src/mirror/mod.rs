@@ -6,10 +6,12 @@ mod error;
 mod memory;
 mod once;
 mod plan;
+mod road;
 mod site;
 mod status;
 mod sync;
 mod upstream;
+mod work;
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -25,7 +27,10 @@ pub use error::SyncError;
 pub use memory::MemoryError;
 pub use once::SyncFailure;
 pub use plan::plan;
-pub use status::{ConnectionStatus, Fault, MirrorStatus, Progress, SyncPlan, SyncReport};
+pub use road::BundleFault;
+pub use status::{
+    ConnectionStatus, Fault, FileRoad, MirrorStatus, Progress, RoadTotal, SyncPlan, SyncReport,
+};
 pub use upstream::with_port;
 
 use crate::clock::Clock;
@@ -39,6 +44,7 @@ use crate::quic::{Link, LinkError};
 use course::{Notice, Running, Wish};
 use disk::Disk;
 use memory::{Beliefs, Memory};
+use work::Work;
 
 /// The configuration's name in the state folder: what makes a folder a mirror's.
 pub const MIRROR_CONFIG: &str = "mirror.toml";
@@ -255,6 +261,15 @@ impl Mirror {
         let _ = wishes.send(Wish::Stop).await;
         let _ = running.await;
         telling.abort();
+    }
+
+    fn work(&self) -> Work {
+        Work {
+            beliefs: self.beliefs.clone(),
+            disk: self.disk.clone(),
+            clock: self.clock.clone(),
+            progress: self.progress.clone(),
+        }
     }
 
     async fn dial(&self, upstream: &str) -> Result<Link, LinkError> {

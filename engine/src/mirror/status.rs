@@ -29,8 +29,48 @@ pub struct SyncReport {
     pub switched: bool,
     /// Why it was done that way: `current`, `no_release`, `fresh`, `update`, `repair`, `prepared`.
     pub reason: String,
+    /// What went along each road, cheapest first; roads nothing went along are left out.
+    #[serde(default)]
+    pub roads: Vec<RoadTotal>,
+    /// Files added, changed or repaired, in path order; at most 1,000.
+    #[serde(default)]
+    pub files: Vec<FileRoad>,
+    /// Bytes of the bundle that were read, 0 for none.
+    #[serde(default)]
+    pub bundle_bytes: u64,
     /// What the operator should know: foreign files moved away and the like.
     pub warnings: Vec<String>,
+}
+
+/// Files that a report tells one by one.
+pub(super) const FILES_TOLD: usize = 1000;
+
+/// What went along one road.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RoadTotal {
+    /// [`Road::code`](tidecast_proto::road::Road::code).
+    pub road: String,
+    /// Files.
+    pub files: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// What was received for them: bytes of bundle and runs, or of opened chunks.
+    pub received_bytes: u64,
+}
+
+/// How one file came, or would come.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileRoad {
+    /// Its path.
+    pub path: String,
+    /// [`Road::code`](tidecast_proto::road::Road::code).
+    pub road: String,
+    /// [`RoadReason::code`](tidecast_proto::road::RoadReason::code).
+    pub reason: String,
+    /// Its bytes.
+    pub bytes: u64,
+    /// As in [`RoadTotal::received_bytes`].
+    pub received_bytes: u64,
 }
 
 /// What a sync would do.
