@@ -81,6 +81,8 @@ pub(crate) enum Command {
     Mirror(command::mirror::Mirror),
     Status(command::status::Status),
     Verify(command::verify::Verify),
+    #[command(subcommand)]
+    Bundle(command::bundle::Bundle),
     Demo(command::demo::Demo),
     /// Look at the configuration.
     #[command(subcommand)]
@@ -106,6 +108,7 @@ impl Command {
             Self::Mirror(command) => command.run(shell).await,
             Self::Status(command) => command.run(shell).await,
             Self::Verify(command) => command.run(shell),
+            Self::Bundle(command) => command.run(shell).await,
             Self::Demo(command) => command.run(shell).await,
             Self::Config(command) => command.run(shell),
             Self::Generate(command) => command.run(shell),

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use tidecast_proto::chunker::Chunker;
 use tidecast_proto::list::List;
 use tidecast_proto::manifest;
+use tidecast_proto::name::ReleasePath;
 use tidecast_proto::recipe::Recipe;
 
 use super::build::{Build, FileState};
@@ -178,6 +179,15 @@ impl Build {
     #[must_use]
     pub fn scratch(&self) -> Arc<std::os::fd::OwnedFd> {
         self.folder.clone()
+    }
+
+    /// How many files are still to be built, and the first of them.
+    #[must_use]
+    pub fn first_lacking(&self) -> Option<(usize, ReleasePath)> {
+        let unfinished = |state: &&FileState| matches!(state, FileState::ToBuild { .. });
+        let files = self.states.iter().filter(unfinished).count();
+        let first = self.states.iter().position(|state| unfinished(&state))?;
+        Some((files, self.manifest.files[first].path.clone()))
     }
 
     /// Bytes of files that are to be built.

@@ -3,6 +3,7 @@
 mod course;
 mod disk;
 mod error;
+mod import;
 mod memory;
 mod once;
 mod plan;
@@ -24,6 +25,7 @@ use tokio::sync::{mpsc, watch};
 
 pub use disk::{DiskGone, DiskMode};
 pub use error::SyncError;
+pub use import::ImportError;
 pub use memory::MemoryError;
 pub use once::SyncFailure;
 pub use plan::plan;
@@ -122,6 +124,7 @@ pub struct Mirror {
     beliefs: Arc<Beliefs>,
     disk: Disk,
     progress: watch::Sender<Progress>,
+    turn: Arc<tokio::sync::Mutex<()>>,
     site: SiteHandle,
     health: HealthHandle,
     present: Mutex<Present>,
@@ -188,6 +191,7 @@ impl Mirror {
             beliefs: Arc::new(Beliefs::new(memory, trust)),
             disk: Disk::start(docroot, disk).map_err(MirrorError::Thread)?,
             progress: watch::Sender::new(Progress::default()),
+            turn: Arc::default(),
             site: SiteHandle::default(),
             health: HealthHandle::default(),
             present: Mutex::default(),
@@ -269,6 +273,7 @@ impl Mirror {
             disk: self.disk.clone(),
             clock: self.clock.clone(),
             progress: self.progress.clone(),
+            turn: self.turn.clone(),
         }
     }
 
@@ -362,6 +367,11 @@ impl Handler for Mirror {
                 "a mirror has nothing to reload; restart it after editing its configuration".into(),
             ),
             Command::Sync => json(serde_json::to_value(self.look().await?)),
+            Command::Import { path, at_ms } => {
+                let at = at_ms.map(tidecast_proto::id::Timestamp);
+                let report = self.import(&path, at).await.map_err(|e| e.told())?;
+                json(serde_json::to_value(report))
+            }
         }
     }
 }

@@ -52,6 +52,7 @@ impl Sync {
     /// # Errors
     /// [`SyncError`].
     pub(super) async fn run(&self, head: &[u8]) -> Result<SyncReport, SyncError> {
+        let _turn = self.work.turn.lock().await;
         let started = tokio::time::Instant::now();
         let (received, sent) = self.link.traffic();
         let mut report = self.bring_to(head).await?;
@@ -363,7 +364,8 @@ impl MendReport {
 }
 
 impl SyncReport {
-    fn moved(&mut self, bytes: BuildBytes) {
+    /// What a build came to.
+    pub(super) fn moved(&mut self, bytes: BuildBytes) {
         self.linked_bytes = bytes.linked;
         self.reused_bytes = bytes.reused;
         self.fetched_bytes = bytes.written;

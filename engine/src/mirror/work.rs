@@ -28,6 +28,8 @@ pub(super) struct Work {
     pub(super) disk: Disk,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) progress: watch::Sender<Progress>,
+    /// Held by whoever builds: there is one tree being built.
+    pub(super) turn: Arc<tokio::sync::Mutex<()>>,
 }
 
 /// Where newer roots come from.

@@ -43,7 +43,7 @@ impl Sync {
         trust: &Trust,
         journeys: &mut Journeys,
     ) -> Result<(), SyncError> {
-        self.look_around(trust, journeys).await?;
+        self.work.look_around(trust, journeys).await?;
         for journey in journeys.lacking() {
             let mut wanted = None;
             loop {
@@ -71,38 +71,6 @@ impl Sync {
                 if journey.arrived {
                     break;
                 }
-            }
-        }
-        Ok(())
-    }
-
-    /// Finds out which files are there by now, and what those that are not could be built on.
-    async fn look_around(&self, trust: &Trust, journeys: &mut Journeys) -> Result<(), SyncError> {
-        let chunker = Work::chunker(trust);
-        let files: Vec<_> = journeys.all().map(|j| (j.at, j.old().cloned())).collect();
-        let found = self
-            .work
-            .disk
-            .run(move |disk| {
-                let build = building(disk)?;
-                let mut found = Vec::with_capacity(files.len());
-                for (at, old) in files {
-                    let here = build.has(at as usize);
-                    let base = match &old {
-                        Some(old) if !here && old.recipe.is_some() => {
-                            build.live_source(old, true, &chunker)?.is_some()
-                        }
-                        _ => false,
-                    };
-                    found.push((here, base));
-                }
-                Ok::<_, DocrootError>(found)
-            })
-            .await??;
-        for (journey, (here, base)) in journeys.all_mut().zip(found) {
-            journey.arrived |= here;
-            if base && journey.facts.base == Base::NotOpened {
-                journey.facts.base = Base::Opened;
             }
         }
         Ok(())
@@ -337,6 +305,46 @@ impl Sync {
             }
             done = &mut work => (Ok(()), done),
         }
+    }
+}
+
+impl Work {
+    /// Finds out which files are there by now, and what those that are not could be built on.
+    ///
+    /// # Errors
+    /// [`SyncError`] of the disk.
+    pub(super) async fn look_around(
+        &self,
+        trust: &Trust,
+        journeys: &mut Journeys,
+    ) -> Result<(), SyncError> {
+        let chunker = Self::chunker(trust);
+        let files: Vec<_> = journeys.all().map(|j| (j.at, j.old().cloned())).collect();
+        let found = self
+            .disk
+            .run(move |disk| {
+                let build = building(disk)?;
+                let mut found = Vec::with_capacity(files.len());
+                for (at, old) in files {
+                    let here = build.has(at as usize);
+                    let base = match &old {
+                        Some(old) if !here && old.recipe.is_some() => {
+                            build.live_source(old, true, &chunker)?.is_some()
+                        }
+                        _ => false,
+                    };
+                    found.push((here, base));
+                }
+                Ok::<_, DocrootError>(found)
+            })
+            .await??;
+        for (journey, (here, base)) in journeys.all_mut().zip(found) {
+            journey.arrived |= here;
+            if base && journey.facts.base == Base::NotOpened {
+                journey.facts.base = Base::Opened;
+            }
+        }
+        Ok(())
     }
 }
 
