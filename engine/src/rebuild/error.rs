@@ -132,7 +132,6 @@ impl RebuildError {
     }
 
     /// Sorts what the system said about a write.
-    #[expect(dead_code, reason = "comes with the code that writes")]
     pub(super) fn write(place: Place) -> impl FnOnce(io::Error) -> Self {
         move |source| {
             use rustix::io::Errno;

@@ -11,24 +11,40 @@
 //! to the encoder as they are; only around changes is anything searched. Memory is bounded, whatever the file's
 //! size, and nothing is put aside on the disk unless the order of the content changed.
 
+mod check;
 mod error;
+mod partners;
+mod press;
+mod repeats;
+mod scratch;
+mod segments;
+mod shelf;
+mod splice;
+#[cfg(test)]
+mod tests;
+mod walk;
+mod window;
 
 use std::fs::File;
 use std::ops::Range;
 use std::os::fd::BorrowedFd;
+use std::panic::resume_unwind;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use tidecast_proto::bundle::Origins;
 use tidecast_proto::id::FileHash;
-use tidecast_proto::limits;
 use tidecast_proto::list::List;
 use tidecast_proto::recipe::Recipe;
+
+use press::Press;
+use segments::{Halt, Segments};
+use splice::Splice;
 
 pub use error::{Damage, MissingError, Place, RebuildError};
 
 /// How far behind the place where the rebuild is in the first base, as opened content, [`Bases::read`] still has its bytes.
-/// What lies farther back, or more than [`limits::RUN_BYTES`] ahead, costs a temporary copy of that content.
+/// What lies farther back, or more than `RUN_BYTES` ahead, costs a temporary copy of that content.
 pub const BEHIND_BYTES: u64 = 1024 * 1024;
 
 /// A complete content that lies on this machine.
@@ -40,6 +56,14 @@ pub struct Source {
     pub list: Arc<List>,
     /// Set when the content is the opened form of the file.
     pub recipe: Option<Arc<Recipe>>,
+}
+
+impl Source {
+    /// Bytes of the file.
+    fn file_bytes(&self) -> u64 {
+        let recipe = self.recipe.as_deref();
+        recipe.map_or(self.list.total_bytes(), Recipe::file_bytes)
+    }
 }
 
 /// What is to be made.
@@ -69,7 +93,7 @@ pub struct Delivery {
 /// Delivers missing chunks in the order of the new list.
 pub trait MissingChunks {
     /// The next missing chunks, the first of which is chunk `from` of the new list: as many as are at hand at once,
-    /// at most [`limits::RUN_BYTES`], none of them beyond the end of the stretch of missing chunks that `from` lies in
+    /// at most `RUN_BYTES`, none of them beyond the end of the stretch of missing chunks that `from` lies in
     /// ([`Origins::missing`]). Their ids have been checked.
     ///
     /// # Errors
@@ -82,7 +106,7 @@ pub trait Bases {
     /// Appends the bytes `range` of base number `base` to `out`. They are not checked: a base may be damaged.
     ///
     /// Of the first base, as opened content, this is cheap from [`BEHIND_BYTES`] behind the place where the rebuild is until
-    /// [`limits::RUN_BYTES`] beyond the chunks that are asked for.
+    /// `RUN_BYTES` beyond the chunks that are asked for.
     ///
     /// # Errors
     /// [`RebuildError::Impossible`] for a range outside; else of the base or the disk.
@@ -121,6 +145,63 @@ pub fn rebuild(
     out: &mut File,
     scratch: BorrowedFd<'_>,
 ) -> Result<Rebuilt, RebuildError> {
-    let _ = (target, bases, missing, out, scratch, limits::RUN_BYTES);
-    Err(RebuildError::Impossible("not built yet"))
+    let made = target
+        .recipe
+        .map_or(target.list.total_bytes(), Recipe::file_bytes);
+    let content = target.recipe.map_or(target.bytes, Recipe::opened_bytes);
+    if made != target.bytes || content != target.list.total_bytes() {
+        return Err(RebuildError::Impossible(
+            "a file whose list and recipe disagree",
+        ));
+    }
+    let parts = partners::parts(&target, bases.first())?;
+    let (press, feed) = Press::new(out, target.bytes);
+    let splice = move || {
+        let segments = Segments::new(parts, feed)?;
+        Splice::new(target, bases, missing, segments, scratch)?.run()
+    };
+    let (spliced, pressed) = std::thread::scope(|scope| {
+        let press = scope.spawn(|| press.run());
+        let spliced = splice();
+        let pressed = press.join();
+        // A panic over there is a bug here, too.
+        (
+            spliced,
+            pressed.unwrap_or_else(|panic| resume_unwind(panic)),
+        )
+    });
+    let rebuilt = match spliced {
+        Ok(rebuilt) => Some(rebuilt),
+        Err(Halt::Press) => None,
+        Err(Halt::Because(error)) => return Err(blame(error, bases)),
+    };
+    let pressed = pressed?;
+    match rebuilt {
+        Some(rebuilt) if (pressed.hash, pressed.bytes) == (target.hash, target.bytes) => {
+            Ok(rebuilt)
+        }
+        _ => Err(blame(
+            RebuildError::Differs {
+                expected: target.hash,
+                expected_bytes: target.bytes,
+                got: pressed.hash,
+                got_bytes: pressed.bytes,
+            },
+            bases,
+        )),
+    }
+}
+
+/// Looks whether a damaged base is why.
+fn blame(error: RebuildError, bases: &[Source]) -> RebuildError {
+    use RebuildError::{Differs, Missing};
+    if !matches!(error, Differs { .. } | Missing(MissingError::Unfit(_))) {
+        return error;
+    }
+    for (base, source) in bases.iter().enumerate() {
+        if let Err(damaged) = check::check(base, source) {
+            return damaged;
+        }
+    }
+    error
 }

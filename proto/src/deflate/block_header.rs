@@ -12,7 +12,8 @@ use super::{
 
 const LITERALS_MAX: usize = 286;
 const DISTANCES_MAX: usize = 30;
-const CODE_LENGTHS: usize = 19;
+/// Code length symbols: lengths and three kinds of run.
+pub(super) const CODE_LENGTHS: usize = 19;
 const END_OF_BLOCK: usize = 256;
 
 /// The order in which the lengths of code length codes are written.

@@ -4,9 +4,13 @@
 //! The way: packed bytes -> `parse` -> tokens and plain bytes -> `search` (or tokens taken over from an older
 //! stream) -> tokens -> `encode` -> packed bytes. Everything is fed in pieces, so memory does not grow with the file.
 
+mod bit_writer;
 mod bits;
 mod block_header;
+mod block_tokens;
+mod code_lengths;
 mod decode_table;
+mod encode;
 mod parameters;
 mod parse;
 mod reuse;
@@ -14,7 +18,9 @@ mod search;
 mod stretch;
 mod symbols;
 mod token;
+mod trees;
 
+pub use encode::Encoder;
 pub use parameters::{Parameters, ParametersError, Strategy};
 pub use parse::{
     Block, BlockKind, Codes, ParseError, ParseFault, Parsed, Parser, STRETCH_PLAIN_BYTES_MAX,

@@ -318,7 +318,9 @@ impl Tokenizer {
         self.known = known_after(self.known, self.copied, &tokens[..taken]);
         self.old.restart(
             self.copied,
-            tokens[..taken].last().map_or(self.old.after_match, |token| !token.is_literal()),
+            tokens[..taken]
+                .last()
+                .map_or(self.old.after_match, |token| !token.is_literal()),
         );
         self.old.append(self.copied, &tokens[taken..]);
         self.take_in(plain);
@@ -371,8 +373,12 @@ impl Tokenizer {
         }
         // Ends elsewhere only if the range was not equal: any tokens of the right bytes will do.
         let plain = self.scratch.plain.get(skip..).unwrap_or_default();
-        out.tokens
-            .extend(plain.iter().take(at - skip).map(|byte| Token::literal(*byte)));
+        out.tokens.extend(
+            plain
+                .iter()
+                .take(at - skip)
+                .map(|byte| Token::literal(*byte)),
+        );
         out.tokens.extend(tokens);
         out.plain.extend_from_slice(plain);
     }

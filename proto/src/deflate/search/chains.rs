@@ -142,17 +142,23 @@ pub(super) fn common(bytes: &[u8], a: usize, b: usize, most: usize) -> usize {
 
 #[inline(always)]
 pub(super) fn word16(bytes: &[u8], at: usize) -> u16 {
-    bytes[at..].first_chunk().map_or(0, |chunk| u16::from_le_bytes(*chunk))
+    bytes[at..]
+        .first_chunk()
+        .map_or(0, |chunk| u16::from_le_bytes(*chunk))
 }
 
 #[inline(always)]
 pub(super) fn word32(bytes: &[u8], at: usize) -> u32 {
-    bytes[at..].first_chunk().map_or(0, |chunk| u32::from_le_bytes(*chunk))
+    bytes[at..]
+        .first_chunk()
+        .map_or(0, |chunk| u32::from_le_bytes(*chunk))
 }
 
 #[inline(always)]
 pub(super) fn word64(bytes: &[u8], at: usize) -> u64 {
-    bytes[at..].first_chunk().map_or(0, |chunk| u64::from_le_bytes(*chunk))
+    bytes[at..]
+        .first_chunk()
+        .map_or(0, |chunk| u64::from_le_bytes(*chunk))
 }
 
 /// A position in the tables. The search slides before any reaches 2^16.

@@ -75,9 +75,7 @@ impl Matcher {
             (Strategy::Huffman, _) => Finder::Literals,
             (Strategy::Rle, _) => Finder::Runs,
             (_, 1..=3) => Finder::Greedy(chains()),
-            (Strategy::Filtered, _) => {
-                Finder::LazyLong(LongChains::new(parameters.memory_level()))
-            }
+            (Strategy::Filtered, _) => Finder::LazyLong(LongChains::new(parameters.memory_level())),
             _ => Finder::Lazy(chains()),
         };
         Self {
@@ -215,8 +213,11 @@ impl Matcher {
             Some(past) => (past / window + 1) * window,
         };
         let back = clamp(base.saturating_sub(history_at)).min(history.len());
-        self.window
-            .load(base, clamp(history_at.saturating_sub(base)), &history[back..]);
+        self.window.load(
+            base,
+            clamp(history_at.saturating_sub(base)),
+            &history[back..],
+        );
         let at = clamp(known.at - base).min(self.window.filled());
         self.state = State {
             at,

@@ -94,12 +94,7 @@ pub(super) trait Links {
 }
 
 /// Inserts anew what a search from `inserted.end` on can find.
-pub(super) fn refill<L: Links>(
-    bytes: &[u8],
-    total: usize,
-    inserted: Range<usize>,
-    links: &mut L,
-) {
+pub(super) fn refill<L: Links>(bytes: &[u8], total: usize, inserted: Range<usize>, links: &mut L) {
     links.clear();
     for at in inserted {
         if at + L::HASHED_BYTES <= total {
