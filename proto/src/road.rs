@@ -283,7 +283,10 @@ mod tests {
                 ("runs", "cheaper"),
             ),
             (choice(|f| f.base = Base::None), ("whole", "no_base")),
-            (choice(|f| f.base = Base::NotOpened), ("whole", "not_opened")),
+            (
+                choice(|f| f.base = Base::NotOpened),
+                ("whole", "not_opened"),
+            ),
             (choice(|f| f.opens = false), ("whole", "not_opened")),
         ] {
             assert_eq!(got, expected);

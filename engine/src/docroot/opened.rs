@@ -75,7 +75,11 @@ fn inflate(
         let status = stream.decompress(&piece[..count], &mut opened, FlushDecompress::None)?;
         let taken = stream.total_in() - taken;
         let made = stream.total_out() - made;
-        cutter.take(opened.get(..usize::try_from(made).unwrap_or(0)).unwrap_or_default());
+        cutter.take(
+            opened
+                .get(..usize::try_from(made).unwrap_or(0))
+                .unwrap_or_default(),
+        );
         at += taken;
         let wrong = stream.total_out() > plain_bytes;
         match status {
@@ -146,7 +150,8 @@ mod tests {
     fn a_list_is_made_of_the_file_or_of_what_it_holds() {
         let chunker = Chunker::new(Chunking::default());
         let content = "Trojan.Agent:1:*:deadbeef\n".repeat(40_000).into_bytes();
-        let mut deflated = flate2::write::DeflateEncoder::new(Vec::new(), flate2::Compression::best());
+        let mut deflated =
+            flate2::write::DeflateEncoder::new(Vec::new(), flate2::Compression::best());
         deflated.write_all(&content).unwrap();
         let packed = deflated.finish().unwrap();
         let file_bytes = [b"head".as_slice(), &packed, b"plain tail"].concat();
@@ -177,7 +182,10 @@ mod tests {
         };
         let right = recipe(content.len() as u64);
         let opened = list_of(&file, Some(&right), &chunker).unwrap();
-        assert_eq!(ids(opened), lengths(&[&content, &b"plain tail"[..]].concat()));
+        assert_eq!(
+            ids(opened),
+            lengths(&[&content, &b"plain tail"[..]].concat())
+        );
         let wrong = recipe(content.len() as u64 - 1);
         assert!(list_of(&file, Some(&wrong), &chunker).is_none());
     }

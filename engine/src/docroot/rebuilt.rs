@@ -55,8 +55,8 @@ impl Build {
             if found.record.size != file.size {
                 continue;
             }
-            let hash = files::hash_file(&opened, &mut self.buffer)
-                .map_err(folders.fault("read", path))?;
+            let hash =
+                files::hash_file(&opened, &mut self.buffer).map_err(folders.fault("read", path))?;
             if hash == file.hash {
                 self.settle(at, &opened)?;
                 self.bytes.reused += file.size;
@@ -140,12 +140,10 @@ impl Build {
             return Ok(None);
         };
         let list = match (&recipe, &file.list) {
-            (Some(recipe), _) => {
-                match self.known_list(&recipe.opened(), recipe.opened_bytes())? {
-                    Some(list) => Some(list),
-                    None => self.make_list(&recipe.opened(), chunker, &found, Some(recipe))?,
-                }
-            }
+            (Some(recipe), _) => match self.known_list(&recipe.opened(), recipe.opened_bytes())? {
+                Some(list) => Some(list),
+                None => self.make_list(&recipe.opened(), chunker, &found, Some(recipe))?,
+            },
             (None, Some(id)) => match self.known_list(id, file.size)? {
                 Some(list) => Some(list),
                 None => self.make_list(id, chunker, &found, None)?,
@@ -210,4 +208,3 @@ impl Build {
         DocrootError::writing(&path, file.size)(source)
     }
 }
-

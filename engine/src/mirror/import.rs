@@ -43,7 +43,9 @@ pub enum ImportError {
     #[error("this mirror holds no release yet, and a bundle needs one to start from")]
     NothingLive,
     /// Made for a mirror at another release.
-    #[error("this bundle, to release {to}, starts from another release than {have}, which the mirror holds: export one with --from {have}")]
+    #[error(
+        "this bundle, to release {to}, starts from another release than {have}, which the mirror holds: export one with --from {have}"
+    )]
     OtherStart {
         to: ReleaseNumber,
         have: ReleaseNumber,
@@ -52,7 +54,10 @@ pub enum ImportError {
     #[error("this bundle is of feed {got}, the mirror of feed {have}")]
     OtherFeed { got: FeedId, have: FeedId },
     /// Not all that the release needs came with it.
-    #[error("the bundle brought {} short: {files} files are missing, the first is {path}", release)]
+    #[error(
+        "the bundle brought {} short: {files} files are missing, the first is {path}",
+        release
+    )]
     Incomplete {
         release: String,
         files: usize,
@@ -204,12 +209,14 @@ async fn import(
         .bundled_manifest(preamble.manifest, &live)
         .await?
         .map_err(&refused)?;
-    let manifest = Arc::new(trust.verify_manifest(signed, &head).map_err(SyncError::from)?);
+    let manifest = Arc::new(
+        trust
+            .verify_manifest(signed, &head)
+            .map_err(SyncError::from)?,
+    );
     manifest.check_replaces(&live).map_err(SyncError::from)?;
     let begun = work.begin(&manifest, Begin::Release).await?;
-    let mut by_bundle = work
-        .apply_sections(&trust, manifest.clone(), parts)
-        .await?;
+    let mut by_bundle = work.apply_sections(&trust, manifest.clone(), parts).await?;
     by_bundle.damaged = begun.damaged;
     report.to = manifest.release.0;
     report.reason = "import".into();

@@ -170,7 +170,8 @@ impl Sync {
             self.work.begin(live, begin).await?;
             report.moved(self.complete(trust, live, &mut journeys).await?);
             journeys.tell(&mut report);
-            self.work.disk
+            self.work
+                .disk
                 .run(|disk| match disk.build.take() {
                     Some(build) => disk.docroot.finish_repair(build),
                     None => Err(no_build()),
@@ -245,7 +246,8 @@ impl Sync {
                 return Ok(());
             };
             let (id, list) = fetched.map_err(|_| super::disk::DiskGone)??;
-            self.work.disk
+            self.work
+                .disk
                 .run(move |disk| building(disk)?.add_list(id, list))
                 .await??;
         }
@@ -323,7 +325,8 @@ impl Sync {
             }
             let packed = answers.next(id).await?;
             let (failed, fetched) = (failed.clone(), fetched.clone());
-            self.work.disk
+            self.work
+                .disk
                 .post(move |disk| {
                     let put = packed.open().map_err(SyncError::from).and_then(|bytes| {
                         fetched.fetch_add(bytes.len() as u64, Ordering::Relaxed);
@@ -342,7 +345,6 @@ impl Sync {
         }
         Ok(())
     }
-
 }
 
 impl MendReport {

@@ -35,7 +35,9 @@ pub(crate) fn pack_with_prefix(bytes: &[u8], prefix: &[u8]) -> io::Result<Vec<u8
     let together = bytes.len() + prefix.len();
     let window_log = together.next_power_of_two().trailing_zeros();
     if window_log > WINDOW_LOG_MAX {
-        return Err(invalid(format!("{together} bytes are more than a window holds")));
+        return Err(invalid(format!(
+            "{together} bytes are more than a window holds"
+        )));
     }
     let level = match bytes.len() {
         0..=SMALL_BYTES => LEVEL_SMALL,
@@ -151,7 +153,12 @@ mod tests {
         assert!(open_with_prefix(&delta, b"", (1 << 20) - 1).is_err());
         assert!(open_with_prefix(&delta, b"", 1 << 20).is_ok());
         // A whole TiB claimed in a few bytes: single segment, content size in eight bytes.
-        let claim = [&[0b1110_0000_u8][..], &(1_u64 << 40).to_le_bytes(), &[1, 0, 0]].concat();
+        let claim = [
+            &[0b1110_0000_u8][..],
+            &(1_u64 << 40).to_le_bytes(),
+            &[1, 0, 0],
+        ]
+        .concat();
         assert!(open_with_prefix(&claim, b"", 1 << 24).is_err());
     }
 
@@ -160,7 +167,10 @@ mod tests {
         let (old, new) = (noise(5000), noise(6000));
         let delta = pack_with_prefix(&new, &old).unwrap();
         for cut in 0..delta.len() {
-            assert!(open_with_prefix(&delta[..cut], &old, new.len()).is_err(), "{cut}");
+            assert!(
+                open_with_prefix(&delta[..cut], &old, new.len()).is_err(),
+                "{cut}"
+            );
         }
         for at in 0..delta.len() {
             let mut bad = delta.clone();

@@ -480,9 +480,7 @@ async fn pushed(stream: &mut RecvStream) -> Result<Option<PushedBundle>, LinkErr
     let mut bytes = Vec::new();
     while bytes.len() < length {
         match read_frame(stream).await?.ok_or(StreamError::Cut)? {
-            (FrameType::PART, part)
-                if !part.is_empty() && bytes.len() + part.len() <= length =>
-            {
+            (FrameType::PART, part) if !part.is_empty() && bytes.len() + part.len() <= length => {
                 bytes.extend_from_slice(&part);
             }
             (kind, _) => return Err(unexpected(kind, "a PART of the bundle")),

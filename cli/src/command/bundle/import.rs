@@ -76,7 +76,13 @@ fn rfc3339(text: &str) -> Option<u64> {
         let all = digits.bytes().all(|byte| byte.is_ascii_digit());
         if all { digits.parse().ok() } else { None }
     };
-    let separators = [(4, b"--"), (7, b"--"), (10, b"Tt"), (13, b"::"), (16, b"::")];
+    let separators = [
+        (4, b"--"),
+        (7, b"--"),
+        (10, b"Tt"),
+        (13, b"::"),
+        (16, b"::"),
+    ];
     let bytes = text.as_bytes();
     if !separators
         .iter()
@@ -127,7 +133,11 @@ fn rfc3339(text: &str) -> Option<u64> {
         + day_of_year
         - 719_468;
     let seconds = days * 86_400 + hour * 3600 + minute * 60 + second - east_s;
-    if fits { u64::try_from(seconds).ok() } else { None }
+    if fits {
+        u64::try_from(seconds).ok()
+    } else {
+        None
+    }
 }
 
 #[cfg(test)]

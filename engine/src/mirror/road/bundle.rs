@@ -110,14 +110,13 @@ impl Application<'_> {
 
     fn section(&mut self, part: &FilePart) -> Result<(Made, Option<String>), BundleFault> {
         let manifest = self.build.manifest().clone();
-        let file =
-            manifest
-                .files
-                .get(part.file as usize)
-                .ok_or_else(|| BundleFault::Section {
-                    path: format!("file {}", part.file),
-                    what: "not in the release",
-                })?;
+        let file = manifest
+            .files
+            .get(part.file as usize)
+            .ok_or_else(|| BundleFault::Section {
+                path: format!("file {}", part.file),
+                what: "not in the release",
+            })?;
         let path = || file.path.to_string();
         let refused = |what| BundleFault::Section { path: path(), what };
         // Each file once: what a bundle opens to is bounded by its manifest.
@@ -198,12 +197,7 @@ impl Application<'_> {
                     list,
                     recipe,
                 };
-                let made = make(
-                    self.build,
-                    &wanted,
-                    &sources,
-                    Delivered::Runs(self.parts),
-                )?;
+                let made = make(self.build, &wanted, &sources, Delivered::Runs(self.parts))?;
                 let base = match &made {
                     Made::Damaged(base, _) => Some(*base),
                     _ => None,

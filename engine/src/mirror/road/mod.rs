@@ -184,7 +184,10 @@ impl Sync {
             (Err(error), Ok(Err(_))) if is_of_the_link(&error) => return Err(error.into()),
             (_, Ok(Err(fault))) => {
                 tracing::warn!(path = %journey.file().path, %fault, "runs are of no use");
-                journey.warn(format!("{}: runs were refused: {fault}", journey.file().path));
+                journey.warn(format!(
+                    "{}: runs were refused: {fault}",
+                    journey.file().path
+                ));
             }
             (_, Err(gone)) => return Err(gone.into()),
         }
@@ -252,7 +255,10 @@ impl Sync {
             Ok(made) => journey.came(made, bytes, Road::Chunks),
             Err(BundleFault::Disk(error)) => return Err(error.into()),
             Err(fault) => {
-                journey.warn(format!("{}: cannot be rebuilt: {fault}", journey.file().path));
+                journey.warn(format!(
+                    "{}: cannot be rebuilt: {fault}",
+                    journey.file().path
+                ));
                 journey.facts.opens = false;
             }
         }
@@ -265,10 +271,7 @@ impl Sync {
 
     /// The list that runs are asked against.
     async fn base_list(&self, journey: &Journey) -> Result<Option<ListId>, SyncError> {
-        let Some((id, size)) = journey
-            .old()
-            .and_then(|old| Some((old.recipe?, old.size)))
-        else {
+        let Some((id, size)) = journey.old().and_then(|old| Some((old.recipe?, old.size))) else {
             return Ok(None);
         };
         let recipe = self
@@ -379,3 +382,6 @@ pub(super) fn is_of_the_link(error: &LinkError) -> bool {
         LinkError::Protocol(_) | LinkError::Corrupt { .. } | LinkError::Absent { .. }
     )
 }
+
+#[cfg(test)]
+mod tests;

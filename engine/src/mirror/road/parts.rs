@@ -264,7 +264,10 @@ mod tests {
                 Ok(_) => parts.section().unwrap_err(),
                 Err(fault) => fault,
             };
-            assert!(matches!(fault, BundleFault::Bundle(BundleError::Cut)), "{length}: {fault}");
+            assert!(
+                matches!(fault, BundleFault::Bundle(BundleError::Cut)),
+                "{length}: {fault}"
+            );
         }
         let mut read = parts(&whole);
         assert_eq!(read.preamble().unwrap().roots, [b"root".to_vec()]);
@@ -278,7 +281,11 @@ mod tests {
 
     #[test]
     fn what_is_no_bundle_is_called_that() {
-        for bytes in [&b"PK\x03\x04rest of it"[..], &[0x1f, 0x8b, 8, 0], &[1, 4, 1, 2, 3, 4]] {
+        for bytes in [
+            &b"PK\x03\x04rest of it"[..],
+            &[0x1f, 0x8b, 8, 0],
+            &[1, 4, 1, 2, 3, 4],
+        ] {
             let fault = parts(bytes).preamble().unwrap_err();
             assert!(
                 matches!(fault, BundleFault::Bundle(BundleError::NotABundle)),

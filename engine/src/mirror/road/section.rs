@@ -131,16 +131,9 @@ pub(crate) fn make(
 }
 
 /// Sorts by who is at fault.
-fn judge(
-    build: &Build,
-    at: u32,
-    path: &str,
-    error: RebuildError,
-) -> Result<Made, BundleFault> {
+fn judge(build: &Build, at: u32, path: &str, error: RebuildError) -> Result<Made, BundleFault> {
     match error {
-        RebuildError::Damaged { base, damage } => {
-            Ok(Made::Damaged(base, chain(&damage)))
-        }
+        RebuildError::Damaged { base, damage } => Ok(Made::Damaged(base, chain(&damage))),
         RebuildError::Read { base, source } => Ok(Made::Damaged(base, chain(&source))),
         RebuildError::Differs { .. } => Ok(Made::Differs),
         RebuildError::Missing(MissingError::Base(error)) => judge(build, at, path, *error),

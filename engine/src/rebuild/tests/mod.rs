@@ -2,4 +2,4 @@
 
 mod exact;
 mod kit;
-mod zlib;
+pub(crate) mod zlib;
