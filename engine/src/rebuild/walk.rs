@@ -108,7 +108,7 @@ impl<'a> Walk<'a> {
     /// [`RebuildError::Damaged`] or [`RebuildError::Read`].
     pub(super) fn next(&mut self, mut batch: Batch) -> Result<Option<Piece>, RebuildError> {
         batch.clear();
-        while batch.plain.is_empty() {
+        loop {
             let stream = match &self.state {
                 State::Stream { stream, .. } => Some(*stream),
                 _ => None,
@@ -122,7 +122,6 @@ impl<'a> Walk<'a> {
                 return Ok(Some(Piece { at, stream, batch }));
             }
         }
-        Ok(None)
     }
 
     /// Goes on by at most one piece; says whether there was anything left.
@@ -152,34 +151,36 @@ impl<'a> Walk<'a> {
                     base: self.base,
                     damage,
                 };
+                let other_length = || {
+                    damaged(Damage::Length {
+                        stream_at: *packed_at,
+                    })
+                };
                 let broken = |error| {
                     damaged(Damage::Stream {
                         stream_at: *packed_at,
                         error,
                     })
                 };
-                if *packed_left == 0 {
-                    let parsed = parser.finish().map_err(broken)?;
-                    if parsed.plain_bytes != stream.plain_bytes
-                        || parsed.packed_bytes != deflate.packed_bytes
-                    {
-                        return Err(damaged(Damage::Length {
-                            stream_at: *packed_at,
-                        }));
-                    }
-                    self.segment += 1;
-                    self.state = State::Before;
-                    return Ok(true);
-                }
-                let some = self.reader.some()?;
+                // The last bits may be held by the parser already.
+                let some = match *packed_left {
+                    0 => &[],
+                    _ => self.reader.some()?,
+                };
                 let count = at_most(some, u64::MAX, *packed_left);
                 let step = parser.advance(&some[..count], batch).map_err(broken)?;
                 self.reader.skip(step.consumed as u64);
                 *packed_left -= step.consumed as u64;
-                if step.status == Status::End && *packed_left > 0 {
-                    return Err(damaged(Damage::Length {
-                        stream_at: *packed_at,
-                    }));
+                let cut = step.status == Status::NeedInput && *packed_left == 0;
+                if cut || step.status == Status::End {
+                    let parsed = parser.finish().map_err(broken)?;
+                    if parsed.plain_bytes != stream.plain_bytes
+                        || parsed.packed_bytes != deflate.packed_bytes
+                    {
+                        return Err(other_length());
+                    }
+                    self.segment += 1;
+                    self.state = State::Before;
                 }
             }
         }

@@ -15,8 +15,8 @@ const FIRST_LENGTH: usize = 257;
 const LIMIT_BITS: u8 = 15;
 /// Tables that any token's bits can index.
 const LITERAL_SLOTS: usize = 512;
-/// A distance symbol, and above it one bit for "no distance".
-const DISTANCE_SLOTS: usize = 64;
+/// All a distance symbol's bits can be.
+const DISTANCE_SLOTS: usize = 32;
 /// Neighbours are often equal; counters of their own keep one addition from waiting for the other.
 const LANES: usize = 4;
 
@@ -27,12 +27,6 @@ pub(super) struct TokenCounts {
     length_extras: u64,
 }
 
-/// Where a token's distance is counted and looked up: literals share slots that no match has.
-#[inline(always)]
-const fn distance_slot(token: Token) -> usize {
-    token.distance_symbol() | ((token.symbol() < FIRST_LENGTH) as usize) << 5
-}
-
 impl TokenCounts {
     pub(super) fn of(tokens: &[Token]) -> Self {
         let mut literals = [[0u32; LITERAL_SLOTS]; LANES];
@@ -41,15 +35,14 @@ impl TokenCounts {
         for group in groups {
             for lane in 0..LANES {
                 literals[lane][group[lane].symbol()] += 1;
-                distances[lane][distance_slot(group[lane])] += 1;
+                distances[lane][group[lane].distance_symbol()] += 1;
             }
         }
         for &token in rest {
             literals[0][token.symbol()] += 1;
-            distances[0][distance_slot(token)] += 1;
+            distances[0][token.distance_symbol()] += 1;
         }
-        literals[0][END_OF_BLOCK] = 1;
-        Self {
+        let mut counts = Self {
             literals: core::array::from_fn(|symbol| literals.iter().map(|lane| lane[symbol]).sum()),
             distances: core::array::from_fn(|symbol| {
                 distances.iter().map(|lane| lane[symbol]).sum()
@@ -58,7 +51,11 @@ impl TokenCounts {
                 .iter()
                 .map(|token| u64::from(token.length_extra()))
                 .sum(),
-        }
+        };
+        // Literals were counted as distance symbol 0, which costs less than telling them apart.
+        counts.distances[0] -= counts.literals[..END_OF_BLOCK].iter().sum::<u32>();
+        counts.literals[END_OF_BLOCK] = 1;
+        counts
     }
 
     /// What the tokens expand to.
@@ -141,41 +138,88 @@ impl Packing {
         writer: &mut BitWriter,
         out: &mut Vec<u8>,
     ) {
-        const STORE: usize = size_of::<u64>();
         let mut literals = [Slot::default(); LITERAL_SLOTS];
         for (symbol, slot) in literals.iter_mut().enumerate().take(LITERALS) {
             *slot = slot_of(&self.literals, symbol, length_extra_bits(symbol));
         }
-        // What literals look up stays empty.
         let mut distances = [Slot::default(); DISTANCE_SLOTS];
         for (symbol, slot) in distances.iter_mut().enumerate().take(DISTANCE_SYMBOLS) {
             *slot = slot_of(&self.distances, symbol, DISTANCES[symbol].1);
         }
 
         let start = out.len();
-        let bytes = usize::try_from(bits / 8).unwrap_or(0) + 2 * STORE;
+        let bytes = usize::try_from(bits / 8).unwrap_or(0) + 2 * size_of::<u64>();
         out.resize(start + bytes, 0);
-        let room = &mut out[start..];
-        let (mut hold, mut count, mut at) = (writer.hold, writer.count, 0);
-        for &token in tokens {
+        let mut stores = Stores {
+            hold: writer.hold,
+            count: writer.count,
+            room: &mut out[start..],
+            at: 0,
+        };
+        let mut rest = tokens;
+        loop {
+            // Three codes of at most 15 bits need one store.
+            while let Some((&[a, b, c], behind)) = rest.split_first_chunk() {
+                if !(a.is_literal() && b.is_literal() && c.is_literal()) {
+                    break;
+                }
+                stores.add_code(literals[a.symbol()]);
+                stores.add_code(literals[b.symbol()]);
+                stores.add_code(literals[c.symbol()]);
+                stores.store();
+                rest = behind;
+            }
+            let Some((&token, behind)) = rest.split_first() else {
+                break;
+            };
+            rest = behind;
             let literal = literals[token.symbol()];
-            let distance = distances[distance_slot(token)];
-            let head =
-                u64::from(literal.code) | u64::from(token.length_extra()) << literal.code_bits;
-            let tail =
-                u64::from(distance.code) | u64::from(token.distance_extra()) << distance.code_bits;
-            hold |= (head | tail << literal.all_bits) << count;
-            count += u32::from(literal.all_bits) + u32::from(distance.all_bits);
-            // Always eight bytes, the next store overwrites those that are not full yet.
-            room[at..at + STORE].copy_from_slice(&hold.to_le_bytes());
-            at += count as usize / 8;
-            hold >>= count & !7;
-            count &= 7;
+            if token.is_literal() {
+                stores.add_code(literal);
+            } else {
+                stores.add(literal, token.length_extra());
+                stores.add(distances[token.distance_symbol()], token.distance_extra());
+            }
+            stores.store();
         }
+        let (hold, count, at) = (stores.hold, stores.count, stores.at);
         out.truncate(start + at);
         *writer = BitWriter { hold, count };
         let end = &literals[END_OF_BLOCK];
         writer.put(u64::from(end.code), u32::from(end.code_bits), out);
+    }
+}
+
+/// Bits gathered in a register and stored eight bytes at a time: every store overwrites what the one before could not
+/// fill.
+struct Stores<'a> {
+    hold: u64,
+    count: u32,
+    room: &'a mut [u8],
+    at: usize,
+}
+
+impl Stores<'_> {
+    #[inline(always)]
+    fn add_code(&mut self, slot: Slot) {
+        self.hold |= u64::from(slot.code) << self.count;
+        self.count += u32::from(slot.code_bits);
+    }
+
+    #[inline(always)]
+    fn add(&mut self, slot: Slot, extra: u32) {
+        let bits = u64::from(slot.code) | u64::from(extra) << slot.code_bits;
+        self.hold |= bits << self.count;
+        self.count += u32::from(slot.all_bits);
+    }
+
+    /// Keeps at most seven bits, so that 48 of a match or 45 of three literals fit again.
+    #[inline(always)]
+    fn store(&mut self) {
+        self.room[self.at..self.at + size_of::<u64>()].copy_from_slice(&self.hold.to_le_bytes());
+        self.at += self.count as usize / 8;
+        self.hold >>= self.count & !7;
+        self.count &= 7;
     }
 }
 

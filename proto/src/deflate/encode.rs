@@ -56,22 +56,29 @@ impl Encoder {
     /// Takes in tokens and exactly what they expand to, and appends to `out` the whole bytes of every block that is
     /// full.
     pub fn push(&mut self, tokens: &[Token], plain: &[u8], out: &mut Vec<u8>) {
-        self.plain.extend_from_slice(plain);
-        let plain_end = self.plain_start + self.plain.len() as u64;
+        let mut fresh = plain;
         let mut rest = tokens;
-        loop {
-            let room = self.parameters.block_tokens() - self.tokens.len();
-            let Some((now, later)) = rest.split_at_checked(room) else {
-                self.tokens.extend_from_slice(rest);
-                break;
-            };
-            self.tokens.extend_from_slice(now);
-            rest = later;
-            if rest.is_empty() && plain_end == self.plain_bytes && self.last_is_pending_literal() {
+        let ends_stream =
+            self.plain_start + (self.plain.len() + plain.len()) as u64 == self.plain_bytes;
+        let full = self.parameters.block_tokens();
+        while let Some((now, later)) = rest.split_at_checked(full - self.tokens.len()) {
+            let last = now.last().or(self.tokens.last());
+            if later.is_empty() && ends_stream && self.pends(last) {
                 break;
             }
-            self.end_block(false, out);
+            rest = later;
+            if self.tokens.is_empty() {
+                self.end_block(now, &mut fresh, false, out);
+            } else {
+                let mut block = core::mem::take(&mut self.tokens);
+                block.extend_from_slice(now);
+                self.end_block(&block, &mut fresh, false, out);
+                block.clear();
+                self.tokens = block;
+            }
         }
+        self.tokens.extend_from_slice(rest);
+        self.plain.extend_from_slice(fresh);
         if self.plain.len() > STORED_BYTES_MAX {
             self.plain_start += self.plain.len() as u64;
             self.plain.clear();
@@ -80,13 +87,14 @@ impl Encoder {
 
     /// Appends the last block. What was pushed must have been all of the stream.
     pub fn finish(mut self, out: &mut Vec<u8>) {
-        self.end_block(true, out);
+        let block = core::mem::take(&mut self.tokens);
+        self.end_block(&block, &mut &[][..], true, out);
         self.writer.align(out);
     }
 
     /// zlib's lazy matcher stores its last literal after the loop that ends full blocks.
-    fn last_is_pending_literal(&self) -> bool {
-        self.is_lazy() && self.tokens.last().is_some_and(|token| token.is_literal())
+    fn pends(&self, last: Option<&Token>) -> bool {
+        self.is_lazy() && last.is_some_and(|token| token.is_literal())
     }
 
     const fn is_lazy(&self) -> bool {
@@ -97,8 +105,9 @@ impl Encoder {
             )
     }
 
-    fn end_block(&mut self, last: bool, out: &mut Vec<u8>) {
-        let counts = TokenCounts::of(&self.tokens);
+    /// Writes a block of `tokens`, whose plain bytes are `self.plain` and then the first of `fresh`.
+    fn end_block(&mut self, tokens: &[Token], fresh: &mut &[u8], last: bool, out: &mut Vec<u8>) {
+        let counts = TokenCounts::of(tokens);
         let block_end = self.block_start + counts.plain_bytes();
         let packing = Packing::of(&counts);
         let header = CodeLengths::new(&packing.literals, &packing.distances);
@@ -111,58 +120,52 @@ impl Encoder {
             best_bytes = fixed_bytes;
         }
         let last_bit = u64::from(last);
-        match self.storable(last, block_end) {
+        match self.storable(tokens, fresh, last, block_end) {
             Some(length) if u64::from(length) + 4 <= best_bytes => {
                 self.writer.put(last_bit | STORED << 1, 3, out);
                 self.writer.align(out);
                 out.extend_from_slice(&length.to_le_bytes());
                 out.extend_from_slice(&(!length).to_le_bytes());
-                out.extend_from_slice(&self.plain[..usize::from(length)]);
+                out.extend_from_slice(&self.plain);
+                out.extend_from_slice(&fresh[..usize::from(length) - self.plain.len()]);
             }
             _ if fixed_bytes == best_bytes => {
                 self.writer.put(last_bit | FIXED << 1, 3, out);
-                self.fixed
-                    .write(&self.tokens, fixed_bits, &mut self.writer, out);
+                self.fixed.write(tokens, fixed_bits, &mut self.writer, out);
             }
             _ => {
                 self.writer.put(last_bit | DYNAMIC << 1, 3, out);
                 header.write(&mut self.writer, out);
-                packing.write(
-                    &self.tokens,
-                    dynamic_bits - header.bits,
-                    &mut self.writer,
-                    out,
-                );
+                packing.write(tokens, dynamic_bits - header.bits, &mut self.writer, out);
             }
         }
-        self.tokens.clear();
+        let taken =
+            usize::try_from(block_end.saturating_sub(self.plain_start)).unwrap_or(usize::MAX);
+        let taken_fresh = taken.saturating_sub(self.plain.len()).min(fresh.len());
+        *fresh = &fresh[taken_fresh..];
+        self.plain.clear();
+        self.plain_start = block_end;
         self.block_start = block_end;
-        if let Ok(done) = usize::try_from(block_end.saturating_sub(self.plain_start)) {
-            let done = done.min(self.plain.len());
-            self.plain.drain(..done);
-            self.plain_start += done as u64;
-        }
     }
 
     /// Length of the block's plain bytes, if zlib still has them in its buffer, and so do we.
-    fn storable(&self, last: bool, block_end: u64) -> Option<u16> {
+    fn storable(&self, tokens: &[Token], fresh: &[u8], last: bool, block_end: u64) -> Option<u16> {
         if self.block_start < self.plain_start
-            || self.block_start < self.buffer_start(last, block_end)
+            || self.block_start < self.buffer_start(tokens, last, block_end)
         {
             return None;
         }
         // What does not fit LEN is none, and neither is what the caller did not give.
         let length = u16::try_from(block_end - self.block_start).ok()?;
-        (usize::from(length) <= self.plain.len()).then_some(length)
+        (self.plain.len()..=self.plain.len() + fresh.len())
+            .contains(&usize::from(length))
+            .then_some(length)
     }
 
     /// Where zlib's buffer begins when it ends a block: it slides by one window as soon as the step position is
     /// far enough in its upper half and too little is read ahead.
-    fn buffer_start(&self, last: bool, block_end: u64) -> u64 {
-        let token_bytes = self
-            .tokens
-            .last()
-            .map_or(0, |token| token.plain_bytes() as u64);
+    fn buffer_start(&self, tokens: &[Token], last: bool, block_end: u64) -> u64 {
+        let token_bytes = tokens.last().map_or(0, |token| token.plain_bytes() as u64);
         let position = if last {
             self.plain_bytes
         } else {

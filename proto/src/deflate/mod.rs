@@ -10,6 +10,7 @@ mod block_header;
 mod block_tokens;
 mod code_lengths;
 mod decode_table;
+mod discover;
 mod encode;
 mod parameters;
 mod parse;
@@ -20,6 +21,7 @@ mod symbols;
 mod token;
 mod trees;
 
+pub use discover::{CANDIDATES_MAX, Candidate, HEAD_PLAIN_BYTES_MAX, Head, LevelHint};
 pub use encode::Encoder;
 pub use parameters::{Parameters, ParametersError, Strategy};
 pub use parse::{

@@ -53,6 +53,7 @@ pub struct Tokenizer {
     history: Vec<u8>,
     /// While copying: end of what was given out.
     copied: u64,
+    copied_bytes: u64,
     /// While copying: the last place the search could start from.
     known: Known,
     /// The search gives tokens up to here a second time.
@@ -86,6 +87,7 @@ impl Tokenizer {
             old: OldTokens::default(),
             history: Vec::new(),
             copied: 0,
+            copied_bytes: 0,
             known: Known {
                 at: 0,
                 literal_waits: false,
@@ -168,7 +170,13 @@ impl Tokenizer {
         self.range = None;
         self.matcher.end_here();
         self.search(&[], out);
-        self.give(out, |matcher, out| matcher.finish(out));
+        self.give(out, Matcher::finish);
+    }
+
+    /// Plain bytes whose tokens were taken over so far; all others were searched.
+    #[must_use]
+    pub const fn copied_bytes(&self) -> u64 {
+        self.copied_bytes
     }
 
     /// What of `plain` belongs to the stream.
@@ -296,6 +304,7 @@ impl Tokenizer {
             .extend(self.history.iter().skip(start).take(bytes));
         out.tokens.extend_from_slice(self.old.taken(held));
         self.copied += bytes as u64;
+        self.copied_bytes += bytes as u64;
         self.known = known_after(self.known, self.copied, self.old.taken(held));
         if !self.old.is_empty() || tokens.is_empty() {
             self.old.append(self.received, tokens);
@@ -315,6 +324,7 @@ impl Tokenizer {
         out.plain.extend_from_slice(&plain[..taken_bytes]);
         out.tokens.extend_from_slice(&tokens[..taken]);
         self.copied += taken_bytes as u64;
+        self.copied_bytes += taken_bytes as u64;
         self.known = known_after(self.known, self.copied, &tokens[..taken]);
         self.old.restart(
             self.copied,

@@ -88,10 +88,10 @@ fn every_setting_gives_the_same_stream() {
     let inputs = [
         Vec::new(),
         b"a".to_vec(),
-        vec![0; 70_000],
-        inputs::signatures(&mut random, 70_000),
-        inputs::binary(&mut random, 70_000),
-        random.bytes(40_000),
+        vec![0; 40_000],
+        inputs::signatures(&mut random, 34_000),
+        inputs::binary(&mut random, 34_000),
+        random.bytes(10_000),
     ];
     let mut tally = Tally::default();
     for plain in &inputs {
@@ -111,11 +111,11 @@ fn every_setting_gives_the_same_stream() {
 fn random_inputs_give_the_same_stream() {
     let mut random = Random(2);
     let mut tally = Tally::default();
-    for case in 0..2_500 * effort() {
-        let len = match random.below(6) {
+    for case in 0..1_500 * effort() {
+        let len = match random.below(12) {
             0 => 32_300 + random.below(600),
             1 => 65_100 + random.below(600),
-            2 => random.below(150_000),
+            2 => random.below(120_000),
             _ => random.below(6_000),
         };
         let plain = match random.below(5) {
@@ -130,7 +130,7 @@ fn random_inputs_give_the_same_stream() {
         };
         tally.check(&plain, any_parameters(&mut random), piece);
     }
-    assert!(tally.exact >= 1_500, "{tally:?}");
+    assert!(tally.exact >= 900, "{tally:?}");
 }
 
 #[test]
@@ -169,7 +169,7 @@ fn a_last_literal_does_not_end_a_full_block() {
         for blocks in 1..=3 {
             for len in block * blocks - 2..=block * blocks + 2 {
                 for strategy in STRATEGIES {
-                    for level in [1, 3, 4, 9] {
+                    for level in [3, 4] {
                         let plain = only_literals(&mut random, len);
                         tally.check(&plain, parameters(level, strategy, memory_level), 1 << 20);
                         let mut ends_in_match = plain;
@@ -184,14 +184,14 @@ fn a_last_literal_does_not_end_a_full_block() {
             }
         }
     }
-    assert!(tally.exact >= 1_500, "{tally:?}");
+    assert!(tally.exact >= 1_000, "{tally:?}");
 }
 
 #[test]
 fn a_block_that_left_zlibs_buffer_is_not_stored() {
     let mut random = Random(5);
     let mut tally = Tally::default();
-    for start in (32_630..32_900).step_by(2) {
+    for start in (32_630..32_900).step_by(5) {
         let mut plain = vec![random.byte(); start];
         let noise = 32_767 + random.below(40_000);
         plain.extend(random.bytes(noise));
@@ -200,7 +200,7 @@ fn a_block_that_left_zlibs_buffer_is_not_stored() {
         tally.check(&plain, parameters(1, Strategy::Default, 9), 1 << 20);
         tally.check(&plain, parameters(6, Strategy::Rle, 9), 1 << 20);
     }
-    assert!(tally.exact >= 135 && tally.stored >= 20, "{tally:?}");
+    assert!(tally.exact >= 54 && tally.stored >= 20, "{tally:?}");
 }
 
 #[test]

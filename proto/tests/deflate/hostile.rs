@@ -1,11 +1,13 @@
 //! Streams that are cut, changed or mean harm.
 
-use tidecast_proto::deflate::{Parameters, ParseFault, Strategy};
+use tidecast_proto::deflate::{
+    Batch, BlockKind, Parameters, ParseFault, Parser, STRETCH_PLAIN_BYTES_MAX, Strategy,
+};
 
 use crate::support::{
     effort,
     inputs::{self, Random},
-    open, zlib,
+    open, parse, zlib,
 };
 
 /// More than any small stream here opens to.
@@ -140,4 +142,108 @@ fn noise_is_judged_as_zlib_judges_it() {
         accepted += usize::from(agrees(&packed, 4096));
     }
     assert!(accepted > 20, "{accepted}");
+}
+
+/// zlib's densest: about a thousand plain bytes per packed one.
+fn bomb(plain_bytes: usize) -> Vec<u8> {
+    zlib::deflate(&vec![0; plain_bytes], parameters(9, Strategy::Default, 8))
+}
+
+#[test]
+fn a_bomb_ends_in_a_named_error_at_the_limit() {
+    let packed = bomb(30_000_000);
+    assert!(packed.len() < 32_000);
+    let limit = 1_000_000;
+    let mut appended = 0;
+    let error = parse(&packed, limit, 4096, |batch, _| {
+        appended += batch.plain.len();
+    })
+    .expect_err("opens to more");
+    assert_eq!(error.fault, ParseFault::TooLarge { limit });
+    assert!(appended as u64 <= limit, "{appended}");
+    assert!(error.plain_bytes <= limit + STRETCH_PLAIN_BYTES_MAX as u64);
+}
+
+#[test]
+fn the_limit_itself_is_allowed_and_one_less_is_not() {
+    let packed = bomb(200_000);
+    assert!(open(&packed, 200_000, 4096).is_ok());
+    let error = open(&packed, 199_999, 4096).expect_err("opens to more");
+    assert_eq!(error.fault, ParseFault::TooLarge { limit: 199_999 });
+}
+
+#[test]
+fn an_endless_row_of_empty_blocks_needs_no_memory() {
+    // Fixed blocks of an end-of-block each: ten bits, of which four fill five bytes.
+    let mut packed = Vec::new();
+    for _ in 0..50_000 {
+        packed.extend([0x02, 0x08, 0x20, 0x80, 0x00]);
+    }
+    let mut calls = 0;
+    let error = parse(&packed, 10, 4096, |batch, _| {
+        calls += 1;
+        assert!(batch.plain.is_empty());
+    })
+    .expect_err("never ends");
+    assert_eq!(error.fault, ParseFault::Cut);
+    assert!(calls >= 200_000, "{calls}");
+}
+
+#[test]
+fn a_refusal_names_the_place_and_is_repeated() {
+    // A fixed block: literal 'a', then length symbol 257 with distance 4, before which nothing is.
+    let mut parser = Parser::new();
+    let mut batch = Batch::default();
+    let packed = zlib::deflate(b"a", parameters(9, Strategy::Fixed, 8));
+    let mut bits = u32::from(packed[0]) | u32::from(packed[1]) << 8;
+    bits &= 0x7ff;
+    // Symbol 257 is 0000001, distance symbol 3 is 00011; codes stand with their first bit lowest.
+    bits |= 0b100_0000 << 11 | 0b11000 << 18;
+    let error = parser
+        .advance(&bits.to_le_bytes(), &mut batch)
+        .expect_err("too far");
+    assert_eq!(error.fault, ParseFault::Distance { distance: 4 });
+    assert_eq!((error.packed_bits, error.plain_bytes), (11, 1));
+    assert_eq!(batch, Batch::default());
+    assert_eq!(parser.advance(&[0], &mut batch), Err(error));
+    assert_eq!(parser.finish(), Err(error));
+}
+
+#[test]
+fn padding_that_is_not_zero_is_reported() {
+    let mut packed = zlib::deflate(b"", parameters(9, Strategy::Filtered, 8));
+    let clear = |packed: &[u8]| {
+        parse(packed, 10, 4096, |_, _| {})
+            .expect("opens")
+            .padding_clear
+    };
+    assert!(clear(&packed));
+    packed[1] |= 0x80;
+    assert!(!clear(&packed));
+}
+
+#[test]
+fn block_ends_tell_kind_and_tokens() {
+    let mut random = Random(17);
+    let text = inputs::signatures(&mut random, 60_000);
+    let parameters = parameters(9, Strategy::Huffman, 8);
+    let mut blocks = Vec::new();
+    parse(
+        &zlib::deflate(&text, parameters),
+        u64::MAX,
+        1000,
+        |_, step| {
+            blocks.extend(step.block_ended);
+        },
+    )
+    .expect("zlib's own");
+    let (last, full) = blocks.split_last().expect("one at least");
+    assert!(full.iter().all(|block| {
+        block.kind == BlockKind::Dynamic
+            && block.tokens == parameters.block_tokens() as u64
+            && block.plain_bytes == block.tokens
+            && !block.last
+    }));
+    assert_eq!(full.len(), text.len() / parameters.block_tokens());
+    assert!(last.last);
 }

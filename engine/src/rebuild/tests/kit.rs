@@ -176,6 +176,8 @@ pub(super) struct Case<'a> {
     pub(super) reads: Box<dyn FnMut(usize) -> Vec<(u32, Range<u64>)> + 'a>,
     pub(super) seen: Vec<Vec<u8>>,
     pub(super) fail_at: Option<(usize, fn() -> MissingError)>,
+    /// The lists that origins are made with, in place of those of the bases.
+    pub(super) other_bases: Option<Vec<Arc<List>>>,
 }
 
 impl<'a> Case<'a> {
@@ -187,11 +189,15 @@ impl<'a> Case<'a> {
             reads: Box::new(|_| Vec::new()),
             seen: Vec::new(),
             fail_at: None,
+            other_bases: None,
         }
     }
 
     pub(super) fn origins(&self) -> Origins {
-        let lists: Vec<&List> = self.bases.iter().map(|base| &*base.list).collect();
+        let lists: Vec<&List> = match &self.other_bases {
+            Some(lists) => lists.iter().map(AsRef::as_ref).collect(),
+            None => self.bases.iter().map(|base| &*base.list).collect(),
+        };
         Origins::new(&self.new.list, &lists)
     }
 

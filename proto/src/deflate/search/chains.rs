@@ -8,6 +8,8 @@ use super::{
     steps::{Links, Match, Reach},
 };
 
+/// The window's length, as the tables count.
+pub(super) const WINDOW: u16 = 1 << 15;
 pub(super) const MASK: usize = WINDOW_BYTES - 1;
 /// Hash values at memLevel 9; lower levels use the first part.
 pub(super) const HASHES_MAX: usize = 1 << 16;
@@ -112,10 +114,10 @@ impl Links for Chains {
     fn slide(&mut self) {
         let hashes = self.hash.count();
         for entry in self.head[..hashes].iter_mut() {
-            *entry = entry.saturating_sub(WINDOW_BYTES as u16);
+            *entry = entry.saturating_sub(WINDOW);
         }
         for entry in self.before.iter_mut() {
-            *entry = entry.saturating_sub(WINDOW_BYTES as u16);
+            *entry = entry.saturating_sub(WINDOW);
         }
     }
 

@@ -8,11 +8,11 @@ use alloc::boxed::Box;
 use super::{
     super::token::WINDOW_BYTES,
     DISTANCE_MAX,
-    chains::{HASHES_MAX, Hash3, MASK, common, short, word32, word64},
+    chains::{HASHES_MAX, Hash3, MASK, WINDOW, common, short, word32, word64},
     steps::{Links, Match, Reach},
 };
 
-const HASH6_BITS: u32 = 16;
+const HASH6_BITS: u32 = 17;
 const HASHES6: usize = 1 << HASH6_BITS;
 /// Longest match that filtered drops.
 const DROPPED_BYTES: usize = 5;
@@ -58,7 +58,6 @@ impl Links for LongChains {
         *inserted = inserted.wrapping_add(1);
         self.number[at & MASK] = *inserted;
         let hash = (word << 16).wrapping_mul(0x9e37_79b1_85eb_ca87) >> (64 - HASH6_BITS);
-        #[expect(clippy::cast_possible_truncation, reason = "16 bits")]
         let head = &mut self.head[hash as usize & (HASHES6 - 1)];
         let former = *head;
         self.before[at & MASK] = former;
@@ -112,10 +111,10 @@ impl Links for LongChains {
 
     fn slide(&mut self) {
         for entry in self.head.iter_mut() {
-            *entry = entry.saturating_sub(WINDOW_BYTES as u16);
+            *entry = entry.saturating_sub(WINDOW);
         }
         for entry in self.before.iter_mut() {
-            *entry = entry.saturating_sub(WINDOW_BYTES as u16);
+            *entry = entry.saturating_sub(WINDOW);
         }
     }
 

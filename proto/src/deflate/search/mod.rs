@@ -266,9 +266,7 @@ impl Matcher {
 /// Positions inside the buffer are small; what is larger only needs to stay larger than all of them.
 fn clamp(bytes: u64) -> usize {
     const FAR: u64 = 1 << 24;
-    #[expect(clippy::cast_possible_truncation, reason = "at most 2^24")]
-    let near = bytes.min(FAR) as usize;
-    near
+    bytes.min(FAR) as usize
 }
 
 /// Token lists grow to what a piece needs; this is the type all finders write to.

@@ -232,7 +232,7 @@ pub(super) fn greedy<L: Links>(
     stopped
 }
 
-/// Z_RLE: a match is a repetition of the byte before. True when stopped after a match.
+/// `Z_RLE`: a match is a repetition of the byte before. True when stopped after a match.
 pub(super) fn runs(scene: &Scene<'_>, state: &mut State, tokens: &mut Tokens) -> bool {
     while state.at < scene.fence {
         let at = state.at;
@@ -258,7 +258,7 @@ pub(super) fn runs(scene: &Scene<'_>, state: &mut State, tokens: &mut Tokens) ->
     false
 }
 
-/// Z_HUFFMAN_ONLY.
+/// `Z_HUFFMAN_ONLY`.
 pub(super) fn literals(scene: &Scene<'_>, state: &mut State, tokens: &mut Tokens) -> bool {
     let literals = &scene.bytes[state.at..scene.fence];
     tokens.extend(literals.iter().map(|byte| Token::literal(*byte)));
@@ -267,6 +267,7 @@ pub(super) fn literals(scene: &Scene<'_>, state: &mut State, tokens: &mut Tokens
 }
 
 /// Symbol and extra bits of every length, as in a token. The longest is always symbol 285, although 284 could say it.
+#[expect(clippy::cast_possible_truncation, reason = "29 codes of up to 5 bits")]
 const LENGTH_PARTS: [u32; MATCH_BYTES_MAX + 1] = {
     let mut parts = [0; MATCH_BYTES_MAX + 1];
     let mut code = 0;
@@ -274,7 +275,7 @@ const LENGTH_PARTS: [u32; MATCH_BYTES_MAX + 1] = {
         let (first, bits) = LENGTHS[code];
         let mut extra = 0;
         while extra < 1 << bits {
-            parts[first as usize + extra] = 257 + code as u32 | (extra as u32) << 9;
+            parts[first as usize + extra] = (257 + code as u32) | ((extra as u32) << 9);
             extra += 1;
         }
         code += 1;
@@ -284,6 +285,7 @@ const LENGTH_PARTS: [u32; MATCH_BYTES_MAX + 1] = {
 
 /// The token of a match.
 #[inline(always)]
+#[expect(clippy::cast_possible_truncation, reason = "at most one window")]
 fn copy(found: Match) -> Token {
     let far = found.distance as u32 - 1;
     // Two symbols for each power of two: DISTANCES in one line.
