@@ -219,6 +219,23 @@ fn render_plan(plan: &SyncPlan, verbose: bool) -> String {
             let _ = writeln!(text, "  {sign} and {more} more (-v lists all)");
         }
     }
+    if let Some(bytes) = plan.bundle_bytes {
+        let _ = writeln!(text, "a bundle of {} leads there", text::bytes(bytes));
+    }
+    for file in plan.files.iter().take(most) {
+        let cost = match file.road.as_str() {
+            "bundle" => String::new(),
+            _ => format!("  {}", text::bytes(file.received_bytes)),
+        };
+        let _ = writeln!(
+            text,
+            "  {}  {} ({}){cost} for {}",
+            file.path,
+            file.road,
+            file.reason,
+            text::bytes(file.bytes)
+        );
+    }
     let _ = writeln!(
         text,
         "{} added, {} changed, {} removed, {} unchanged\n{} to fetch before compression, {} here already; {} of disk needed meanwhile",

@@ -90,10 +90,17 @@ pub struct SyncPlan {
     pub removed: Vec<(String, u64)>,
     /// Files that would be linked.
     pub unchanged: u64,
-    /// Bytes of chunks that would be fetched, opened.
+    /// Bytes that would be fetched: the bundle, runs, and chunks, opened.
     pub fetch_bytes: u64,
-    /// Bytes of changed files that are on this machine.
+    /// Bytes of changed files beyond those: they are on this machine, or compressed away.
     pub reuse_bytes: u64,
+    /// Length of the bundle that would bring it, if the upstream has one.
+    #[serde(default)]
+    pub bundle_bytes: Option<u64>,
+    /// The road of each file that would be built, in path order; at most 1,000. What comes with a bundle is counted in
+    /// [`Self::bundle_bytes`] only.
+    #[serde(default)]
+    pub files: Vec<FileRoad>,
     /// Most bytes the disk needs on top of what is there.
     pub disk_bytes: u64,
     /// Why: as in [`SyncReport::reason`].
