@@ -61,7 +61,12 @@ impl Made {
 
     /// As sigtool packs.
     pub(super) fn cvd(content: &[u8]) -> Self {
-        let packed = zlib::deflate(content, Parameters::SIGTOOL);
+        Self::packed(content, Parameters::SIGTOOL)
+    }
+
+    /// Packed as `really`, while its recipe says that sigtool did.
+    pub(super) fn packed(content: &[u8], really: Parameters) -> Self {
+        let packed = zlib::deflate(content, really);
         let list_of = list(content);
         let segments = vec![
             Segment::Literal(b"ClamAV-VDB:".to_vec()),
@@ -82,7 +87,7 @@ impl Made {
         }
     }
 
-    fn content(&self, form: Form) -> (&[u8], &List) {
+    pub(super) fn content(&self, form: Form) -> (&[u8], &List) {
         match (form, &self.opened) {
             (Form::Opened, Some((content, list, _))) => (content, list),
             _ => (&self.bytes, &self.stored),
@@ -138,8 +143,9 @@ pub(super) struct Plan {
 pub(super) struct Feed {
     pub(super) folder: tempfile::TempDir,
     root_key: SecretKey,
-    key: SecretKey,
-    root: SignedRoot,
+    /// Signs releases and heads, and is the master's.
+    pub(super) key: SecretKey,
+    pub(super) root: SignedRoot,
     pub(super) id: FeedId,
 }
 
@@ -240,6 +246,11 @@ impl Feed {
 
     /// A mirror that serves `release`, with the recipes and lists that a sync would have left.
     pub(super) async fn mirror_at(&self, release: &Release) -> Arc<Mirror> {
+        self.mirror_of("192.0.2.1:9", release).await
+    }
+
+    /// The same, that asks `upstream`.
+    pub(super) async fn mirror_of(&self, upstream: &str, release: &Release) -> Arc<Mirror> {
         let state = self.folder.path().join("state");
         std::fs::create_dir_all(&state).unwrap();
         keyfile::load_or_generate(&state.join(NODE_KEY)).unwrap();
@@ -247,7 +258,7 @@ impl Feed {
         std::fs::create_dir_all(self.docroot()).unwrap();
         let config = MirrorConfig {
             fingerprint: self.id.to_string(),
-            upstreams: vec!["master.invalid".into()],
+            upstreams: vec![upstream.into()],
             docroot: self.docroot(),
             name: String::new(),
             contact: String::new(),
@@ -336,7 +347,7 @@ fn root_body(root_key: &SecretKey, key: &SecretKey, version: u64) -> RootBody {
     }
 }
 
-fn chunks<'a>(content: &'a [u8], list: &'a List) -> impl Iterator<Item = Vec<u8>> + 'a {
+pub(super) fn chunks<'a>(content: &'a [u8], list: &'a List) -> impl Iterator<Item = Vec<u8>> + 'a {
     list.with_offsets().map(|(at, entry)| {
         let at = usize::try_from(at).unwrap();
         content[at..at + entry.len as usize].to_vec()
@@ -400,7 +411,7 @@ pub(super) fn section(old: &Release, new: &Release, plan: &Plan) -> Vec<u8> {
             &mut out,
         );
     }
-    let (content, wanted) = made.content(plan.form);
+    let wanted = made.content(plan.form).1;
     if plan.form == Form::Opened || wanted.entries().len() > 1 {
         let prefix = first
             .map(|(made, form)| made.content(form).1.encode())
@@ -411,6 +422,15 @@ pub(super) fn section(old: &Release, new: &Release, plan: &Plan) -> Vec<u8> {
             &mut out,
         );
     }
+    out.extend(runs_of(old, new, plan));
+    out
+}
+
+/// The runs of a section.
+pub(super) fn runs_of(old: &Release, new: &Release, plan: &Plan) -> Vec<u8> {
+    let mut out = Vec::new();
+    let side = |side| if side == Side::Old { old } else { new };
+    let (content, wanted) = new.files[plan.path].content(plan.form);
     let bases: Vec<(&[u8], &List)> = plan
         .bases
         .iter()

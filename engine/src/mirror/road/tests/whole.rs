@@ -71,7 +71,7 @@ pub(super) fn plans() -> Vec<Plan> {
     ]
 }
 
-fn all_served(feed: &Feed, release: &Release) -> bool {
+pub(super) fn all_served(feed: &Feed, release: &Release) -> bool {
     let right = |(path, made): (&String, &Made)| feed.served(path) == Some(made.bytes.clone());
     release.files.iter().all(right)
 }
