@@ -72,6 +72,7 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Feed(command::feed::Feed),
     Publish(command::publish::Publish),
+    Gc(command::gc::Gc),
     Master(command::master::Master),
     Join(command::join::Join),
     /// See and decide which mirrors may fetch.
@@ -83,6 +84,7 @@ pub(crate) enum Command {
     Verify(command::verify::Verify),
     #[command(subcommand)]
     Bundle(command::bundle::Bundle),
+    Explain(command::explain::Explain),
     Demo(command::demo::Demo),
     /// Look at the configuration.
     #[command(subcommand)]
@@ -101,6 +103,7 @@ impl Command {
         match self {
             Self::Feed(command) => command.run(shell),
             Self::Publish(command) => command.run(shell).await,
+            Self::Gc(command) => command.run(shell).await,
             Self::Master(command) => command.run(shell).await,
             Self::Join(command) => command.run(shell),
             Self::Node(command) => command.run(shell).await,
@@ -109,6 +112,7 @@ impl Command {
             Self::Status(command) => command.run(shell).await,
             Self::Verify(command) => command.run(shell),
             Self::Bundle(command) => command.run(shell).await,
+            Self::Explain(command) => command.run(shell),
             Self::Demo(command) => command.run(shell).await,
             Self::Config(command) => command.run(shell),
             Self::Generate(command) => command.run(shell),

@@ -20,6 +20,8 @@ use tidecast_engine::publish::PublishError;
 use tidecast_engine::quic::{LinkError, ListenError};
 use tidecast_engine::roots::RootsError;
 use tidecast_engine::store::StoreError;
+use tidecast_engine::store::explain::ExplainError;
+use tidecast_engine::store::explained::UnexplainedError;
 use tidecast_proto::root::RootError;
 
 use crate::{diagnosis, suggestion};
@@ -238,14 +240,36 @@ impl Diagnose for StoreError {
     fn exit(&self) -> Exit {
         match self {
             Self::File(error) => error.exit(),
-            Self::Pack { .. } | Self::Release { .. } | Self::WrongContent { .. } => Exit::Data,
-            Self::Locked { .. } => Exit::Temporary,
+            Self::Pack { .. }
+            | Self::Release { .. }
+            | Self::WrongContent { .. }
+            | Self::Missing { .. }
+            | Self::Incomplete { .. } => Exit::Data,
+            Self::Locked { .. } | Self::Unsettled { .. } => Exit::Temporary,
             _ => Exit::Internal,
         }
     }
 
     fn hint(&self) -> Option<String> {
         Some(self.advice().into())
+    }
+}
+
+impl Diagnose for UnexplainedError {
+    fn exit(&self) -> Exit {
+        match self {
+            Self::NoRelease { .. } => Exit::NoInput,
+            Self::Store(error) => error.exit(),
+            Self::Explain(ExplainError::File(error)) => error.exit(),
+            _ => Exit::Data,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Explain(ExplainError::File(error)) => error.hint(),
+            _ => Some(self.advice()),
+        }
     }
 }
 

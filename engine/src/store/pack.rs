@@ -107,6 +107,12 @@ impl Pack {
         Some((record, stored))
     }
 
+    /// Bytes of an entry's record, without its head.
+    pub(super) fn stored_len(&self, entry: usize) -> Option<usize> {
+        let (head, _) = entry_at(&self.bytes, self.index_at, entry)?;
+        Some(Record::parse(head).ok()?.stored_len as usize)
+    }
+
     /// Only the name: what a directory over all packs is made of.
     pub(super) fn key(&self, entry: usize) -> Option<(Kind, [u8; 32])> {
         let (head, _) = entry_at(&self.bytes, self.index_at, entry)?;
