@@ -46,7 +46,11 @@ pub enum RebuildError {
         got: FileHash,
         got_bytes: u64,
     },
-    /// Lists, recipes and origins that do not belong together, or a delivery out of order: the caller is at fault.
+    /// The system would not start a second thread.
+    #[error("cannot start a thread")]
+    Thread(#[source] io::Error),
+    /// Lists, recipes and origins that do not belong together, or a delivery of other chunks than asked for: the release or the
+    /// caller is at fault.
     #[error("asked for the impossible: {0}")]
     Impossible(&'static str),
 }

@@ -93,19 +93,69 @@ impl<'a> Scratch<'a> {
 
 /// Makes a file that has no name, so that nothing is left behind whatever happens.
 fn nameless(folder: BorrowedFd<'_>) -> io::Result<File> {
-    let open = |name: &str, flags| -> rustix::io::Result<OwnedFd> {
-        let mode = Mode::RUSR | Mode::WUSR;
-        rustix::fs::openat(folder, name, flags | OFlags::RDWR | OFlags::CLOEXEC, mode)
-    };
-    match open(".", OFlags::TMPFILE) {
+    match open(folder, ".", OFlags::TMPFILE) {
         Ok(file) => return Ok(file.into()),
         // Not every file system can (NFS); and an old kernel says that `.` is a folder.
         Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::NOENT | Errno::INVAL) => {}
         Err(error) => return Err(error.into()),
     }
+    unlinked(folder)
+}
+
+/// The same in two steps, on any file system.
+fn unlinked(folder: BorrowedFd<'_>) -> io::Result<File> {
     let number = getrandom::u64().map_err(io::Error::other)?;
     let name = format!("rebuild-{number:016x}.tmp");
-    let file = open(&name, OFlags::CREATE | OFlags::EXCL)?;
+    let file = open(folder, &name, OFlags::CREATE | OFlags::EXCL)?;
     rustix::fs::unlinkat(folder, &name, AtFlags::empty())?;
     Ok(file.into())
+}
+
+fn open(folder: BorrowedFd<'_>, name: &str, flags: OFlags) -> rustix::io::Result<OwnedFd> {
+    let mode = Mode::RUSR | Mode::WUSR;
+    rustix::fs::openat(folder, name, flags | OFlags::RDWR | OFlags::CLOEXEC, mode)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::AsFd;
+
+    use super::*;
+
+    #[test]
+    fn what_was_put_aside_reads_back_from_memory_and_from_a_file_without_a_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = File::open(folder.path()).unwrap();
+        let mut scratch = Scratch::new(at.as_fd());
+        let content: Vec<u8> = (0..=250).cycle().take(MEMORY_BYTES + 70_000).collect();
+        let mut appended = 0;
+        for piece in content.chunks(50_000) {
+            scratch.append(piece).unwrap();
+            appended += piece.len();
+            assert_eq!(scratch.bytes(), appended as u64);
+            assert_eq!(scratch.disk_bytes() > 0, appended > MEMORY_BYTES);
+            for from in [0, 1, appended / 2, appended - 1, appended] {
+                let mut out = b"before".to_vec();
+                scratch
+                    .read(from as u64..appended as u64, &mut out)
+                    .unwrap();
+                assert!(out[6..] == content[from..appended]);
+            }
+            let behind = appended as u64..appended as u64 + 1;
+            assert!(scratch.read(behind, &mut Vec::new()).is_err());
+        }
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_file_system_that_makes_no_nameless_files_serves_as_well() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = File::open(folder.path()).unwrap();
+        let mut file = unlinked(at.as_fd()).unwrap();
+        file.write_all(b"there").unwrap();
+        let mut read = [0; 5];
+        file.read_exact_at(&mut read, 0).unwrap();
+        assert_eq!(&read, b"there");
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+    }
 }

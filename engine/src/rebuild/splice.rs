@@ -265,7 +265,8 @@ impl<'a> Splice<'a> {
         let until = from.saturating_add(delivery.chunks);
         let chunks = self.target.list.entries()[..end].get(from..until);
         let fits = |chunks: &[Entry]| bytes_of(chunks) == delivery.bytes.len() as u64;
-        if delivery.chunks == 0 || !chunks.is_some_and(fits) {
+        let too_long = delivery.bytes.len() > limits::RUN_BYTES;
+        if delivery.chunks == 0 || too_long || !chunks.is_some_and(fits) {
             return Err(RebuildError::Impossible(
                 "a delivery of other chunks than asked for",
             ));

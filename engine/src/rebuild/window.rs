@@ -200,7 +200,8 @@ impl<'a> Window<'a> {
             let far_behind = piece.end() + BEHIND_BYTES <= self.taken;
             // Between the content taken over and the place where it goes on, only so much is kept as a run may ask for.
             let crowded = self.held_bytes > BEHIND_BYTES + AHEAD_BYTES;
-            if !far_behind && !(crowded && piece.end() <= self.goes_on) {
+            let done_with = far_behind || crowded && piece.end() <= self.goes_on;
+            if !done_with {
                 return;
             }
             if piece.end() > self.taken && piece.at < self.promised {

@@ -129,14 +129,16 @@ fn file_with(bytes: &[u8]) -> File {
     file
 }
 
+/// Which base ranges are read before the delivery that begins with a chunk.
+pub(super) type Reads<'a> = Box<dyn FnMut(usize) -> Vec<(u32, Range<u64>)> + 'a>;
+
 /// Delivers out of the new content, as much at once as it is told.
 pub(super) struct FromContent<'a> {
     pub(super) new: &'a Whole,
     pub(super) origins: &'a Origins,
     pub(super) chunks_at_once: usize,
-    /// Base ranges to be read before each delivery, and what was read.
-    pub(super) reads: Box<dyn FnMut(usize) -> Vec<(u32, Range<u64>)> + 'a>,
-    pub(super) seen: Vec<Vec<u8>>,
+    pub(super) reads: Reads<'a>,
+    pub(super) seen: Vec<(u32, Range<usize>, Vec<u8>)>,
     /// Fails at this delivery.
     pub(super) fail_at: Option<(usize, fn() -> MissingError)>,
     pub(super) deliveries: usize,
@@ -152,8 +154,10 @@ impl MissingChunks for FromContent<'_> {
         self.deliveries += 1;
         for (base, range) in (self.reads)(from) {
             let mut bytes = Vec::new();
-            bases.read(base, range, &mut bytes)?;
-            self.seen.push(bytes);
+            bases.read(base, range.clone(), &mut bytes)?;
+            let place = |at| usize::try_from(at).unwrap();
+            let range = place(range.start)..place(range.end);
+            self.seen.push((base, range, bytes));
         }
         let mut stretches = self.origins.missing();
         let stretch = stretches.find(|stretch| stretch.contains(&from)).unwrap();
@@ -173,8 +177,8 @@ pub(super) struct Case<'a> {
     pub(super) new: &'a Whole,
     pub(super) bases: Vec<Source>,
     pub(super) chunks_at_once: usize,
-    pub(super) reads: Box<dyn FnMut(usize) -> Vec<(u32, Range<u64>)> + 'a>,
-    pub(super) seen: Vec<Vec<u8>>,
+    pub(super) reads: Reads<'a>,
+    pub(super) seen: Vec<(u32, Range<usize>, Vec<u8>)>,
     pub(super) fail_at: Option<(usize, fn() -> MissingError)>,
     /// The lists that origins are made with, in place of those of the bases.
     pub(super) other_bases: Option<Vec<Arc<List>>>,
