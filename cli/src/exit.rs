@@ -5,13 +5,14 @@
 use std::io;
 use std::path::Path;
 
+use tidecast_engine::bundle::BundleBuildError;
 use tidecast_engine::config::ConfigError;
 use tidecast_engine::control::ControlError;
 use tidecast_engine::docroot::DocrootError;
 use tidecast_engine::durable::FileError;
 use tidecast_engine::keyfile::KeyFileError;
 use tidecast_engine::master::{
-    FeedError, HeadsError, MasterError, NodesError, RELEASE_KEY, ROOT_KEY,
+    ExportError, FeedError, HeadsError, MasterError, NodesError, RELEASE_KEY, ROOT_KEY,
 };
 use tidecast_engine::mirror::{
     ImportError, MemoryError, MirrorError, SyncError, SyncFailure, with_port,
@@ -319,6 +320,22 @@ impl Diagnose for MasterError {
             Self::Listen(error) => error.hint(),
             _ => Some("restore the store from a backup, or publish the tree again".into()),
         }
+    }
+}
+
+impl Diagnose for ExportError {
+    fn exit(&self) -> Exit {
+        match self {
+            Self::NoRelease { .. } | Self::Newest(_) => Exit::NoInput,
+            Self::Build(BundleBuildError::Store(error)) => error.exit(),
+            Self::Build(BundleBuildError::Io(_)) => Exit::Io,
+            Self::File(error) | Self::Build(BundleBuildError::File(error)) => error.exit(),
+            _ => Exit::Data,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        Some(self.advice().into())
     }
 }
 

@@ -7,14 +7,35 @@ use std::io;
 
 use zstd::zstd_safe::{self, CCtx, CParameter, DCtx};
 
-/// Level for what opens to at most [`SMALL_BYTES`]: the best that needs no more memory than the window.
-const LEVEL_SMALL: i32 = 19;
+/// How hard to try.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Effort {
+    /// zstd level 19: the most that needs no more memory than a few windows.
+    Most,
+    /// Level 12: a fifth of the time, a few percent more bytes.
+    Some,
+    /// Level 1, for what hardly packs.
+    Least,
+}
 
-/// Level above that: a third of the time, a few percent more bytes.
-const LEVEL_LARGE: i32 = 12;
+impl Effort {
+    /// What so many bytes are worth: up to 1 MiB no time is.
+    pub(crate) fn of(bytes: usize) -> Self {
+        if bytes <= 1024 * 1024 {
+            Self::Most
+        } else {
+            Self::Some
+        }
+    }
 
-/// Up to here the time a build takes is not worth a byte.
-const SMALL_BYTES: usize = 1024 * 1024;
+    fn level(self) -> i32 {
+        match self {
+            Self::Most => 19,
+            Self::Some => 12,
+            Self::Least => 1,
+        }
+    }
+}
 
 /// Where long-distance matching begins to find what the match finder of the level has forgotten.
 const LONG_DISTANCE_BYTES: usize = 1024 * 1024;
@@ -31,7 +52,7 @@ const MAGIC: [u8; 4] = zstd_safe::MAGICNUMBER.to_le_bytes();
 ///
 /// # Errors
 /// Out of memory, or both together over the window's limit of 32 MiB; the caller is at fault for the latter.
-pub(crate) fn pack_with_prefix(bytes: &[u8], prefix: &[u8]) -> io::Result<Vec<u8>> {
+pub(crate) fn pack_with_prefix(bytes: &[u8], prefix: &[u8], effort: Effort) -> io::Result<Vec<u8>> {
     let together = bytes.len() + prefix.len();
     let window_log = together.next_power_of_two().trailing_zeros();
     if window_log > WINDOW_LOG_MAX {
@@ -39,13 +60,9 @@ pub(crate) fn pack_with_prefix(bytes: &[u8], prefix: &[u8]) -> io::Result<Vec<u8
             "{together} bytes are more than a window holds"
         )));
     }
-    let level = match bytes.len() {
-        0..=SMALL_BYTES => LEVEL_SMALL,
-        _ => LEVEL_LARGE,
-    };
     let mut context = CCtx::try_create().ok_or(io::ErrorKind::OutOfMemory)?;
     for parameter in [
-        CParameter::CompressionLevel(level),
+        CParameter::CompressionLevel(effort.level()),
         CParameter::WindowLog(window_log.max(WINDOW_LOG_MIN)),
         CParameter::EnableLongDistanceMatching(together > LONG_DISTANCE_BYTES),
         CParameter::ContentSizeFlag(true),
@@ -117,6 +134,10 @@ fn said_by_zstd(code: zstd_safe::ErrorCode) -> io::Error {
 mod tests {
     use super::*;
 
+    fn packed(bytes: &[u8], prefix: &[u8]) -> Vec<u8> {
+        pack_with_prefix(bytes, prefix, Effort::of(bytes.len())).unwrap()
+    }
+
     fn noise(bytes: usize) -> Vec<u8> {
         let mut noise = vec![0; bytes];
         blake3::Hasher::new().finalize_xof().fill(&mut noise);
@@ -126,12 +147,12 @@ mod tests {
     #[test]
     fn what_the_receiver_has_costs_next_to_nothing() {
         // Noise, so that only the prefix can help; long enough that the window must cover it all.
-        for bytes in [10_000, 3_000_000] {
+        for (bytes, most) in [(10_000, 50), (3_000_000, 500)] {
             let old = noise(bytes);
             let mut new = old.clone();
             new.splice(500..500, *b"a new line");
-            let delta = pack_with_prefix(&new, &old).unwrap();
-            assert!(delta.len() < 200, "{} bytes", delta.len());
+            let delta = packed(&new, &old);
+            assert!(delta.len() < most, "{} bytes", delta.len());
             assert_eq!(open_with_prefix(&delta, &old, new.len()).unwrap(), new);
         }
     }
@@ -140,7 +161,7 @@ mod tests {
     fn nothing_packs_and_opens_with_and_without_a_prefix() {
         for prefix in [&b""[..], b"prefix"] {
             for bytes in [&b""[..], b"x"] {
-                let delta = pack_with_prefix(bytes, prefix).unwrap();
+                let delta = packed(bytes, prefix);
                 assert_eq!(open_with_prefix(&delta, prefix, 1).unwrap(), bytes);
             }
         }
@@ -148,7 +169,7 @@ mod tests {
 
     #[test]
     fn a_delta_never_opens_to_more_than_it_may() {
-        let delta = pack_with_prefix(&vec![0; 1 << 20], b"").unwrap();
+        let delta = packed(&vec![0; 1 << 20], b"");
         assert!(delta.len() < 200);
         assert!(open_with_prefix(&delta, b"", (1 << 20) - 1).is_err());
         assert!(open_with_prefix(&delta, b"", 1 << 20).is_ok());
@@ -165,7 +186,7 @@ mod tests {
     #[test]
     fn damaged_cut_and_trailing_bytes_open_to_nothing_longer_and_never_panic() {
         let (old, new) = (noise(5000), noise(6000));
-        let delta = pack_with_prefix(&new, &old).unwrap();
+        let delta = packed(&new, &old);
         for cut in 0..delta.len() {
             assert!(
                 open_with_prefix(&delta[..cut], &old, new.len()).is_err(),
@@ -188,6 +209,7 @@ mod tests {
 
     #[test]
     fn a_window_has_a_limit() {
-        assert!(pack_with_prefix(&vec![0; 1 << 24], &vec![0; (1 << 24) + 1]).is_err());
+        let (bytes, prefix) = (vec![0; 1 << 24], vec![0; (1 << 24) + 1]);
+        assert!(pack_with_prefix(&bytes, &prefix, Effort::Least).is_err());
     }
 }

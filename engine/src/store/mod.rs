@@ -53,6 +53,9 @@ pub use record::{Kind, RecordError};
 pub use verify::{PROBLEMS_LISTED, VerifyReport};
 pub use writer::StoreWriter;
 
+pub(crate) use pack::map;
+pub(crate) use snapshot::list;
+
 #[cfg(test)]
 pub(crate) use open_pack::full_disk;
 

@@ -169,7 +169,7 @@ fn entry_at(bytes: &[u8], index_at: usize, entry: usize) -> Option<(&[u8; Record
 }
 
 /// Maps a file of our own store.
-pub(super) fn map(path: &Path) -> Result<Bytes, FileError> {
+pub(crate) fn map(path: &Path) -> Result<Bytes, FileError> {
     let file = File::open(path).map_err(FileError::at("open", path))?;
     let len = file
         .metadata()

@@ -184,7 +184,7 @@ fn prefix(id: &[u8; 32]) -> u64 {
 }
 
 /// Names and paths in a folder of the store, sorted; none when it is not there yet.
-pub(super) fn list(folder: &Path) -> Result<Vec<(String, PathBuf)>, FileError> {
+pub(crate) fn list(folder: &Path) -> Result<Vec<(String, PathBuf)>, FileError> {
     let entries = match std::fs::read_dir(folder) {
         Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),

@@ -40,9 +40,11 @@ part_kinds! {
     MANIFEST = 0x04, framed(limits::MANIFEST_BYTES);
     /// [`FilePart`]: what follows is about this file.
     FILE = 0x05, 512;
-    /// The file's recipe: a zstd frame whose prefix is the recipe of the first base.
+    /// The file's recipe: a zstd frame whose prefix is the recipe of the first base where that is opened content, and
+    /// nothing otherwise.
     RECIPE = 0x06, framed(limits::RECIPE_BYTES);
-    /// The list of the file's content: a zstd frame whose prefix is the list of the first base.
+    /// The list of the file's content: a zstd frame whose prefix is the list of the first base, encoded whether or not
+    /// it is stored, and nothing where there is no base.
     LIST = 0x07, framed(limits::LIST_BYTES);
     /// [`RunPart`].
     RUN = 0x08, framed(limits::RUN_BYTES);

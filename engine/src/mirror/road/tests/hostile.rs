@@ -11,7 +11,6 @@ use tidecast_proto::list::{Entry, List};
 use super::kit::*;
 use super::whole::{all_served, day, plans};
 use crate::mirror::ImportError;
-use crate::packing::delta::pack_with_prefix;
 
 /// Imports what `sections` makes, and brings what was said against it.
 async fn refused(sections: impl FnOnce(&Release, &Release, &mut Vec<u8>)) -> String {
@@ -94,7 +93,7 @@ async fn a_run_that_opens_to_more_or_is_made_of_too_much_is_refused() {
             put_part(PartKind::RUN, &body, out);
         }
     };
-    let bomb = pack_with_prefix(&vec![0; 8 << 20], b"").unwrap();
+    let bomb = pack(&vec![0; 8 << 20], b"").unwrap();
     let run = RunPart {
         chunks: 1,
         bases: Vec::new(),
@@ -148,7 +147,10 @@ async fn a_run_made_for_another_base_brings_nothing() {
         let ours = elsewhere.files["daily.cvd"].clone();
         let (_, list, recipe) = ours.opened.unwrap();
         let (content, ..) = other.opened.unwrap();
-        let kept = content[..usize::try_from(list.total_bytes()).unwrap().min(content.len())].to_vec();
+        let kept = content[..usize::try_from(list.total_bytes())
+            .unwrap()
+            .min(content.len())]
+            .to_vec();
         elsewhere.files.insert(
             "daily.cvd".into(),
             Made {
@@ -171,8 +173,10 @@ async fn a_list_of_all_the_chunks_there_can_be_is_not_the_files_list() {
         id: ChunkId::of(&n.to_le_bytes()),
         len: 262_144,
     };
-    let list = List::new((0..116_000).map(entry).collect()).unwrap().encode();
-    let packed = pack_with_prefix(&list, b"").unwrap();
+    let list = List::new((0..116_000).map(entry).collect())
+        .unwrap()
+        .encode();
+    let packed = pack(&list, b"").unwrap();
     let told = refused(|old, new, out| {
         let whole = section(old, new, &plans()[0]);
         let mut at = 0;

@@ -24,7 +24,7 @@ use crate::clock::Clock;
 use crate::config::MirrorConfig;
 use crate::mirror::work::{Begin, RootSource, building};
 use crate::mirror::{Mirror, NODE_KEY, SyncReport};
-use crate::packing::delta::pack_with_prefix;
+use crate::packing::delta::{Effort, pack_with_prefix};
 use crate::rebuild::tests::zlib;
 use crate::{keyfile, roots};
 
@@ -354,6 +354,10 @@ pub(super) fn chunks<'a>(content: &'a [u8], list: &'a List) -> impl Iterator<Ite
     })
 }
 
+pub(super) fn pack(bytes: &[u8], prefix: &[u8]) -> std::io::Result<Vec<u8>> {
+    pack_with_prefix(bytes, prefix, Effort::of(bytes.len()))
+}
+
 /// What comes before the sections.
 pub(super) fn preamble(old: &Release, new: &Release, head: &[u8], roots: &[Vec<u8>]) -> Vec<u8> {
     let mut out = Vec::new();
@@ -365,8 +369,7 @@ pub(super) fn preamble(old: &Release, new: &Release, head: &[u8], roots: &[Vec<u
     for root in roots {
         put_part(PartKind::ROOT, root, &mut out);
     }
-    let manifest =
-        pack_with_prefix(&new.manifest.to_bytes(), old.manifest.signed().body()).unwrap();
+    let manifest = pack(&new.manifest.to_bytes(), old.manifest.signed().body()).unwrap();
     put_part(PartKind::MANIFEST, &manifest, &mut out);
     out
 }
@@ -405,11 +408,7 @@ pub(super) fn section(old: &Release, new: &Release, plan: &Plan) -> Vec<u8> {
             .map(|(_, _, recipe)| recipe.encode())
             .unwrap_or_default();
         let recipe = made.opened.as_ref().unwrap().2.encode();
-        put_part(
-            PartKind::RECIPE,
-            &pack_with_prefix(&recipe, &prefix).unwrap(),
-            &mut out,
-        );
+        put_part(PartKind::RECIPE, &pack(&recipe, &prefix).unwrap(), &mut out);
     }
     let wanted = made.content(plan.form).1;
     if plan.form == Form::Opened || wanted.entries().len() > 1 {
@@ -418,7 +417,7 @@ pub(super) fn section(old: &Release, new: &Release, plan: &Plan) -> Vec<u8> {
             .unwrap_or_default();
         put_part(
             PartKind::LIST,
-            &pack_with_prefix(&wanted.encode(), &prefix).unwrap(),
+            &pack(&wanted.encode(), &prefix).unwrap(),
             &mut out,
         );
     }
@@ -455,7 +454,7 @@ pub(super) fn runs_of(old: &Release, new: &Release, plan: &Plan) -> Vec<u8> {
                 count: u32::try_from(list.entries().len()).unwrap(),
             });
         }
-        let frame = pack_with_prefix(&content[from..from + len], &prefix).unwrap();
+        let frame = pack(&content[from..from + len], &prefix).unwrap();
         let run = RunPart {
             chunks: u32::try_from(range.len()).unwrap(),
             bases: ranges,

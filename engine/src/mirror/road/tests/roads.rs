@@ -1,6 +1,6 @@
 //! From an upstream: each road, and what a file falls back to.
 
-use tidecast_proto::bundle::{Form, PartKind, Side, put_part};
+use tidecast_proto::bundle::{Form, Origins, PartKind, Side, put_part};
 use tidecast_proto::deflate::{Parameters, Strategy};
 
 use super::kit::*;
@@ -73,23 +73,33 @@ async fn a_bundle_that_is_cut_or_wrong_is_made_up_for_by_chunks_of_the_opened_co
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn runs_that_were_verified_before_a_cut_are_not_fetched_again() {
-    let (_feed, upstream, report) = sync(|old, new| {
-        let bytes = whole_bundle(old, new);
-        // Behind the database's run, in front of its end.
-        let last = section(old, new, &plans()[2]).len() + 2;
-        let mut cut = bytes[..bytes.len() - last].to_vec();
-        // One more run than there are missing chunks: the database's section does not end well.
-        put_part(PartKind::RUN, &[1, 0], &mut cut);
-        Answers::bundle(Stream::Whole(cut))
-    })
-    .await;
-    assert_eq!(upstream.asked("opened chunk"), 0, "{report:?}");
-    assert!(all_named(&report, "daily.cvd", &["bundle", "chunks"]));
-}
-
-fn all_named(report: &SyncReport, path: &str, among: &[&str]) -> bool {
-    let mut files = report.files.iter().filter(|file| file.path == path);
-    files.all(|file| among.contains(&file.road.as_str()))
+    let feed = Feed::new();
+    let old_lines = lines(1, 12_000);
+    let mut new_lines = old_lines.clone();
+    for (seed, at) in [(2, new_lines.len() * 7 / 8), (3, new_lines.len() / 8)] {
+        new_lines.splice(at..at, lines(seed, 20));
+    }
+    let old = feed.release(1, None, &[("daily.cvd", Made::cvd(&old_lines))]);
+    let new = feed.release(2, Some(&old), &[("daily.cvd", Made::cvd(&new_lines))]);
+    let (old_list, new_list) = (&old.files["daily.cvd"], &new.files["daily.cvd"]);
+    let lists = [old_list, new_list].map(|made| made.opened.as_ref().unwrap().1.clone());
+    let origins = Origins::new(&lists[1], &[&lists[0]]);
+    let stretches: Vec<_> = origins.missing().collect();
+    assert_eq!(stretches.len(), 2, "two places changed");
+    let plan = Plan {
+        path: "daily.cvd",
+        form: Form::Opened,
+        bases: vec![(Side::Old, "daily.cvd", Form::Opened)],
+    };
+    let bytes = bundle(&old, &new, &new.head, &[plan]);
+    // Inside the second run.
+    let cut = Answers::bundle(Stream::Cut(bytes.clone(), bytes.len() - 10));
+    let upstream = Upstream::start(&feed, &old, &new, cut);
+    let mirror = feed.mirror_of(&upstream.address, &old).await;
+    let report = mirror.sync_once().await.unwrap();
+    assert!(all_served(&feed, &new));
+    assert_eq!(roads(&report), [("daily.cvd", "chunks", "bundle_failed")]);
+    assert_eq!(upstream.asked("opened chunk"), stretches[1].len());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -134,10 +144,8 @@ async fn without_a_bundle_runs_are_asked_for_then_chunks_and_the_whole_file_last
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_bundle_longer_than_the_files_is_left_alone() {
-    let (_feed, _upstream, report) = sync(|old, new| {
-        Answers::bundle(Stream::Claims(u64::MAX, whole_bundle(old, new)))
-    })
-    .await;
+    let (_feed, _upstream, report) =
+        sync(|old, new| Answers::bundle(Stream::Claims(u64::MAX, whole_bundle(old, new)))).await;
     assert_eq!(roads(&report)[1], ("daily.cvd", "chunks", "cheaper"));
 }
 
@@ -161,7 +169,10 @@ async fn an_old_file_that_is_damaged_is_noticed_named_and_fetched_whole() {
         assert!(report.switched && all_served(&feed, &new), "{report:?}");
         assert_eq!(roads(&report)[1], ("daily.cvd", "whole", "base_damaged"));
         let told = report.warnings.join("\n");
-        assert!(told.contains("daily.cvd") && told.contains("damaged"), "{told}");
+        assert!(
+            told.contains("daily.cvd") && told.contains("damaged"),
+            "{told}"
+        );
     }
 }
 

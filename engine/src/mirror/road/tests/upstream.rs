@@ -65,7 +65,6 @@ impl Upstream {
         let asked = Arc::new(Mutex::new(Vec::new()));
         let serving = Arc::new(Serving {
             root: feed.root.to_bytes(),
-            from: old.manifest.id(),
             release: release.clone(),
             old: old.clone(),
             answers,
@@ -107,7 +106,6 @@ impl Drop for Upstream {
 
 struct Serving {
     root: Vec<u8>,
-    from: ObjectId,
     release: Release,
     old: Release,
     answers: Answers,
@@ -156,7 +154,9 @@ impl Serving {
                 self.note("bundle");
                 assert_eq!(fetch.to, self.release.manifest.id());
                 let stream = self.answers.bundle.clone();
-                return self.stream(&connection, send, stream, (fetch.from, fetch.to)).await;
+                return self
+                    .stream(&connection, send, stream, (fetch.from, fetch.to))
+                    .await;
             }
             Request::Runs(_) => {
                 self.note("runs");
