@@ -55,6 +55,15 @@ pub(crate) enum Delivered<'a> {
     Spool,
 }
 
+impl Delivered<'_> {
+    fn read_bytes(&self) -> u64 {
+        match self {
+            Self::Runs(parts) => parts.read_bytes(),
+            Self::Spool => 0,
+        }
+    }
+}
+
 /// The name of a content that a section builds on, and how to have it.
 pub(crate) fn live_base(
     build: &mut Build,
@@ -117,11 +126,18 @@ pub(crate) fn make(
         recipe: wanted.recipe.as_deref(),
         origins: &origins,
     };
+    let before = incoming.delivered.read_bytes();
     let rebuilt = rebuild::rebuild(target, bases, &mut incoming, &mut out, scratch.as_fd());
+    let read_bytes = incoming.delivered.read_bytes() - before;
     let Incoming { lacking, disk, .. } = incoming;
     match rebuilt {
         Ok(rebuilt) => {
-            build.finish_file(wanted.at, &out, rebuilt.missing_bytes)?;
+            // Runs count as what they have on the wire; chunks were counted opened all along.
+            let fetched = match read_bytes {
+                0 => rebuilt.missing_bytes,
+                read => read.min(rebuilt.missing_bytes),
+            };
+            build.finish_file(wanted.at, &out, fetched)?;
             Ok(Made::Whole)
         }
         Err(_) if disk.is_some() => Err(disk.map_or(BundleFault::OtherRelease, Into::into)),
