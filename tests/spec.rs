@@ -10,16 +10,18 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use tidecast_proto::{
+    bundle::{FilePart, Header, PartHeader, PartKind, RunPart},
     chunker::Chunking,
     fingerprint,
     head::SignedHead,
-    id::{ChunkId, FeedId, ObjectId},
+    id::{ChunkId, FeedId, ObjectId, RecipeId},
     key::{PublicKey, SecretKey, Signature},
     limits,
     list::List,
     manifest::SignedManifest,
     name::{NameError, ReleasePath},
     receipt::{ServingState, SignedReceipt},
+    recipe::Recipe,
     root::SignedRoot,
     trust::Trust,
     wire::{
@@ -100,6 +102,47 @@ fn the_frame_types_and_their_longest_bodies_are_those_of_the_code() {
     }
 }
 
+#[test]
+fn the_parts_of_a_bundle_and_their_longest_bodies_are_those_of_the_code() {
+    let rows = spec().table("5.7", "kind | name");
+    let stated: Vec<(usize, String, usize)> = rows
+        .iter()
+        .map(|row| (number(&row[0]), row[1].clone(), number(&row[2])))
+        .collect();
+    let real: Vec<(usize, String, usize)> = PartKind::ALL
+        .iter()
+        .map(|(kind, name, limit)| (kind.0.into(), (*name).to_owned(), *limit))
+        .collect();
+    assert_eq!(stated, real);
+}
+
+#[test]
+fn the_recipe_and_part_vectors_decode() {
+    let stated = Stated(spec().vectors());
+    let bytes = stated.bytes("recipe");
+    let recipe = Recipe::decode(&bytes, RecipeId::of(&bytes), 500_118).expect("adds up");
+    assert_eq!(recipe.opened().0, stated.bytes("list id")[..]);
+    assert_eq!(recipe.opened_bytes(), 1_000_000);
+    assert_eq!(recipe.id().0, stated.bytes("recipe id")[..]);
+    for (kind, name, _) in PartKind::ALL {
+        let read: fn(&[u8]) -> bool = match *kind {
+            PartKind::HEADER => |body| Header::decode(body).is_ok_and(|it| it.encode() == body),
+            PartKind::FILE => |body| FilePart::decode(body).is_ok_and(|it| it.encode() == body),
+            PartKind::RUN => |body| RunPart::decode(body).is_ok_and(|it| it.encode() == body),
+            PartKind::END => <[u8]>::is_empty,
+            // Signed objects and zstd frames: the bundle of §11.9 has them.
+            _ => continue,
+        };
+        let bytes = stated.bytes(&format!("part {name}"));
+        let (header, used) = PartHeader::parse(&bytes)
+            .expect("a part")
+            .expect("all in view");
+        assert_eq!(header.kind, *kind);
+        assert_eq!(header.body_bytes, bytes.len() - used);
+        assert!(read(&bytes[used..]), "{name}");
+    }
+}
+
 /// The numbers a function has a word for, other than its word for the rest.
 fn words(word: impl Fn(u16) -> &'static str) -> Vec<(String, String)> {
     (0..=u16::MAX)
@@ -122,9 +165,10 @@ fn the_other_numbers_are_those_of_the_code() {
         page::owned(&packings)
     );
     assert_eq!((Encoding::PLAIN.0, Encoding::ZSTD.0), (0, 1));
-    let kinds = [("1", "manifest"), ("2", "list")];
+    let kinds = [("1", "manifest"), ("2", "list"), ("3", "recipe")];
     assert_eq!(spec().pairs("6.4", "kind | object"), page::owned(&kinds));
-    assert_eq!((ObjectKind::MANIFEST.0, ObjectKind::LIST.0), (1, 2));
+    let real = [ObjectKind::MANIFEST, ObjectKind::LIST, ObjectKind::RECIPE];
+    assert_eq!(real.map(|kind| kind.0), [1, 2, 3]);
     use tidecast_engine::quic::close_code::{
         CORRUPT, DONE, FULL, PROTOCOL, REFUSED, SHUTDOWN, TOO_SLOW,
     };
@@ -309,7 +353,9 @@ fn every_frame_vector_decodes() {
             FrameType::POLL
             | FrameType::FETCH_ROOT
             | FrameType::FETCH_OBJECT
-            | FrameType::FETCH_CHUNKS => {
+            | FrameType::FETCH_CHUNKS
+            | FrameType::FETCH_BUNDLE
+            | FrameType::FETCH_RUNS => {
                 Request::decode(*kind, body).is_ok_and(|request| request.to_frame() == bytes)
             }
             _ => Answer::decode(*kind, body.to_vec()).is_ok(),

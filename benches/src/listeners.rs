@@ -87,10 +87,10 @@ impl Listener {
     /// Waits for an announcement and says when it came, in Unix milliseconds.
     pub(crate) async fn announced(&mut self) -> Result<f64> {
         loop {
-            let (kind, body) = self.link.news().await?;
+            let news = self.link.news().await?;
             let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH)?;
-            if kind == FrameType::ANNOUNCE {
-                self.head = Some(head_id(&body)?);
+            if news.kind == FrameType::ANNOUNCE {
+                self.head = Some(head_id(&news.body)?);
                 return Ok(since_1970.as_secs_f64() * 1e3);
             }
         }

@@ -5,6 +5,8 @@
 //! processes. Bytes are UDP's and TCP's payload unless a row says otherwise. Other work on the
 //! machine changes the numbers: ratios less than times.
 
+mod daily;
+mod datagrams;
 mod fanout;
 mod fresh;
 mod listeners;
@@ -12,17 +14,23 @@ mod process;
 mod publishing;
 mod report;
 mod rsync;
+mod samples;
+mod stock_zlib;
 mod tidecast;
+mod web;
 
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use clap::{Parser, Subcommand, ValueEnum};
+use serde::Serialize;
 use tempfile::TempDir;
 use tidecast_engine::sample::{self, Day, Feed, Scale};
 
+use daily::Daily;
 use fresh::Arena;
 use report::{Report, Row};
+use samples::Sample;
 
 /// Measures tidecast beside rsync.
 #[derive(Parser)]
@@ -36,24 +44,27 @@ struct Arguments {
 enum What {
     /// Everything on loopback: fresh copies, unchanged trees, many mirrors, publishing, memory.
     Local(Local),
-    /// Write a made-up feed into a folder, with an update, to look at it.
-    Sample {
-        /// Where to; must exist.
-        folder: PathBuf,
-        /// Size of its databases in million bytes.
-        #[arg(long, default_value_t = 3)]
-        mb: u32,
-    },
+    /// What updates cost, day by day, beside rsync, casync, zsync, zchunk and bita.
+    Daily(Daily),
+    /// Write a made-up feed into a folder, with updates, to look at it.
+    Sample(Sample),
 }
 
 #[derive(clap::Args)]
 struct Local {
-    /// Times each scenario runs; medians are shown.
-    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..))]
-    runs: u16,
+    #[command(flatten)]
+    machine: Machine,
     /// Only these, separated by commas.
     #[arg(long, value_delimiter = ',')]
     only: Vec<Scenario>,
+}
+
+/// What is measured, where, and how often.
+#[derive(clap::Args)]
+struct Machine {
+    /// Times each scenario runs; medians are shown.
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..))]
+    runs: u16,
     /// The tidecast to measure; otherwise the one beside this program.
     #[arg(long, value_name = "PATH")]
     tidecast: Option<PathBuf>,
@@ -66,6 +77,31 @@ struct Local {
     /// Also write every number of every run here.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+}
+
+impl Machine {
+    fn bench(&self) -> Result<Bench> {
+        let tidecast = match &self.tidecast {
+            Some(path) => path.clone(),
+            None => std::env::current_exe()?.with_file_name("tidecast"),
+        };
+        let load = std::fs::read_to_string("/proc/loadavg")?;
+        Ok(Bench {
+            runs: usize::from(self.runs),
+            parent: self.folder.clone().unwrap_or_else(std::env::temp_dir),
+            rsync: self.rsync.clone(),
+            load: load.split(' ').next().unwrap_or_default().to_owned(),
+            tidecast,
+        })
+    }
+
+    fn write_json(&self, report: &impl Serialize) -> Result<()> {
+        if let Some(path) = &self.json {
+            let text = serde_json::to_string_pretty(report)?;
+            std::fs::write(path, text).with_context(|| format!("write {}", path.display()))?;
+        }
+        Ok(())
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -91,6 +127,8 @@ pub(crate) struct Bench {
     pub(crate) tidecast: PathBuf,
     pub(crate) rsync: PathBuf,
     pub(crate) runs: usize,
+    /// Processes that wanted to run, averaged over the minute before.
+    pub(crate) load: String,
     parent: PathBuf,
 }
 
@@ -102,36 +140,29 @@ impl Bench {
             .tempdir_in(&self.parent);
         made.with_context(|| format!("make a folder in {}", self.parent.display()))
     }
+
+    /// A folder that stays, for what takes long to make.
+    pub(crate) fn kept(&self, name: &str) -> Result<PathBuf> {
+        let folder = self.parent.join("tidecast-bench-kept").join(name);
+        std::fs::create_dir_all(&folder).with_context(|| format!("make {}", folder.display()))?;
+        Ok(folder.canonicalize()?)
+    }
 }
 
 fn main() -> Result<()> {
     match Arguments::parse().what {
         What::Local(local) => measure(&local),
-        What::Sample { folder, mb } => {
-            let mut feed = Feed::new(1, Scale::packed_mb(mb));
-            feed.advance(Day::Ordinary)?;
-            feed.write(&folder)
-                .with_context(|| format!("write a feed to {}", folder.display()))
-        }
+        What::Daily(daily) => daily.measure(),
+        What::Sample(sample) => sample.write(),
     }
 }
 
 fn measure(local: &Local) -> Result<()> {
-    let tidecast = match &local.tidecast {
-        Some(path) => path.clone(),
-        None => std::env::current_exe()?.with_file_name("tidecast"),
-    };
-    let bench = Bench {
-        runs: usize::from(local.runs),
-        parent: local.folder.clone().unwrap_or_else(std::env::temp_dir),
-        rsync: local.rsync.clone(),
-        tidecast,
-    };
+    let bench = local.machine.bench()?;
     let versions = (
         tidecast::version(&bench.tidecast)?,
         rsync::version(&bench.rsync)?,
     );
-    let load = std::fs::read_to_string("/proc/loadavg")?;
     let mut rows = Vec::new();
     for scenario in Scenario::value_variants() {
         if local.only.is_empty() || local.only.contains(scenario) {
@@ -144,7 +175,7 @@ fn measure(local: &Local) -> Result<()> {
         tidecast: versions.0,
         rsync: versions.1,
         processors: std::thread::available_parallelism()?.get(),
-        load: load.split(' ').next().unwrap_or_default().to_owned(),
+        load: bench.load.clone(),
         runs: bench.runs,
         rows: &rows,
     };
@@ -153,11 +184,7 @@ fn measure(local: &Local) -> Result<()> {
         report.tidecast, report.rsync, report.processors, report.load, report.runs
     );
     print!("{}", report::table(&rows));
-    if let Some(path) = &local.json {
-        let text = serde_json::to_string_pretty(&report)?;
-        std::fs::write(path, text).with_context(|| format!("write {}", path.display()))?;
-    }
-    Ok(())
+    local.machine.write_json(&report)
 }
 
 fn run(bench: &Bench, scenario: Scenario) -> Result<Vec<Row>> {

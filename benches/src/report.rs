@@ -142,22 +142,19 @@ pub(crate) fn table(rows: &[Row]) -> String {
             },
         ]);
     }
-    let widths: Vec<usize> = (0..titles.len())
-        .map(|column| {
-            lines
-                .iter()
-                .map(|line| line[column].len())
-                .max()
-                .unwrap_or(0)
-        })
-        .collect();
+    columns(&lines, &[0, 1, 2, 7])
+}
+
+/// Lines of cells as aligned columns: words, whose columns `left` names, to the left, and numbers to the right.
+pub(crate) fn columns<const N: usize>(lines: &[[String; N]], left: &[usize]) -> String {
+    let width = |column: usize| lines.iter().map(|line| line[column].chars().count()).max();
     let mut text = String::new();
     for line in lines {
-        for (column, (cell, width)) in line.iter().zip(&widths).enumerate() {
-            // Words to the left, numbers to the right.
-            let _ = match column {
-                0..=2 | 7 => write!(text, "{cell:<width$}  "),
-                _ => write!(text, "{cell:>width$}  "),
+        for (column, cell) in line.iter().enumerate() {
+            let width = width(column).unwrap_or(0);
+            let _ = match left.contains(&column) {
+                true => write!(text, "{cell:<width$}  "),
+                false => write!(text, "{cell:>width$}  "),
             };
         }
         text.truncate(text.trim_end().len());
@@ -167,7 +164,7 @@ pub(crate) fn table(rows: &[Row]) -> String {
 }
 
 /// Three significant digits, or all of them before the point.
-fn number(value: f64) -> String {
+pub(crate) fn number(value: f64) -> String {
     match value.abs() {
         v if v >= 1_000.0 => {
             let digits = format!("{value:.0}");

@@ -81,6 +81,11 @@ impl Rsync {
 
     /// Brings `destination` up to date as a mirror's cron job would, synced to disk.
     pub(crate) fn copy(&self, destination: &Path) -> Result<Copy> {
+        self.copy_with(&[], destination)
+    }
+
+    /// The same with further options.
+    pub(crate) fn copy_with(&self, options: &[&str], destination: &Path) -> Result<Copy> {
         let before = self.daemon.cpu_s()?;
         let finished = run(Command::new(&self.program)
             .args([
@@ -90,6 +95,7 @@ impl Rsync {
                 "--stats",
                 "--no-human-readable",
             ])
+            .args(options)
             .arg(format!("rsync://127.0.0.1:{}/feed/", self.port))
             .arg(destination))?;
         let daemon_cpu_s = self.daemon.cpu_s()? - before;

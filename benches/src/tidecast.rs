@@ -28,6 +28,8 @@ pub(crate) struct Site {
 pub(crate) struct Mirror {
     program: PathBuf,
     folder: PathBuf,
+    /// As the master names it.
+    pub(crate) node_key: String,
 }
 
 /// What `sync --json` says, as far as it is of use here.
@@ -129,6 +131,11 @@ impl Site {
         Ok(daemon)
     }
 
+    /// Where the master is asked how it is.
+    pub(crate) fn state(&self) -> PathBuf {
+        self.folder.join("master")
+    }
+
     /// What the running master says about itself.
     pub(crate) fn status(&self) -> Result<Value> {
         let status = json(&run(&mut self.command(&["status"]))?)?;
@@ -146,21 +153,28 @@ impl Site {
 
     /// Sets a mirror up and admits it. Nothing is fetched.
     pub(crate) fn join(&self, name: &str) -> Result<Mirror> {
+        self.join_through(self.address, name)
+    }
+
+    /// The same for a mirror that dials `upstream`, which passes on to the master.
+    pub(crate) fn join_through(&self, upstream: SocketAddr, name: &str) -> Result<Mirror> {
         let folder = self.folder.join(name);
         std::fs::create_dir_all(folder.join("docroot"))?;
         let mut command = Command::new(&self.program);
         command
-            .args(["join", &self.address.to_string(), "--yes", "--json"])
+            .args(["join", &upstream.to_string(), "--yes", "--json"])
             .args(["--fingerprint", &self.fingerprint])
             .arg("--docroot")
             .arg(folder.join("docroot"))
             .arg("--state")
             .arg(folder.join("state"));
         let joined = json(&run(&mut command)?)?;
-        self.admit(&text(&joined, "node_key")?)?;
+        let node_key = text(&joined, "node_key")?;
+        self.admit(&node_key)?;
         Ok(Mirror {
             program: self.program.clone(),
             folder,
+            node_key,
         })
     }
 }
@@ -180,6 +194,20 @@ impl Mirror {
             switched: report.switched,
             finished,
         })
+    }
+
+    /// Starts the daemon, which holds a connection and serves nobody.
+    pub(crate) fn daemon(&self) -> Result<Daemon> {
+        let mut command = Command::new(&self.program);
+        command
+            .args(["mirror", "--state"])
+            .arg(self.folder.join("state"));
+        Daemon::start(&mut command, File::create(self.folder.join("mirror.log"))?)
+    }
+
+    /// Where its daemon is asked how it is.
+    pub(crate) fn state(&self) -> PathBuf {
+        self.folder.join("state")
     }
 
     /// A file as clients see it.

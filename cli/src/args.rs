@@ -72,6 +72,7 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Feed(command::feed::Feed),
     Publish(command::publish::Publish),
+    Gc(command::gc::Gc),
     Master(command::master::Master),
     Join(command::join::Join),
     /// See and decide which mirrors may fetch.
@@ -81,6 +82,10 @@ pub(crate) enum Command {
     Mirror(command::mirror::Mirror),
     Status(command::status::Status),
     Verify(command::verify::Verify),
+    /// Carry releases by hand.
+    #[command(subcommand)]
+    Bundle(command::bundle::Bundle),
+    Explain(command::explain::Explain),
     Demo(command::demo::Demo),
     /// Look at the configuration.
     #[command(subcommand)]
@@ -99,6 +104,7 @@ impl Command {
         match self {
             Self::Feed(command) => command.run(shell),
             Self::Publish(command) => command.run(shell).await,
+            Self::Gc(command) => command.run(shell).await,
             Self::Master(command) => command.run(shell).await,
             Self::Join(command) => command.run(shell),
             Self::Node(command) => command.run(shell).await,
@@ -106,6 +112,8 @@ impl Command {
             Self::Mirror(command) => command.run(shell).await,
             Self::Status(command) => command.run(shell).await,
             Self::Verify(command) => command.run(shell),
+            Self::Bundle(command) => command.run(shell).await,
+            Self::Explain(command) => command.run(shell),
             Self::Demo(command) => command.run(shell).await,
             Self::Config(command) => command.run(shell),
             Self::Generate(command) => command.run(shell),

@@ -5,19 +5,24 @@
 use std::io;
 use std::path::Path;
 
+use tidecast_engine::bundle::BundleBuildError;
 use tidecast_engine::config::ConfigError;
 use tidecast_engine::control::ControlError;
 use tidecast_engine::docroot::DocrootError;
 use tidecast_engine::durable::FileError;
 use tidecast_engine::keyfile::KeyFileError;
 use tidecast_engine::master::{
-    FeedError, HeadsError, MasterError, NodesError, RELEASE_KEY, ROOT_KEY,
+    ExportError, FeedError, HeadsError, MasterError, NodesError, RELEASE_KEY, ROOT_KEY,
 };
-use tidecast_engine::mirror::{MemoryError, MirrorError, SyncError, SyncFailure, with_port};
+use tidecast_engine::mirror::{
+    ImportError, MemoryError, MirrorError, SyncError, SyncFailure, with_port,
+};
 use tidecast_engine::publish::PublishError;
 use tidecast_engine::quic::{LinkError, ListenError};
 use tidecast_engine::roots::RootsError;
 use tidecast_engine::store::StoreError;
+use tidecast_engine::store::explain::ExplainError;
+use tidecast_engine::store::explained::UnexplainedError;
 use tidecast_proto::root::RootError;
 
 use crate::{diagnosis, suggestion};
@@ -236,14 +241,36 @@ impl Diagnose for StoreError {
     fn exit(&self) -> Exit {
         match self {
             Self::File(error) => error.exit(),
-            Self::Pack { .. } | Self::Release { .. } | Self::WrongContent { .. } => Exit::Data,
-            Self::Locked { .. } => Exit::Temporary,
+            Self::Pack { .. }
+            | Self::Release { .. }
+            | Self::WrongContent { .. }
+            | Self::Missing { .. }
+            | Self::Incomplete { .. } => Exit::Data,
+            Self::Locked { .. } | Self::Unsettled { .. } => Exit::Temporary,
             _ => Exit::Internal,
         }
     }
 
     fn hint(&self) -> Option<String> {
         Some(self.advice().into())
+    }
+}
+
+impl Diagnose for UnexplainedError {
+    fn exit(&self) -> Exit {
+        match self {
+            Self::NoRelease { .. } => Exit::NoInput,
+            Self::Store(error) => error.exit(),
+            Self::Explain(ExplainError::File(error)) => error.exit(),
+            _ => Exit::Data,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Explain(ExplainError::File(error)) => error.hint(),
+            _ => Some(self.advice()),
+        }
     }
 }
 
@@ -293,6 +320,22 @@ impl Diagnose for MasterError {
             Self::Listen(error) => error.hint(),
             _ => Some("restore the store from a backup, or publish the tree again".into()),
         }
+    }
+}
+
+impl Diagnose for ExportError {
+    fn exit(&self) -> Exit {
+        match self {
+            Self::NoRelease { .. } | Self::Newest(_) => Exit::NoInput,
+            Self::Build(BundleBuildError::Store(error)) => error.exit(),
+            Self::Build(BundleBuildError::Io(_)) => Exit::Io,
+            Self::File(error) | Self::Build(BundleBuildError::File(error)) => error.exit(),
+            _ => Exit::Data,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        Some(self.advice().into())
     }
 }
 
@@ -437,6 +480,29 @@ impl Diagnose for SyncFailure {
                 ),
                 _ => Some(self.advice()),
             },
+            _ => Some(self.advice()).filter(|advice| !advice.is_empty()),
+        }
+    }
+}
+
+impl Diagnose for ImportError {
+    fn exit(&self) -> Exit {
+        match self {
+            Self::File { source, .. } => source.exit(),
+            Self::NotABundle { .. } | Self::Bundle { .. } | Self::Incomplete { .. } => Exit::Data,
+            Self::OtherFeed { .. } | Self::OtherStart { .. } => Exit::Data,
+            Self::NothingLive => Exit::NoInput,
+            Self::Sync(SyncError::Docroot(error)) => error.exit(),
+            Self::Sync(SyncError::Memory(error)) => error.exit(),
+            Self::Sync(error) => diagnosis::exit_of(error.whose()),
+            Self::Mirror(error) => error.exit(),
+            _ => Exit::General,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Mirror(error) => error.hint(),
             _ => Some(self.advice()).filter(|advice| !advice.is_empty()),
         }
     }

@@ -13,7 +13,10 @@ pub(crate) fn for_unknown_field(message: &str) -> Option<String> {
 }
 
 /// The candidate most like `typed`, if any is like it at all.
-fn nearest<'a>(typed: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+pub(crate) fn nearest<'a>(
+    typed: &str,
+    candidates: impl Iterator<Item = &'a str>,
+) -> Option<&'a str> {
     candidates
         .map(|candidate| (strsim::jaro_winkler(typed, candidate), candidate))
         .filter(|(alike, _)| *alike >= ALIKE_MIN)

@@ -9,9 +9,12 @@ use tidecast_proto::fingerprint;
 use tidecast_proto::id::{FeedId, FeedName};
 
 use crate::durable::{self, Access, FileError};
+use crate::store::{HOLD_MARGIN_MS, PACK_GRACE_MS, Retention};
 
 /// Longest configuration file that is read, in bytes.
 const CONFIG_BYTES: usize = 256 * 1024;
+
+const DAY_MS: u64 = 24 * 3600 * 1000;
 
 /// A master's configuration.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,6 +33,60 @@ pub struct MasterConfig {
     /// Where health and status are served over HTTP.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub http: Option<SocketAddr>,
+    /// How much of the past is kept.
+    #[serde(default, skip_serializing_if = "RetentionConfig::is_default")]
+    pub retention: RetentionConfig,
+}
+
+/// How much of the past a master keeps: the table `retention` of its configuration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RetentionConfig {
+    /// How long a release stays after it was replaced, in days.
+    pub days: u64,
+    /// So many of the newest stay whatever their age.
+    pub releases_min: usize,
+    /// Beyond so many, releases go whatever their age.
+    pub releases_max: usize,
+    /// So many of the newest keep files whole that can be rebuilt from their opened content.
+    pub whole_releases: usize,
+    /// Most bytes of cached bundles.
+    pub bundle_cache_bytes: u64,
+}
+
+/// Longest time a release can be kept by its age, in days: 100 years, far from any overflow.
+const RETENTION_DAYS: u64 = 36_500;
+
+/// Most releases that may be kept: each costs two open maps and a line in every listing.
+const RETENTION_RELEASES: usize = 10_000;
+
+impl Default for RetentionConfig {
+    fn default() -> Self {
+        Self {
+            days: 90,
+            // A month of a feed that publishes daily, however rarely another one does.
+            releases_min: 30,
+            // Some five a day for 90 days.
+            releases_max: 500,
+            // A mirror that begins while two more releases appear still gets whole files.
+            whole_releases: 3,
+            bundle_cache_bytes: 1024 * 1024 * 1024,
+        }
+    }
+}
+
+impl MasterConfig {
+    /// Most bytes of bundles that are kept ready.
+    #[must_use]
+    pub fn bundle_cache_bytes(&self) -> u64 {
+        self.retention.bundle_cache_bytes
+    }
+}
+
+impl RetentionConfig {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 fn genuine() -> String {
@@ -182,6 +239,39 @@ impl MasterConfig {
         })
     }
 
+    /// What is kept, checked; heads live `head_ttl_ms`.
+    ///
+    /// # Errors
+    /// [`ConfigError::Value`].
+    pub fn retention(&self, path: &Path, head_ttl_ms: u64) -> Result<Retention, ConfigError> {
+        let config = &self.retention;
+        let within = |field, value: u64, least: u64, most: u64| match value {
+            value if (least..=most).contains(&value) => Ok(()),
+            value => Err(ConfigError::Value {
+                path: path.to_owned(),
+                field,
+                why: format!("{value} is not between {least} and {most}"),
+            }),
+        };
+        let (least, most) = (config.releases_min as u64, config.releases_max as u64);
+        let bound = RETENTION_RELEASES as u64;
+        within("retention.days", config.days, 1, RETENTION_DAYS)?;
+        // The release before the newest is what most mirrors' updates start from.
+        within("retention.releases_min", least, 2, bound)?;
+        within("retention.releases_max", most, least, bound)?;
+        let whole = config.whole_releases as u64;
+        within("retention.whole_releases", whole, 1, bound)?;
+        Ok(Retention {
+            age_ms: config.days * DAY_MS,
+            releases_min: config.releases_min,
+            releases_max: config.releases_max,
+            whole_releases: config.whole_releases,
+            hold_ms: head_ttl_ms.saturating_add(HOLD_MARGIN_MS),
+            pack_grace_ms: PACK_GRACE_MS,
+            bundle_cache_bytes: config.bundle_cache_bytes,
+        })
+    }
+
     /// The fingerprint, checked.
     ///
     /// # Errors
@@ -243,10 +333,59 @@ mod tests {
             verify: "header".into(),
             listen: Some(([127, 0, 0, 1], 4873).into()),
             http: None,
+            retention: RetentionConfig {
+                days: 7,
+                ..RetentionConfig::default()
+            },
         };
         store(&path, &config, "a master").unwrap();
         assert_eq!(load::<MasterConfig>(&path).unwrap(), config);
         assert_eq!(config.policy(&path).unwrap(), VerifyPolicy::Header);
         assert_eq!(config.feed_id(&path).unwrap(), FeedId::of(b"x"));
+    }
+
+    fn master(retention: &str) -> Result<Retention, ConfigError> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("master.toml");
+        let text = format!("feed = \"t\"\nfingerprint = \"x\"\n{retention}");
+        std::fs::write(&path, text).unwrap();
+        load::<MasterConfig>(&path)?.retention(&path, 1_000)
+    }
+
+    #[test]
+    fn what_is_not_said_about_keeping_has_its_default() {
+        let some = master("[retention]\nreleases_min = 7\n").unwrap();
+        let none = master("").unwrap();
+        assert_eq!(
+            some,
+            Retention {
+                releases_min: 7,
+                ..none
+            }
+        );
+        assert_eq!(none.age_ms, 90 * DAY_MS);
+        assert!(none.hold_ms > 1_000);
+    }
+
+    #[test]
+    fn keeping_too_little_or_nonsense_is_refused_by_name() {
+        for (line, part) in [
+            ("days = 0", "retention.days: 0 is not between 1 and 36500"),
+            ("days = 36501", "retention.days"),
+            (
+                "releases_min = 1",
+                "retention.releases_min: 1 is not between 2",
+            ),
+            (
+                "releases_max = 29",
+                "retention.releases_max: 29 is not between 30",
+            ),
+            ("whole_releases = 0", "retention.whole_releases"),
+            ("days = -1", "line 4"),
+            ("day = 1", "`days`"),
+        ] {
+            let error = master(&format!("[retention]\n{line}\n")).unwrap_err();
+            assert!(error.to_string().contains(part), "{line}: {error}");
+        }
     }
 }

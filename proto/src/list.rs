@@ -86,11 +86,7 @@ impl List {
     /// # Errors
     /// [`ListError`].
     pub fn decode(bytes: &[u8], id: ListId, size: u64) -> Result<Self, ListError> {
-        let got = ListId::of(bytes);
-        if got != id {
-            return Err(ListError::WrongId { got, expected: id });
-        }
-        let list = Self::new(codec::decode_exact("list", bytes, limits::LIST_BYTES)?)?;
+        let list = Self::decode_any(bytes, id)?;
         if list.total != size {
             return Err(ListError::WrongTotal {
                 list: id,
@@ -99,6 +95,22 @@ impl List {
             });
         }
         Ok(list)
+    }
+
+    /// Reads the list named `id`, of whatever content.
+    ///
+    /// # Errors
+    /// [`ListError`].
+    pub fn decode_any(bytes: &[u8], id: ListId) -> Result<Self, ListError> {
+        let got = ListId::of(bytes);
+        if got != id {
+            return Err(ListError::WrongId { got, expected: id });
+        }
+        Ok(Self::new(codec::decode_exact(
+            "list",
+            bytes,
+            limits::LIST_BYTES,
+        )?)?)
     }
 
     /// The bytes that are hashed, stored and sent: count, 8 bytes LE; then id, 32 bytes, and length, 4 bytes

@@ -29,7 +29,7 @@ pub enum Segment {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
 pub struct Deflate {
     level: u8,
-    strategy: Strategy,
+    strategy: u8,
     memory_level: u8,
     /// Opened bytes it takes.
     pub plain_bytes: u64,
@@ -43,7 +43,7 @@ impl Deflate {
     pub fn new(parameters: Parameters, plain_bytes: u64, packed_bytes: u64) -> Self {
         Self {
             level: parameters.level(),
-            strategy: parameters.strategy(),
+            strategy: parameters.strategy().number(),
             memory_level: parameters.memory_level(),
             plain_bytes,
             packed_bytes,
@@ -55,12 +55,12 @@ impl Deflate {
     /// # Errors
     /// [`CodecError::BadField`]; a recipe that was checked has none.
     pub fn parameters(&self) -> Result<Parameters, CodecError> {
-        Parameters::new(self.level, self.strategy, self.memory_level).map_err(|_| {
-            CodecError::BadField {
+        Strategy::from_number(self.strategy)
+            .and_then(|strategy| Parameters::new(self.level, strategy, self.memory_level).ok())
+            .ok_or(CodecError::BadField {
                 field: "recipe.parameters",
-                why: "level and memLevel are 1 to 9",
-            }
-        })
+                why: "level and memLevel are 1 to 9, strategies 0 to 4",
+            })
     }
 }
 
@@ -279,11 +279,13 @@ mod tests {
         assert!(refused(
             |r| r.segments = vec![deflate(1, 1); limits::RECIPE_SEGMENTS + 1]
         ));
-        for (level, memory_level) in [(0, 8), (10, 8), (9, 0), (9, 10)] {
+        for (level, strategy, memory_level) in
+            [(0, 0, 8), (10, 0, 8), (9, 0, 0), (9, 0, 10), (9, 5, 8)]
+        {
             assert!(refused(|r| {
                 r.segments[1] = Segment::Deflate(Deflate {
                     level,
-                    strategy: Strategy::Default,
+                    strategy,
                     memory_level,
                     plain_bytes: 1,
                     packed_bytes: 1,

@@ -21,6 +21,8 @@ pub trait FeedView {
     fn root(&self, version: RootVersion) -> Option<Vec<u8>>;
     /// The newest signed head and its id, once there is a release.
     fn head(&self) -> Option<(ObjectId, Vec<u8>)>;
+    /// The manifest that head points at.
+    fn newest(&self) -> Option<ObjectId>;
     /// Whether `node` may fetch.
     fn admission(&self, node: &PublicKey) -> Admission;
 }
@@ -51,6 +53,14 @@ pub enum Reply {
     Object(ObjectName),
     /// Send chunks out of the store, in this order, each one's absence in its place.
     Chunks(Vec<crate::id::ChunkId>),
+    /// Send this frame unasked; then, on the same stream, the bundle, if there is one of at most
+    /// [`limits::UNASKED_BUNDLE_BYTES`] already.
+    Announce {
+        /// The head's frame.
+        frame: Vec<u8>,
+        /// What the mirror will want next.
+        bundle: Option<FetchBundle>,
+    },
     /// Send a bundle, or [`FrameType::ABSENT`].
     Bundle(FetchBundle),
     /// Send runs, or [`FrameType::ABSENT`].
@@ -80,6 +90,10 @@ pub struct Session {
     /// Whether there is room to let it wait, should it not be admitted.
     may_wait: bool,
     announced: Option<ObjectId>,
+    /// The manifest of the release it has, as far as it said.
+    holds: Option<ObjectId>,
+    /// The newest manifest whose head was sent to it, with or without a bundle.
+    offered: Option<ObjectId>,
 }
 
 impl Session {
@@ -96,6 +110,8 @@ impl Session {
             strange_requests: 0,
             may_wait: true,
             announced: None,
+            holds: None,
+            offered: None,
         }
     }
 
@@ -152,6 +168,7 @@ impl Session {
             (Request::Poll(poll), Stage::Welcome) => Reply::Frame(match view.head() {
                 Some((id, head)) if poll.head != Some(id) => {
                     self.announced = Some(id);
+                    self.offered = view.newest();
                     frame(FrameType::ANNOUNCE, &head)
                 }
                 _ => frame(FrameType::UNCHANGED, &[]),
@@ -177,12 +194,14 @@ impl Session {
             let text = "too many nodes wait to be admitted; try again later";
             return Reply::Refuse(Refused::new(RefusalReason::FULL, text).to_frame());
         }
+        self.holds = hello.manifest;
         self.hello = Some(hello);
         match admission {
             Admission::Admitted => {
                 self.stage = Stage::Welcome;
                 let head = view.head();
                 self.announced = head.as_ref().map(|(id, _)| *id);
+                self.offered = view.newest();
                 Reply::Welcome(
                     Welcome {
                         protocol: PROTOCOL,
@@ -228,7 +247,10 @@ impl Session {
                     return None;
                 }
                 self.announced = Some(id);
-                Some(Reply::Frame(frame(FrameType::ANNOUNCE, &head)))
+                Some(Reply::Announce {
+                    frame: frame(FrameType::ANNOUNCE, &head),
+                    bundle: self.offer(view),
+                })
             }
             (Stage::Pending, Admission::Admitted) => {
                 // Until the mirror greets again it is a stranger; a second nudge would be noise.
@@ -239,17 +261,29 @@ impl Session {
         }
     }
 
-    /// Judges a receipt.
+    /// The bundle to the newest release, once: a fresh head of the same release brings none, because a mirror that has
+    /// not installed it by then has its reasons.
+    fn offer(&mut self, view: &dyn FeedView) -> Option<FetchBundle> {
+        let to = view.newest()?;
+        let from = self.holds.filter(|held| *held != to)?;
+        let new = self.offered != Some(to);
+        self.offered = Some(to);
+        new.then_some(FetchBundle { from, to })
+    }
+
+    /// Judges a receipt; a good one says what the mirror holds.
     ///
     /// # Errors
     /// The reason to close the connection.
-    pub fn receipt(&self, body: &[u8], feed: &FeedId) -> Result<Receipt, &'static str> {
+    pub fn receipt(&mut self, body: &[u8], feed: &FeedId) -> Result<Receipt, &'static str> {
         if !self.is_welcome() {
             return Err("a receipt before the Welcome");
         }
-        SignedReceipt::from_bytes(body)
+        let receipt = SignedReceipt::from_bytes(body)
             .ok()
             .and_then(|signed| signed.verify(&self.node, feed).ok())
-            .ok_or("a receipt that is malformed or not signed by this node")
+            .ok_or("a receipt that is malformed or not signed by this node")?;
+        self.holds = Some(receipt.manifest);
+        Ok(receipt)
     }
 }

@@ -9,14 +9,15 @@ use tidecast_proto::{
     receipt::SignedReceipt,
     session::{Admission, FeedView, Reply, Session},
     wire::{
-        FrameType, Hello, ObjectName, PROTOCOL, Poll, RefusalReason, Refused, Request, Serves,
-        Welcome, frame, parse_header,
+        FetchBundle, FrameType, Hello, ObjectName, PROTOCOL, Poll, RefusalReason, Refused, Request,
+        Serves, Welcome, frame, parse_header,
     },
 };
 
 struct Master {
     feed: Feed,
     head: Option<(ObjectId, Vec<u8>)>,
+    newest: Option<ObjectId>,
     admission: Admission,
 }
 
@@ -26,6 +27,7 @@ impl Master {
         Self {
             feed,
             head: None,
+            newest: None,
             admission,
         }
     }
@@ -33,6 +35,7 @@ impl Master {
     fn publish(&mut self, seq: u64, release: u64) {
         let head = self.feed.head(seq, release);
         self.head = Some((head.id(), head.to_bytes()));
+        self.newest = Some(self.feed.manifest(release).id());
     }
 
     fn hello(&self) -> Hello {
@@ -75,6 +78,9 @@ impl FeedView for Master {
     fn head(&self) -> Option<(ObjectId, Vec<u8>)> {
         self.head.clone()
     }
+    fn newest(&self) -> Option<ObjectId> {
+        self.newest
+    }
     fn admission(&self, _node: &PublicKey) -> Admission {
         self.admission
     }
@@ -99,6 +105,20 @@ fn refused(reply: &Reply) -> RefusalReason {
     let (kind, body) = opened(bytes);
     assert_eq!(kind, FrameType::REFUSED);
     Refused::decode(body).expect("well formed").reason
+}
+
+/// Expects the newest head to be announced, and returns the bundle that goes with it.
+fn announced(session: &mut Session, master: &Master) -> Option<FetchBundle> {
+    let Some(Reply::Announce {
+        frame: sent,
+        bundle,
+    }) = session.news(master)
+    else {
+        panic!("nothing was announced")
+    };
+    let head = &master.head.as_ref().expect("some").1;
+    assert_eq!(sent, frame(FrameType::ANNOUNCE, head));
+    bundle
 }
 
 fn everything_but_roots_and_hello() -> [Request; 4] {
@@ -228,11 +248,62 @@ fn a_head_is_announced_exactly_once() {
     assert_eq!(session.news(&master), None, "no release yet");
     for (seq, release) in [(1, 1), (2, 1), (3, 2)] {
         master.publish(seq, release);
-        let announced = frame(FrameType::ANNOUNCE, &master.head.clone().expect("some").1);
-        assert_eq!(session.news(&master), Some(Reply::Frame(announced)));
+        assert_eq!(announced(&mut session, &master), None);
         assert_eq!(session.news(&master), None);
         assert_eq!(session.news(&master), None);
     }
+}
+
+#[test]
+fn a_bundle_goes_with_the_first_head_of_a_release_from_what_the_mirror_said_it_holds() {
+    let mut master = Master::new(Admission::Admitted);
+    master.publish(1, 1);
+    let id = |release| master.feed.manifest(release).id();
+    let (first, second, third) = (id(1), id(2), id(3));
+    let mut hello = master.hello();
+    hello.manifest = Some(first);
+    let mut session = Session::new(master.feed.node.public());
+    session.request(hello_request(&hello), &master);
+    master.publish(2, 1);
+    assert_eq!(announced(&mut session, &master), None, "it has that");
+    master.publish(3, 2);
+    let (from, to) = (first, second);
+    assert_eq!(
+        announced(&mut session, &master),
+        Some(FetchBundle { from, to })
+    );
+    master.publish(4, 2);
+    assert_eq!(announced(&mut session, &master), None, "once is enough");
+    let mut receipt = master.feed.receipt_body();
+    receipt.manifest = second;
+    let receipt = sign(&receipt, std::slice::from_ref(&master.feed.node));
+    let taken = session.receipt(&receipt.to_bytes(), &master.feed.id());
+    assert!(taken.is_ok());
+    master.publish(5, 3);
+    let (from, to) = (second, third);
+    assert_eq!(
+        announced(&mut session, &master),
+        Some(FetchBundle { from, to })
+    );
+}
+
+#[test]
+fn a_mirror_that_learnt_of_a_release_by_asking_fetches_its_bundle_itself() {
+    let mut master = Master::new(Admission::Admitted);
+    master.publish(1, 1);
+    let mut hello = master.hello();
+    hello.manifest = Some(master.feed.manifest(1).id());
+    let mut session = Session::new(master.feed.node.public());
+    session.request(hello_request(&hello), &master);
+    master.publish(2, 2);
+    let poll = Poll {
+        root_version: RootVersion(1),
+        head: None,
+    };
+    session.request(Request::Poll(poll), &master);
+    assert_eq!(session.news(&master), None);
+    master.publish(3, 2);
+    assert_eq!(announced(&mut session, &master), None);
 }
 
 #[test]
@@ -325,9 +396,9 @@ fn a_receipt_counts_after_the_welcome_and_from_the_node_itself() {
     let master = Master::new(Admission::Admitted);
     let feed = master.feed.id();
     let receipt = master.feed.receipt().to_bytes();
-    let stranger = Session::new(master.feed.node.public());
+    let mut stranger = Session::new(master.feed.node.public());
     assert!(stranger.receipt(&receipt, &feed).is_err());
-    let session = master.welcomed();
+    let mut session = master.welcomed();
     let verified = session.receipt(&receipt, &feed).expect("good");
     assert_eq!(verified.issued, NOW.plus(1));
     let forged: SignedReceipt = sign(&master.feed.receipt_body(), &[key(99)]);

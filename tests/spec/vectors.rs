@@ -6,8 +6,10 @@ use std::path::Path;
 
 use md5::{Digest as _, Md5};
 use tidecast_proto::{
+    bundle::{BaseRange, ContentRef, FilePart, Form, Header, PartKind, RunPart, Side, put_part},
     chunker::{Chunker, Chunking},
     codec,
+    deflate::Parameters,
     extension::Extension,
     fingerprint,
     head::{HeadBody, Phase, SignedHead},
@@ -20,12 +22,14 @@ use tidecast_proto::{
     manifest::{Database, File, Flags, ManifestBody, SignedManifest},
     name::ReleasePath,
     receipt::{ReceiptBody, ServingState, SignedReceipt},
+    recipe::{Deflate, Recipe, RecipeBody, Segment},
     root::{Master, RootBody, SignedRoot},
     signed::{Body, Signed},
     trust::{Trust, Verdict},
     wire::{
-        ChunkHeader, Encoding, FrameType, Hello, ObjectHeader, ObjectName, PROTOCOL, Poll,
-        RefusalReason, Refused, Request, Serves, Wait, Welcome, frame,
+        BundleHeader, ChunkHeader, Encoding, FetchBundle, FetchRuns, FrameType, Hello,
+        ObjectHeader, ObjectName, PROTOCOL, Poll, RefusalReason, Refused, Request, Serves, Wait,
+        Welcome, frame,
     },
 };
 
@@ -252,7 +256,59 @@ impl Vectors {
         vectors.counters(feed, root, manifest, head);
         vectors.seed_texts(&feed);
         vectors.seed("list", "list", list.encode());
+        vectors.recipe(list.id());
+        vectors.parts();
         vectors
+    }
+
+    /// A gzip file with something behind it.
+    fn recipe(&mut self, opened: ListId) {
+        let recipe = Recipe::new(RecipeBody {
+            opened,
+            segments: vec![
+                Segment::Literal(b"\x1f\x8b\x08\0\0\0\0\0\x02\x03".to_vec()),
+                Segment::Deflate(Deflate::new(Parameters::SIGTOOL, 999_900, 500_000)),
+                Segment::Literal(vec![0xdd; 8]),
+                Segment::Plain { bytes: 100 },
+            ],
+        })
+        .expect("possible numbers");
+        self.hex("recipe", &recipe.encode());
+        self.hex("recipe id", &recipe.id().0);
+        self.seed("recipe", "recipe", recipe.encode());
+    }
+
+    fn parts(&mut self) {
+        let opened = |side, file| ContentRef {
+            side,
+            file,
+            form: Form::Opened,
+        };
+        let header = Header {
+            from: ObjectId([0xbb; 32]),
+        };
+        let file = FilePart {
+            file: 300,
+            form: Form::Opened,
+            bases: vec![opened(Side::Old, 299), opened(Side::New, 4)],
+        };
+        let range = |base, first, count| BaseRange { base, first, count };
+        let run = RunPart {
+            chunks: 2,
+            bases: vec![range(0, 1_000, 3), range(1, 0, 1)],
+            frame: b"a zstd frame",
+        };
+        for (name, kind, body) in [
+            ("HEADER", PartKind::HEADER, header.encode()),
+            ("FILE", PartKind::FILE, file.encode()),
+            ("RUN", PartKind::RUN, run.encode()),
+            ("END", PartKind::END, Vec::new()),
+        ] {
+            let mut bytes = Vec::new();
+            put_part(kind, &body, &mut bytes);
+            self.hex(&format!("part {name}"), &bytes);
+            self.seed("parts", &name.to_lowercase(), bytes);
+        }
     }
 
     fn text(&mut self, name: &str, text: String) {
@@ -330,6 +386,19 @@ impl Vectors {
             root_version: RootVersion(1),
             head: Some(head.id()),
         };
+        let fetch_bundle = FetchBundle {
+            from: ObjectId([0xbb; 32]),
+            to: manifest.id(),
+        };
+        let fetch_runs = FetchRuns {
+            list: list.id(),
+            bases: vec![ListId([0xcc; 32])],
+        };
+        let bundle = BundleHeader {
+            from: fetch_bundle.from,
+            to: fetch_bundle.to,
+            bytes: 7_654,
+        };
         let ids = list.entries()[..2].iter().map(|entry| entry.id).collect();
         let frames = [
             ("HELLO", hello.to_frame().expect("short enough")),
@@ -354,6 +423,9 @@ impl Vectors {
             ("CHUNK", [&chunk.to_frame_start(5)[..], b"chunk"].concat()),
             ("ABSENT", frame(FrameType::ABSENT, &[])),
             ("WAIT", Wait { ms: 1_500 }.to_frame()),
+            ("FETCH_BUNDLE", Request::Bundle(fetch_bundle).to_frame()),
+            ("FETCH_RUNS", Request::Runs(fetch_runs).to_frame()),
+            ("BUNDLE", bundle.to_frame()),
             ("RECEIPT", frame(FrameType::RECEIPT, &receipt.to_bytes())),
         ];
         for (name, bytes) in frames {

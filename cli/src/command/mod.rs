@@ -1,8 +1,11 @@
 //! One file per command: its arguments, what it calls, how it shows what came back.
 
+pub(crate) mod bundle;
 pub(crate) mod config;
 pub(crate) mod demo;
+pub(crate) mod explain;
 pub(crate) mod feed;
+pub(crate) mod gc;
 pub(crate) mod generate;
 pub(crate) mod join;
 pub(crate) mod master;

@@ -9,10 +9,12 @@ use tidecast_engine::control::{self, ControlError};
 use tidecast_engine::keyfile;
 use tidecast_engine::master::{Feed, RELEASE_KEY};
 use tidecast_engine::publish::{self, Change, ChangeKind, Progress, PublishReport, PublishRequest};
-use tidecast_engine::store::StoreWriter;
+use tidecast_engine::store::explain::FileOpening;
+use tidecast_engine::store::{StoreError, StoreWriter};
 use tidecast_proto::limits;
 use tidecast_proto::manifest::Flags;
 
+use super::{explain, gc};
 use crate::exit::Exit;
 use crate::failure::{Failure, Outcome};
 use crate::progress::Bar;
@@ -64,6 +66,11 @@ struct Published<'a> {
     unchanged: u64,
     announced: bool,
     changes: Vec<ChangeLine<'a>>,
+    expired: u64,
+    freed_bytes: u64,
+    openings: Vec<&'a FileOpening>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bundle_bytes: Option<u64>,
     warnings: &'a [String],
 }
 
@@ -78,6 +85,13 @@ struct ChangeLine<'a> {
     new_version: Option<u64>,
 }
 
+/// What was removed afterwards because its time had come.
+#[derive(Debug, Default)]
+struct Collected {
+    expired: u64,
+    freed_bytes: u64,
+}
+
 /// Whether mirrors hear of it now.
 #[derive(Debug)]
 enum Announced {
@@ -88,28 +102,42 @@ enum Announced {
 
 impl Publish {
     pub(crate) async fn run(self, shell: &mut Shell<'_>) -> Outcome {
-        let report = self.publish(shell)?;
+        let feed = Feed::load(&shell.state)?;
+        let mut writer = StoreWriter::open(&feed.store_folder())?;
+        let mut report = self.publish(&feed, &mut writer, shell)?;
         let announced = match control::ask(&shell.state, &control::Command::Reload).await {
             Ok(_) => Announced::Yes,
             Err(ControlError::NotRunning { .. }) => Announced::NoMaster,
             Err(error) => Announced::Refused(error.to_string()),
         };
-        let object = object(&report, &announced);
-        let text = render(&report, &announced, shell);
+        // Mirrors hear of the release first; and it stands whatever becomes of older ones.
+        let collected = match collect_if_due(&mut writer, &feed, &mut report.warnings).await {
+            Ok(collected) => collected,
+            Err(error) => {
+                let gc = shell.command("gc");
+                let warning = format!("nothing old was removed, `{gc}` says more: {error}");
+                report.warnings.push(warning);
+                Collected::default()
+            }
+        };
+        let object = object(&report, &announced, &collected);
+        let text = render(&report, &announced, &collected, shell);
         shell.result(&object, &text)?;
         Ok(Exit::Ok)
     }
 
-    fn publish(&self, shell: &Shell<'_>) -> Result<PublishReport, Failure> {
-        let feed = Feed::load(&shell.state)?;
+    fn publish(
+        &self,
+        feed: &Feed,
+        writer: &mut StoreWriter,
+        shell: &Shell<'_>,
+    ) -> Result<PublishReport, Failure> {
         let notes = self.notes()?;
         let keys = self
             .keys
             .clone()
             .unwrap_or_else(|| shell::default_keys(shell));
         let key = keyfile::load(&keys.join(RELEASE_KEY))?;
-        let store_folder = feed.store_folder();
-        let mut writer = StoreWriter::open(&store_folder)?;
         let request = PublishRequest {
             tree: &self.tree,
             root: &feed.root,
@@ -132,6 +160,9 @@ impl Publish {
             Progress::Reading { path, read_bytes } => {
                 bar.at(done_bytes.saturating_add(read_bytes), path.as_str());
             }
+            Progress::Opening { path, size } => {
+                bar.at(done_bytes.saturating_add(size), &format!("opening {path}"));
+            }
             Progress::Done { path, size } => {
                 done_bytes = done_bytes.saturating_add(size);
                 bar.at(done_bytes, path.as_str());
@@ -139,7 +170,7 @@ impl Publish {
             Progress::Sealing => bar.at(done_bytes, "sealing"),
             _ => {}
         };
-        Ok(publish::publish(&mut writer, &request, &mut show)?)
+        Ok(publish::publish(writer, &request, &mut show)?)
     }
 
     fn notes(&self) -> Result<String, Failure> {
@@ -165,7 +196,29 @@ impl Publish {
     }
 }
 
-fn object<'a>(report: &'a PublishReport, announced: &Announced) -> Published<'a> {
+/// Removes what is old enough, if anything has become so since the last time.
+async fn collect_if_due(
+    writer: &mut StoreWriter,
+    feed: &Feed,
+    warnings: &mut Vec<String>,
+) -> Result<Collected, StoreError> {
+    let now = SystemClock.now();
+    if !writer.store().gc_is_due(&feed.retention, now)? {
+        return Ok(Collected::default());
+    }
+    let (_, collected) = gc::collect(writer, feed, now).await?;
+    warnings.extend(collected.problems.iter().map(ToString::to_string));
+    Ok(Collected {
+        expired: collected.releases.len() as u64,
+        freed_bytes: collected.freed_bytes(),
+    })
+}
+
+fn object<'a>(
+    report: &'a PublishReport,
+    announced: &Announced,
+    collected: &Collected,
+) -> Published<'a> {
     Published {
         release: report.release.0,
         files: report.files as u64,
@@ -180,8 +233,21 @@ fn object<'a>(report: &'a PublishReport, announced: &Announced) -> Published<'a>
         unchanged: report.unchanged as u64,
         announced: matches!(announced, Announced::Yes),
         changes: report.changes.iter().map(line).collect(),
+        expired: collected.expired,
+        freed_bytes: collected.freed_bytes,
+        openings: changed_openings(report).collect(),
+        bundle_bytes: report.bundle.as_ref().map(|bundle| bundle.bytes),
         warnings: &report.warnings,
     }
+}
+
+/// The streams of what changed; of the rest they were told when it did.
+fn changed_openings(report: &PublishReport) -> impl Iterator<Item = &FileOpening> {
+    let changed = |file: &&FileOpening| {
+        let path = |change: &Change| change.path.as_str().cmp(&file.path);
+        report.changes.binary_search_by(path).is_ok()
+    };
+    report.openings.iter().filter(changed)
 }
 
 fn line(change: &Change) -> ChangeLine<'_> {
@@ -199,7 +265,12 @@ fn line(change: &Change) -> ChangeLine<'_> {
     }
 }
 
-fn render(report: &PublishReport, announced: &Announced, shell: &Shell<'_>) -> String {
+fn render(
+    report: &PublishReport,
+    announced: &Announced,
+    collected: &Collected,
+    shell: &Shell<'_>,
+) -> String {
     let mut text = String::new();
     if report.created {
         let listed = if shell.verbose {
@@ -228,12 +299,25 @@ fn render(report: &PublishReport, announced: &Announced, shell: &Shell<'_>) -> S
             text::bytes(report.new_bytes),
             report.seconds,
         );
+        if let Some(bundle) = &report.bundle {
+            let bytes = text::bytes(bundle.bytes);
+            let _ = writeln!(text, "from the release before it is {bytes} to a mirror");
+        }
+        not_opened(report, listed, &mut text);
     } else {
         let _ = writeln!(
             text,
             "nothing has changed: release {} holds the same {}",
             report.release,
             text::plural(report.files as u64, "file")
+        );
+    }
+    if collected.freed_bytes > 0 {
+        let _ = writeln!(
+            text,
+            "{} expired, {} are free",
+            text::plural(collected.expired, "old release"),
+            text::bytes(collected.freed_bytes)
         );
     }
     for warning in &report.warnings {
@@ -252,6 +336,23 @@ fn render(report: &PublishReport, announced: &Announced, shell: &Shell<'_>) -> S
         ),
     };
     text
+}
+
+/// One line for each changed file that mirrors must fetch as it is although it holds streams.
+fn not_opened(report: &PublishReport, listed: usize, text: &mut String) {
+    let closed = |file: &&FileOpening| file.opening.opened.is_none();
+    let mut files = changed_openings(report).filter(closed);
+    for file in files.by_ref().take(listed) {
+        let Some(first) = file.opening.closed.first() else {
+            continue;
+        };
+        let why = explain::closed_text(first, file.bytes);
+        let _ = writeln!(text, "  {}  not opened: {why}", file.path);
+    }
+    if let more @ 1.. = files.count() {
+        let more = text::plural(more as u64, "more file");
+        let _ = writeln!(text, "  and {more} not opened (-v lists all)");
+    }
 }
 
 fn change_text(change: &Change) -> String {
@@ -276,6 +377,7 @@ fn change_text(change: &Change) -> String {
 mod tests {
     use super::*;
     use tidecast_engine::publish::DatabaseChange;
+    use tidecast_engine::store::explain::{Closed, ClosedReason, Opening};
     use tidecast_proto::id::{ObjectId, ReleaseNumber};
     use tidecast_proto::name::ReleasePath;
 
@@ -300,6 +402,21 @@ mod tests {
             new_bytes: 139_565,
             read_bytes: 64_498_254,
             seconds: 1.5,
+            openings: vec![FileOpening {
+                path: "daily.cvd".into(),
+                bytes: 64_498_254,
+                opening: Opening {
+                    opened: None,
+                    closed: vec![Closed {
+                        stream_at: 512,
+                        reason: ClosedReason::Damaged {
+                            at: 700,
+                            why: "stream is cut".into(),
+                        },
+                    }],
+                },
+            }],
+            bundle: None,
             warnings: vec!["daily.cld.sign has no database".into()],
         }
     }
@@ -318,7 +435,12 @@ mod tests {
     #[test]
     fn what_changed_is_shown_with_versions() {
         let mut out = Vec::new();
-        let text = render(&report(), &Announced::NoMaster, &shell(&mut out));
+        let text = render(
+            &report(),
+            &Announced::NoMaster,
+            &Collected::default(),
+            &shell(&mut out),
+        );
         assert!(
             text.contains("  ~ daily.cvd  64.5 MB  version 27900 -> 27901\n"),
             "{text}"
@@ -328,6 +450,8 @@ mod tests {
             "{text}"
         );
         assert!(text.contains("warning: daily.cld.sign"), "{text}");
+        let closed = "  daily.cvd  not opened: its stream is damaged at byte 700: stream is cut\n";
+        assert!(text.contains(closed), "{text}");
         assert!(text.contains("`tidecast --state /state master`"), "{text}");
     }
 
@@ -336,7 +460,12 @@ mod tests {
         let mut report = report();
         report.changes = vec![report.changes[0].clone(); CHANGES_LISTED + 2];
         let mut out = Vec::new();
-        let text = render(&report, &Announced::Yes, &shell(&mut out));
+        let text = render(
+            &report,
+            &Announced::Yes,
+            &Collected::default(),
+            &shell(&mut out),
+        );
         assert!(text.contains("and 2 more changes"), "{text}");
         assert_eq!(text.matches("  ~ ").count(), CHANGES_LISTED);
     }
@@ -344,7 +473,8 @@ mod tests {
     #[test]
     fn json_holds_counts_and_every_change() {
         let report = report();
-        let value = serde_json::to_value(object(&report, &Announced::Yes)).unwrap();
+        let value =
+            serde_json::to_value(object(&report, &Announced::Yes, &Collected::default())).unwrap();
         for (field, number) in [
             ("release", 7),
             ("files", 3),
@@ -357,5 +487,6 @@ mod tests {
         assert!(value["seconds"].is_number());
         assert_eq!(value["changes"][0]["new_version"], 27_901);
         assert_eq!(value["announced"], true);
+        assert_eq!(value["openings"][0]["closed"][0]["at"], 700);
     }
 }

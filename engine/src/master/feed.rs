@@ -9,10 +9,11 @@ use tidecast_proto::id::{Epoch, FeedId, FeedName, ReleaseNumber, RootVersion, Ti
 use tidecast_proto::key::{PublicKey, SecretKey};
 use tidecast_proto::root::{self, Root, RootBody, RootError, SignedRoot};
 
-use crate::config::{self, ConfigError, MasterConfig};
+use crate::config::{self, ConfigError, MasterConfig, RetentionConfig};
 use crate::durable::FileError;
 use crate::keyfile::{self, KeyFileError};
 use crate::roots::{self, RootsError};
+use crate::store::Retention;
 
 /// A root's life: long enough to be renewed in a calm hour each year.
 const ROOT_LIFE_MS: u64 = 400 * 24 * 3600 * 1000;
@@ -124,6 +125,7 @@ pub fn init(new: NewFeed<'_>, now: Timestamp) -> Result<FeedId, FeedError> {
         verify: config::policy_word(new.verify).into(),
         listen: None,
         http: None,
+        retention: RetentionConfig::default(),
     };
     config::store(
         &path,
@@ -162,6 +164,8 @@ pub struct Feed {
     pub roots: Vec<Vec<u8>>,
     /// What publishing demands of databases.
     pub verify: VerifyPolicy,
+    /// What the store keeps.
+    pub retention: Retention,
 }
 
 impl Feed {
@@ -189,8 +193,10 @@ impl Feed {
         for next in roots {
             root = next.verify_next(&root).map_err(chain)?;
         }
+        let retention = config.retention(&path, root.head_ttl_max_ms)?;
         Ok(Self {
             state: state.to_owned(),
+            retention,
             config,
             id,
             root,

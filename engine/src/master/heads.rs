@@ -36,7 +36,19 @@ pub enum HeadsError {
 pub struct HeadSigner {
     key: SecretKey,
     counter: PathBuf,
+    newest: PathBuf,
     last: Seq,
+}
+
+/// The newest head's file in the state folder: what a bundle is exported with.
+const NEWEST: &str = "head.newest";
+
+/// The head that was signed last in `state`; `None` before the first.
+///
+/// # Errors
+/// [`FileError`].
+pub fn newest_head(state: &Path) -> Result<Option<Vec<u8>>, FileError> {
+    durable::read_optional(&state.join(NEWEST), limits::SMALL_OBJECT_BYTES)
 }
 
 /// A head as it goes out.
@@ -77,7 +89,12 @@ impl HeadSigner {
                     path: counter.clone(),
                 })?,
         };
-        Ok(Self { key, counter, last })
+        Ok(Self {
+            key,
+            counter,
+            newest: state.join(NEWEST),
+            last,
+        })
     }
 
     /// Signs a head for `manifest`. Its number is on disk before the head exists: a master killed here, or
@@ -115,6 +132,7 @@ impl HeadSigner {
         let signed = SignedHead::sign(&body, &[&self.key])?;
         let bytes = signed.to_bytes();
         debug_assert!(bytes.len() <= limits::SMALL_OBJECT_BYTES);
+        durable::write(&self.newest, &bytes, Access::OwnerOnly)?;
         Ok(IssuedHead {
             id: signed.id(),
             bytes,

@@ -1,8 +1,11 @@
 //! The master: announces releases, lets nodes in, serves what they lack. SPEC §6, §7.
 
+mod bundles;
+mod export;
 mod feed;
 mod heads;
 mod nodes;
+mod send;
 mod serve;
 mod sessions;
 mod status;
@@ -19,17 +22,19 @@ use tidecast_proto::manifest::ManifestError;
 use tidecast_proto::session::{Admission, FeedView};
 use tokio::sync::watch;
 
+pub use export::{ExportError, Exported, export};
 pub use feed::{
     Feed, FeedError, HEAD_KEY, MASTER_CONFIG, NODE_KEY, NewFeed, RELEASE_KEY, ROOT_KEY, init,
 };
-pub use heads::{HeadSigner, HeadsError, IssuedHead, RESIGN_MS};
+pub use heads::{HeadSigner, HeadsError, IssuedHead, RESIGN_MS, newest_head};
 pub use nodes::{Decision, Details, Node, Nodes, NodesError};
 pub use status::{ConnectedNode, MasterStatus, ReleaseStatus};
 
 use crate::clock::Clock;
 use crate::control::{Command, Handler};
 use crate::quic::{self, Bind, ListenError};
-use crate::store::{Store, StoreError};
+use crate::store::{Store, StoreError, StoredRelease};
+use bundles::Bundles;
 use sessions::Sessions;
 
 /// How often a daemon that serves looks whether its head is due.
@@ -86,6 +91,10 @@ impl FeedView for View {
         self.head.as_ref().map(|head| (head.id, head.bytes.clone()))
     }
 
+    fn newest(&self) -> Option<ObjectId> {
+        self.head.as_ref().map(|head| head.body.manifest)
+    }
+
     fn admission(&self, node: &PublicKey) -> Admission {
         self.nodes.admission(node)
     }
@@ -103,6 +112,7 @@ pub struct Master {
     /// Counts changes of `view`; sessions look for news when it moves.
     news: watch::Sender<u64>,
     sessions: Arc<Sessions>,
+    bundles: Bundles,
     started: Timestamp,
 }
 
@@ -121,6 +131,10 @@ impl Master {
         };
         let master = Self {
             node_key: feed.node_key()?,
+            bundles: Bundles::new(
+                &feed.store_folder(),
+                feed.config.retention.bundle_cache_bytes,
+            ),
             store: Store::open(&feed.store_folder())?,
             signer: Mutex::new(HeadSigner::open(state, feed.head_key()?)?),
             view: ArcSwap::from_pointee(view),
@@ -169,6 +183,12 @@ impl Master {
             nodes,
         }));
         self.news.send_modify(|count| *count += 1);
+        if let Some(head) = &self.view.load().head {
+            self.bundles.lead_to(StoredRelease {
+                release: head.body.release,
+                manifest: head.body.manifest,
+            });
+        }
     }
 
     fn newest_head(&self, signer: &mut HeadSigner) -> Result<Option<IssuedHead>, MasterError> {
@@ -262,7 +282,9 @@ impl Handler for Master {
                 self.reload().map_err(|error| error.to_string())?;
                 serde_json::to_value(self.status()).map_err(|error| error.to_string())
             }
-            Command::Sync => Err("this daemon is a master; it has nothing to sync".into()),
+            Command::Sync | Command::Import { .. } => {
+                Err("this daemon is a master; it has nothing to sync".into())
+            }
         }
     }
 }

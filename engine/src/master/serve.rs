@@ -4,25 +4,19 @@ use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use bytes::Bytes;
 use quinn::{Connection, Incoming, RecvStream, SendStream};
-use tidecast_proto::id::ChunkId;
 use tidecast_proto::key::PublicKey;
 use tidecast_proto::limits;
 use tidecast_proto::session::{Admission, FeedView, Reply, Session};
-use tidecast_proto::wire::{ChunkHeader, FrameType, ObjectHeader, ObjectName, Request, frame};
+use tidecast_proto::wire::{FetchBundle, FrameType, Request};
 use tokio::sync::{Notify, watch};
 
 use super::Master;
 use super::sessions::{Entry, Peer, Standing};
 use crate::quic::{StreamError, close_code, peer_key, read_frame, write_frame};
-use crate::store::StoredBytes;
 
 /// The handshake and the first question must be through by then.
 const HELLO_TIMEOUT: Duration = Duration::from_millis(limits::HELLO_MS as u64);
-
-/// A frame of an object on its way out, in bytes: small enough that a stream is not held by one write.
-const PART_BYTES: usize = 256 * 1024;
 
 /// A request's one frame must have come by then: a peer cannot hold streams open with half a question.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
@@ -222,11 +216,15 @@ impl Served {
                 self.connection.close(close_code::REFUSED, b"refused");
                 sent
             }
-            Reply::Object(name) => self.send_object(&mut send, name).await,
-            Reply::Chunks(ids) => self.send_chunks(&mut send, &ids).await,
-            Reply::Bundle(_) | Reply::Runs(_) => {
-                write_frame(&mut send, &frame(FrameType::ABSENT, &[])).await
+            Reply::Object(name) => self.master.send_object(&mut send, name).await,
+            Reply::Chunks(ids) => self.master.send_chunks(&mut send, &ids).await,
+            Reply::Bundle(fetch) => {
+                let root = self.root_version();
+                self.master.send_bundle(&mut send, fetch, root).await
             }
+            Reply::Runs(fetch) => self.master.send_runs(&mut send, fetch).await,
+            // Never the answer to a question.
+            Reply::Announce { frame, .. } => write_frame(&mut send, &frame).await,
             Reply::Close(why) => return self.close(why),
         };
         match sent {
@@ -276,10 +274,9 @@ impl Served {
                 self.lock().news(&*view)
             };
             match reply {
-                Some(Reply::Frame(frame)) => {
-                    if let Err(error) = self.send_unasked(&frame).await {
-                        tracing::debug!(node = %self.node, %error, "news not sent");
-                    }
+                Some(Reply::Frame(frame)) => self.send_unasked(frame, None).await,
+                Some(Reply::Announce { frame, bundle }) => {
+                    self.send_unasked(frame, bundle).await;
                 }
                 Some(_) => self.close_over(),
                 None => {}
@@ -287,58 +284,26 @@ impl Served {
         }
     }
 
-    async fn send_unasked(&self, frame: &[u8]) -> Result<(), StreamError> {
-        let opened = self.connection.open_uni().await;
-        let mut stream = opened.map_err(quinn::WriteError::ConnectionLost)?;
-        write_frame(&mut stream, frame).await?;
-        let _ = stream.finish();
-        Ok(())
+    async fn send_unasked(&self, frame: Vec<u8>, bundle: Option<FetchBundle>) {
+        let sent = async {
+            let opened = self.connection.open_uni().await;
+            let mut stream = opened.map_err(quinn::WriteError::ConnectionLost)?;
+            let root = self.root_version();
+            let master = &self.master;
+            master
+                .send_announcement(&mut stream, frame, bundle, root)
+                .await?;
+            let _ = stream.finish();
+            Ok::<(), StreamError>(())
+        };
+        if let Err(error) = sent.await {
+            tracing::debug!(node = %self.node, %error, "news not sent");
+        }
     }
 
-    async fn send_object(
-        &self,
-        send: &mut SendStream,
-        name: ObjectName,
-    ) -> Result<(), StreamError> {
-        let stored = match name {
-            ObjectName::Manifest(id) => self.master.store.manifest_bytes_packed(&id),
-            ObjectName::List(id) => self.master.store.list(&id),
-            ObjectName::Recipe(id) => self.master.store.recipe(&id),
-        };
-        let Some(stored) = stored else {
-            return write_frame(send, &frame(FrameType::ABSENT, &[])).await;
-        };
-        let header = ObjectHeader {
-            encoding: stored.encoding,
-            opened_bytes: stored.opened_len.into(),
-            packed_bytes: stored.bytes.len() as u64,
-        };
-        write_frame(send, &header.to_frame()).await?;
-        for part in stored.bytes.chunks(PART_BYTES) {
-            write_frame(send, &frame(FrameType::PART, part)).await?;
-        }
-        Ok(())
-    }
-
-    /// Chunks go from the mapped pack to the packets without a copy of ours.
-    async fn send_chunks(&self, send: &mut SendStream, ids: &[ChunkId]) -> Result<(), StreamError> {
-        for id in ids {
-            let Some(StoredBytes {
-                encoding,
-                opened_len,
-                bytes,
-            }) = self.master.store.chunk(id)
-            else {
-                write_frame(send, &frame(FrameType::ABSENT, &[])).await?;
-                continue;
-            };
-            let header = ChunkHeader {
-                encoding,
-                opened_bytes: opened_len,
-            };
-            let start = Bytes::from(header.to_frame_start(bytes.len()));
-            send.write_all_chunks(&mut [start, bytes]).await?;
-        }
-        Ok(())
+    /// The newest root the mirror said it has.
+    fn root_version(&self) -> u64 {
+        let session = self.lock();
+        session.hello().map_or(0, |hello| hello.root_version.0)
     }
 }

@@ -1,4 +1,4 @@
-//! One pass over a file: hashed, checked, cut and stored as it streams by.
+//! A file of the tree: one pass over it, hashed, checked, cut and stored as it streams by; then it is opened.
 
 use std::fs::File;
 use std::io::Read;
@@ -7,46 +7,49 @@ use rustix::fs::{FileType, fstat};
 use tidecast_proto::{
     chunker::Chunker,
     database::VerifyPolicy,
-    id::{ChunkId, FileHash, ListId, Timestamp},
-    limits,
-    list::{self, List},
+    deflate::Parameters,
+    id::{FileHash, ListId, RecipeId, Timestamp},
+    list::List,
+    recipe::{Recipe, RecipeBody, Segment},
 };
 
+use super::cutter::Cutter;
 use super::databases::{self, Check};
+use super::opening::{self, Layout, Limits};
 use super::stamp::Stamp;
 use super::stat_cache::Entry;
 use super::tree::{Found, Tree};
 use super::{Progress, PublishError};
 use crate::durable::FileError;
 use crate::store::StoreWriter;
-
-/// Bytes of a file in memory at once: a window for the cut and long reads.
-pub(super) const BUFFER_BYTES: usize = 1024 * 1024;
-
-/// Chunks that fit into one list.
-const LIST_ENTRIES: usize = (limits::LIST_BYTES - 8) / 36;
+use crate::store::explain::{Closed, ClosedReason, Opening};
 
 #[derive(Debug)]
 pub(super) struct Ingest<'a> {
     writer: &'a mut StoreWriter,
-    chunker: Chunker,
+    cutter: Cutter,
     verify: VerifyPolicy,
-    buffer: Vec<u8>,
     read_bytes: u64,
+}
+
+/// What the one pass learns of a file.
+struct Content {
+    hash: FileHash,
+    list: Option<ListId>,
+    database: Option<tidecast_proto::database::Database>,
 }
 
 impl<'a> Ingest<'a> {
     pub(super) fn new(writer: &'a mut StoreWriter, chunker: Chunker, verify: VerifyPolicy) -> Self {
         Self {
             writer,
-            chunker,
+            cutter: Cutter::new(chunker),
             verify,
-            buffer: vec![0; BUFFER_BYTES],
             read_bytes: 0,
         }
     }
 
-    /// Bytes of file content read so far.
+    /// Bytes of file content read so far; what opening reads again is not counted.
     pub(super) fn read_bytes(&self) -> u64 {
         self.read_bytes
     }
@@ -58,10 +61,19 @@ impl<'a> Ingest<'a> {
             None => List::of_small_file(entry.hash, size),
             Some(id) => self.stored_list(&id, size),
         };
-        list.is_some_and(|list| {
-            let mut entries = list.entries().iter();
-            entries.all(|entry| self.writer.contains_chunk(&entry.id))
-        })
+        let opened = match entry.recipe {
+            None => Some(None),
+            Some(id) => self.stored_recipe(&id).and_then(|recipe| {
+                let same_file = recipe.file_bytes() == size;
+                let list = self.stored_list(&recipe.opened(), recipe.opened_bytes())?;
+                same_file.then_some(Some(list))
+            }),
+        };
+        let (Some(list), Some(opened)) = (list, opened) else {
+            return false;
+        };
+        let mut entries = opened.iter().chain([&list]).flat_map(List::entries);
+        entries.all(|entry| self.writer.contains_chunk(&entry.id))
     }
 
     fn stored_list(&self, id: &ListId, size: u64) -> Option<List> {
@@ -69,12 +81,28 @@ impl<'a> Ingest<'a> {
         List::decode(&bytes, *id, size).ok()
     }
 
-    /// Reads a file whole and stores what is new of it.
+    fn stored_recipe(&self, id: &RecipeId) -> Option<Recipe> {
+        let bytes = self.writer.store().recipe(id)?.open().ok()?;
+        Recipe::decode_any(&bytes, *id).ok()
+    }
+
+    /// How the first stream of a recipe was made.
+    fn parameters(&self, id: &RecipeId) -> Option<Parameters> {
+        let recipe = self.stored_recipe(id)?;
+        recipe.segments().iter().find_map(|segment| match segment {
+            Segment::Deflate(deflate) => deflate.parameters().ok(),
+            _ => None,
+        })
+    }
+
+    /// Reads a file whole and stores what is new of it. `before` is the recipe that the path had in the release
+    /// before: most producers do not change.
     pub(super) fn read(
         &mut self,
         tree: &Tree,
         found: &Found,
         looked_at: Timestamp,
+        before: Option<&RecipeId>,
         progress: &mut dyn FnMut(Progress<'_>),
     ) -> Result<Entry, PublishError> {
         let changed = || PublishError::Changed {
@@ -97,17 +125,30 @@ impl<'a> Ingest<'a> {
             return Err(changed());
         }
         let content = self.content(tree, &mut file, found, progress);
+        let opening = match &content {
+            Ok(_) => {
+                progress(Progress::Opening {
+                    path: &found.path,
+                    size: found.stamp.size,
+                });
+                self.open(tree, &file, found, before)
+            }
+            Err(_) => Ok((None, Opening::default())),
+        };
         // A half-written database is first of all half-written, so this comes before what was wrong with it.
         if !is_as_found(&file)? {
             return Err(changed());
         }
-        let (hash, list, database) = content?;
+        let content = content?;
+        let (recipe, opening) = opening?;
         Ok(Entry {
             stamp: found.stamp,
             looked_at,
-            hash,
-            list,
-            database: databases::in_manifest(&found.path, database, found.stamp.mtime_s()),
+            hash: content.hash,
+            list: content.list,
+            recipe,
+            opening,
+            database: databases::in_manifest(&found.path, content.database, found.stamp.mtime_s()),
         })
     }
 
@@ -117,48 +158,37 @@ impl<'a> Ingest<'a> {
         file: &mut File,
         found: &Found,
         progress: &mut dyn FnMut(Progress<'_>),
-    ) -> Result<
-        (
-            FileHash,
-            Option<ListId>,
-            Option<tidecast_proto::database::Database>,
-        ),
-        PublishError,
-    > {
+    ) -> Result<Content, PublishError> {
         let at_fault = |source| PublishError::Database {
             path: found.path.clone(),
             source,
         };
+        let changed = || PublishError::Changed {
+            path: found.path.clone(),
+        };
+        self.cutter.restart();
         let mut check = Check::new(self.verify, &found.path);
         let mut hasher = blake3::Hasher::new();
-        let mut entries = Vec::new();
-        let (mut start, mut end, mut read_bytes) = (0, 0, 0_u64);
+        let mut read_bytes = 0_u64;
         loop {
-            // Chunks are cut while a whole window is in view; then the rest moves to the front for more.
-            while end - start >= self.chunker.window() {
-                start += self.cut(start, end, &mut entries)?;
-            }
-            self.buffer.copy_within(start..end, 0);
-            (start, end) = (0, end - start);
+            let room = self.cutter.room();
             let got = file
-                .read(&mut self.buffer[end..])
+                .read(room)
                 .map_err(FileError::at("read", &tree.path_of(&found.path)))?;
             if got == 0 {
                 break;
             }
-            let fresh = &self.buffer[end..end + got];
+            let fresh = &room[..got];
             hasher.update(fresh);
             check.push(fresh).map_err(at_fault)?;
-            end += got;
+            self.cutter.filled(got, self.writer)?;
             read_bytes += got as u64;
             self.read_bytes += got as u64;
             if read_bytes > found.stamp.size {
-                return Err(PublishError::Changed {
-                    path: found.path.clone(),
-                });
+                return Err(changed());
             }
-            // Too many chunks for a list: said now, not after reading the rest.
-            if entries.len() > LIST_ENTRIES {
+            // Said now, not after reading the rest.
+            if self.cutter.is_too_long() {
                 break;
             }
             progress(Progress::Reading {
@@ -166,48 +196,95 @@ impl<'a> Ingest<'a> {
                 read_bytes,
             });
         }
-        while start < end {
-            start += self.cut(start, end, &mut entries)?;
+        if read_bytes != found.stamp.size && !self.cutter.is_too_long() {
+            return Err(changed());
         }
-        if read_bytes != found.stamp.size && entries.len() <= LIST_ENTRIES {
-            return Err(PublishError::Changed {
-                path: found.path.clone(),
-            });
-        }
-        let list = match entries.len() {
-            0 | 1 => None,
-            _ => Some(List::new(entries).map_err(|source| PublishError::TooLong {
+        let list = self
+            .cutter
+            .finish(self.writer)?
+            .map_err(|source| PublishError::TooLong {
                 path: found.path.clone(),
                 size: found.stamp.size,
                 source,
-            })?),
-        };
+            })?;
         let database = check.finish().map_err(at_fault)?;
-        let list = match list {
-            Some(list) => Some(self.writer.put_list(&list)?.0),
-            None => None,
+        let list = match list.entries().len() {
+            0 | 1 => None,
+            _ => Some(self.writer.put_list(&list)?.0),
         };
-        Ok((FileHash(*hasher.finalize().as_bytes()), list, database))
+        Ok(Content {
+            hash: FileHash(*hasher.finalize().as_bytes()),
+            list,
+            database,
+        })
     }
 
-    /// Stores the chunk at the start of `start..end` of the buffer; returns its length.
-    fn cut(
+    /// Opens a file that was read and stores its opened content and recipe, if it rebuilds.
+    fn open(
         &mut self,
-        start: usize,
-        end: usize,
-        entries: &mut Vec<list::Entry>,
-    ) -> Result<usize, PublishError> {
-        let window = &self.buffer[start..end];
-        let len = self.chunker.cut(window);
-        let chunk = &window[..len];
-        let id = ChunkId::of(chunk);
-        self.writer.put_chunk(&id, chunk)?;
-        // The root's chunking was checked: no chunk is longer than this.
-        debug_assert!((1..=limits::CHUNK_BYTES).contains(&len));
-        entries.push(list::Entry {
-            id,
-            len: u32::try_from(len).unwrap_or(u32::MAX),
+        tree: &Tree,
+        file: &File,
+        found: &Found,
+        before: Option<&RecipeId>,
+    ) -> Result<(Option<RecipeId>, Opening), PublishError> {
+        let path = tree.path_of(&found.path);
+        let reading =
+            |error| PublishError::File(FileError::at("open the streams of", &path)(error));
+        let guess = before.and_then(|id| self.parameters(id));
+        let looked =
+            opening::look(file, found.stamp.size, guess, Limits::USUAL).map_err(reading)?;
+        let mut opening = Opening {
+            opened: None,
+            closed: looked.closed,
+        };
+        let Some((first, _)) = looked.streams.first() else {
+            return Ok((None, opening));
+        };
+        let stream_at = first.at;
+        let layout = Layout::new(file, found.stamp.size, looked.streams).map_err(reading)?;
+        self.cutter.restart();
+        layout
+            .content(file, |piece| {
+                self.cutter
+                    .push(piece, self.writer)
+                    .map_err(ContentError::Store)
+            })
+            .map_err(|error| match error {
+                ContentError::Read(error) => reading(error),
+                ContentError::Store(error) => error.into(),
+            })?;
+        let made = self.cutter.finish(self.writer)?.and_then(|list| {
+            let recipe = Recipe::new(RecipeBody {
+                opened: list.id(),
+                segments: layout.segments().to_vec(),
+            })?;
+            Ok((list, recipe))
         });
-        Ok(len)
+        let (list, recipe) = match made {
+            Ok(made) => made,
+            // A feed with chunks so small that a list does not hold them all.
+            Err(over) => {
+                let why = over.to_string();
+                let reason = ClosedReason::Limit { why };
+                opening.closed = vec![Closed { stream_at, reason }];
+                return Ok((None, opening));
+            }
+        };
+        self.writer.put_list(&list)?;
+        let (id, _) = self.writer.put_recipe(&recipe)?;
+        opening.opened = Some(layout.opened(recipe.opened_bytes()));
+        Ok((Some(id), opening))
+    }
+}
+
+/// What may fail while opened content is stored.
+enum ContentError {
+    Read(std::io::Error),
+    Store(crate::store::StoreError),
+}
+
+impl From<std::io::Error> for ContentError {
+    fn from(error: std::io::Error) -> Self {
+        Self::Read(error)
     }
 }

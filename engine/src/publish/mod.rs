@@ -1,14 +1,16 @@
 //! Publishing: from a tree to a signed release. SPEC §7.8.
 //!
 //! A tree is walked, each file that may have changed is read once (hashed, cut, checked if it is a database,
-//! stored), a manifest is made and signed, and the release becomes visible in the last step. Whatever goes
+//! stored) and opened if it holds streams that rebuild exactly, a manifest is made and signed, and the release becomes visible in the last step. Whatever goes
 //! wrong before that, readers of the store see nothing, and what was stored is found again by the next try.
 
+mod cutter;
 mod databases;
 mod error;
 mod inflate;
 mod ingest;
 mod manifest;
+mod opening;
 mod report;
 mod stamp;
 mod stat_cache;
@@ -25,13 +27,14 @@ use tidecast_proto::{
     database::VerifyPolicy,
     id::{FeedId, ReleaseNumber, Timestamp},
     key::SecretKey,
-    limits,
-    manifest::{File, Flags},
+    manifest::{File, Flags, SignedManifest},
     name::ReleasePath,
     root::Root,
 };
 
+use crate::bundle::{BundleBuildError, BundleCache, BundleReport};
 use crate::store::StoreWriter;
+use crate::store::explain::{self, Explanation, FileOpening, Opening};
 pub use databases::{CDIFF_BYTES, DatabaseFault};
 pub use error::{OFFENCES_LISTED, Offence, Offences, PublishError, Rule};
 pub use report::{Change, ChangeKind, DatabaseChange, PublishReport};
@@ -84,6 +87,13 @@ pub enum Progress<'a> {
         /// Bytes of it so far.
         read_bytes: u64,
     },
+    /// A file was read and is being opened.
+    Opening {
+        /// Which.
+        path: &'a ReleasePath,
+        /// Its bytes.
+        size: u64,
+    },
     /// A file is done, read or known from the last time.
     Done {
         /// Which.
@@ -132,13 +142,17 @@ pub fn publish(
     let mut fresh = StatCache::default();
     let mut ingest = Ingest::new(writer, Chunker::new(chunking), request.verify);
     let mut files = Vec::with_capacity(found.len());
+    let mut openings = Vec::new();
     let mut read_files = 0_usize;
     for found in found {
         let entry = match known.take(&found).filter(|entry| ingest.has(entry)) {
             Some(entry) => entry,
             None => {
                 read_files += 1;
-                ingest.read(&tree, &found, request.now, progress)?
+                let before = previous
+                    .body()
+                    .and_then(|body| body.file(found.path.as_str())?.recipe.as_ref());
+                ingest.read(&tree, &found, request.now, before, progress)?
             }
         };
         progress(Progress::Done {
@@ -152,9 +166,16 @@ pub fn publish(
             mtime_s: found.stamp.mtime_s(),
             hash: entry.hash,
             list: entry.list,
-            recipe: None,
+            recipe: entry.recipe,
             database: entry.database.clone(),
         });
+        if entry.opening != Opening::default() {
+            openings.push(FileOpening {
+                path: found.path.to_string(),
+                bytes: found.stamp.size,
+                opening: entry.opening.clone(),
+            });
+        }
         fresh.insert(found.path, entry);
     }
     let read_bytes = ingest.read_bytes();
@@ -176,7 +197,19 @@ pub fn publish(
         _ => {
             let signed = manifest::sign(request, &previous, &body, &keys)?;
             progress(Progress::Sealing);
+            let explanation = Explanation {
+                openings,
+                roads: None,
+            };
+            let folder = writer.store().folder().to_owned();
+            // Before the release, so that whoever sees the one finds the other.
+            if let Err(error) = explain::save(&folder, body.release, &explanation) {
+                warnings.push(format!("the release cannot be explained later: {error}"));
+            }
+            report.openings = explanation.openings;
+            let bundle = bundle(writer, &previous, &signed, &mut warnings)?;
             writer.add_release(body.release, &signed)?;
+            report.bundle = bundle;
             report.manifest = signed.id();
             report.created = true;
         }
@@ -195,10 +228,42 @@ pub fn publish(
     Ok(report)
 }
 
+/// Builds the bundle from the release before, so that it can go out with the announcement. A release stands without one.
+fn bundle(
+    writer: &mut StoreWriter,
+    previous: &Previous,
+    signed: &SignedManifest,
+    warnings: &mut Vec<String>,
+) -> Result<Option<BundleReport>, PublishError> {
+    let Some(from) = previous.manifest() else {
+        return Ok(None);
+    };
+    writer.seal()?;
+    let store = writer.store();
+    let to = signed
+        .clone()
+        .reopen(&signed.id())
+        .map_err(PublishError::Successor)?;
+    // What is obsolete by then, the next reader of the cache removes; what it may hold at most is the master's to say.
+    let cache = BundleCache::new(store.folder(), u64::MAX);
+    match cache.build(store, from, &to) {
+        Ok(report) => {
+            let roads = report.roads();
+            if let Err(error) = explain::save_roads(store.folder(), to.release, &roads) {
+                warnings.push(format!("the roads cannot be explained later: {error}"));
+            }
+            Ok(Some(report))
+        }
+        // Nobody is helped by it, and nothing is wrong.
+        Err(BundleBuildError::TooLarge { .. }) => Ok(None),
+        Err(error) => {
+            warnings.push(format!("mirrors fetch chunks instead of a bundle: {error}"));
+            Ok(None)
+        }
+    }
+}
+
 /// The number of the release after `newest`, not below `floor`.
 fn next_release(newest: ReleaseNumber, floor: ReleaseNumber) -> ReleaseNumber {
     newest.next().max(floor)
 }
-
-// A chunk is cut out of a window of this many bytes; the root's chunking never exceeds it.
-const _: () = assert!(limits::CHUNK_BYTES <= ingest::BUFFER_BYTES);

@@ -7,6 +7,9 @@ use tidecast_proto::{
     plan::Plan,
 };
 
+use crate::bundle::BundleReport;
+use crate::store::explain::FileOpening;
+
 /// What publishing a tree came to.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PublishReport {
@@ -30,6 +33,11 @@ pub struct PublishReport {
     pub read_bytes: u64,
     /// How long it took.
     pub seconds: f64,
+    /// What became of the deflate streams of its files, by path; files without any are not listed. Empty when no
+    /// release was made.
+    pub openings: Vec<FileOpening>,
+    /// The bundle from the release before, when one was built.
+    pub bundle: Option<BundleReport>,
     /// What somebody should look at although it stopped nothing.
     pub warnings: Vec<String>,
 }
@@ -101,6 +109,8 @@ impl PublishReport {
             new_bytes: 0,
             read_bytes: 0,
             seconds: 0.0,
+            openings: Vec::new(),
+            bundle: None,
             warnings: Vec::new(),
         }
     }

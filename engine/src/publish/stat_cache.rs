@@ -11,7 +11,7 @@ use tidecast_proto::{
     chunker::Chunking,
     codec,
     database::VerifyPolicy,
-    id::{FeedId, FileHash, ListId, Timestamp},
+    id::{FeedId, FileHash, ListId, RecipeId, Timestamp},
     limits,
     manifest::Database,
     name::ReleasePath,
@@ -20,12 +20,16 @@ use tidecast_proto::{
 use super::stamp::{Moment, Stamp};
 use super::tree::Found;
 use crate::durable::{self, Access, FileError};
+use crate::store::explain::Opening;
 
 /// The first bytes of a cache of this version.
-const HEAD: &[u8; 16] = b"tidecast stat 1\n";
+const HEAD: &[u8; 16] = b"tidecast stat 2\n";
 
-/// Longest entry: a path, a database's name, and under 200 bytes of numbers.
-const ENTRY_BYTES: usize = limits::PATH_BYTES + limits::NAME_BYTES + 256;
+/// Longest entry: a path, a database's name, what became of the streams (a few lines), and under 250 bytes of numbers.
+const ENTRY_BYTES: usize = limits::PATH_BYTES + limits::NAME_BYTES + OPENING_BYTES + 256;
+
+/// Longest text about the streams of one file: a few kinds of parameters and closed streams, under 200 bytes each.
+const OPENING_BYTES: usize = 4 * 1024;
 
 /// What the entries are only good for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,6 +49,9 @@ pub(super) struct Entry {
     pub(super) looked_at: Timestamp,
     pub(super) hash: FileHash,
     pub(super) list: Option<ListId>,
+    pub(super) recipe: Option<RecipeId>,
+    /// What became of its streams, to be told again with every release that holds the file.
+    pub(super) opening: Opening,
     pub(super) database: Option<Database>,
 }
 
@@ -98,7 +105,7 @@ impl StatCache {
             hasher.update(&buffer);
             let record = codec::decode_exact::<Record>("stat entry", &buffer, ENTRY_BYTES)
                 .map_err(|e| e.to_string())?;
-            let (path, entry) = Entry::from_record(record);
+            let (path, entry) = Entry::from_record(record).ok_or("damaged")?;
             cache.entries.insert(path, entry);
         }
         let mut hash = [0; 32];
@@ -157,13 +164,16 @@ impl Identity {
     }
 }
 
-/// An entry in its encoding: path, stamp (size, mtime, ctime, inode, device), when looked at, content.
+/// An entry in its encoding: path, stamp (size, mtime, ctime, inode, device), when looked at, content,
+/// and what became of its streams in the JSON of SPEC §7.13 (empty: it holds none).
 type Record = (
     ReleasePath,
     (u64, (i64, u32), (i64, u32), u64, u64),
     Timestamp,
     FileHash,
     Option<ListId>,
+    Option<RecipeId>,
+    String,
     Option<Database>,
 );
 
@@ -188,12 +198,28 @@ impl Entry {
             self.looked_at,
             self.hash,
             self.list,
+            self.recipe,
+            self.opening_text(),
             self.database.clone(),
         )
     }
 
-    fn from_record(record: Record) -> (ReleasePath, Self) {
-        let (path, (size, mtime, ctime, inode, device), looked_at, hash, list, database) = record;
+    fn opening_text(&self) -> String {
+        if self.opening == Opening::default() {
+            return String::new();
+        }
+        // A few numbers and short texts always make JSON.
+        serde_json::to_string(&self.opening).unwrap_or_default()
+    }
+
+    /// `None` when the text is not JSON of this version.
+    fn from_record(record: Record) -> Option<(ReleasePath, Self)> {
+        let (path, stamp, looked_at, hash, list, recipe, opening, database) = record;
+        let (size, mtime, ctime, inode, device) = stamp;
+        let opening = match opening.as_str() {
+            "" => Opening::default(),
+            text => serde_json::from_str(text).ok()?,
+        };
         let moment = |(s, ns)| Moment { s, ns };
         let stamp = Stamp {
             size,
@@ -207,15 +233,18 @@ impl Entry {
             looked_at,
             hash,
             list,
+            recipe,
+            opening,
             database,
         };
-        (path, entry)
+        Some((path, entry))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::explain::{Closed, ClosedReason};
 
     fn identity() -> Identity {
         Identity {
@@ -246,6 +275,17 @@ mod tests {
             looked_at: Timestamp(looked_at),
             hash: FileHash([2; 32]),
             list: Some(ListId([3; 32])),
+            recipe: Some(RecipeId([4; 32])),
+            opening: Opening {
+                opened: None,
+                closed: vec![Closed {
+                    stream_at: 512,
+                    reason: ClosedReason::Damaged {
+                        at: 700,
+                        why: "cut".into(),
+                    },
+                }],
+            },
             database: Some(Database {
                 name: "daily".into(),
                 version: 5,

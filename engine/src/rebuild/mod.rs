@@ -21,7 +21,7 @@ mod segments;
 mod shelf;
 mod splice;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod walk;
 mod window;
 

@@ -1,8 +1,8 @@
 //! Edits of a member and the `.cdiff` script that says them (ClamAV's `libclamav_rust/src/cdiff.rs`).
 
-use std::io::{self, Write};
+use std::io;
 
-use flate2::{Compression, GzBuilder};
+use super::pack::Pack;
 
 /// How the lines of one member change. Line numbers count from 0 in the member as it was.
 #[derive(Debug, Default)]
@@ -56,11 +56,14 @@ fn command(script: &mut Vec<u8>, word: &[u8], index: usize, line: &[u8]) {
 }
 
 /// The file that turns `version - 1` into `version`.
-pub(super) fn pack(version: u32, script: &[u8], signature: &[u8]) -> io::Result<Vec<u8>> {
-    let head = format!("ClamAV-Diff:{version}:{}:", script.len());
-    let mut gzip = GzBuilder::new().write(head.into_bytes(), Compression::default());
-    gzip.write_all(script)?;
-    let mut file = gzip.finish()?;
+pub(super) fn pack(
+    version: u32,
+    script: &[u8],
+    signature: &[u8],
+    pack: Pack,
+) -> io::Result<Vec<u8>> {
+    let mut file = format!("ClamAV-Diff:{version}:{}:", script.len()).into_bytes();
+    pack(&[script], &mut file)?;
     file.push(b':');
     file.extend_from_slice(signature);
     Ok(file)

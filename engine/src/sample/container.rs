@@ -8,13 +8,15 @@ use std::io::{self, BufWriter, Seek, SeekFrom, Write};
 use std::path::Path;
 use std::time::{Duration, UNIX_EPOCH};
 
-use flate2::{Compression, GzBuilder};
 use md5::{Digest, Md5};
+
+use super::pack::Pack;
 
 /// Length of the header in front of the gzip stream, in bytes.
 const HEADER_LEN: usize = 512;
 /// Length of a tar header, and what members are padded to, in bytes.
 const TAR_BLOCK: usize = 512;
+const PADDING: [u8; TAR_BLOCK] = [0; TAR_BLOCK];
 
 /// What the header says, apart from MD5 and signature.
 #[derive(Debug, Clone)]
@@ -45,24 +47,26 @@ pub(super) fn write(
     title: &Title,
     signature: &str,
     members: &[(&str, &[u8])],
+    pack: Pack,
 ) -> io::Result<()> {
     let temporary = path.with_extension("cvd.part");
     let mut file = File::create(&temporary)?;
     file.write_all(&[b' '; HEADER_LEN])?;
-    let hashed = Hashed {
+    let mut hashed = Hashed {
         inner: BufWriter::with_capacity(1 << 16, file),
         md5: Md5::new(),
     };
-    // Operating system 3 (Unix) and no time: what sigtool's zlib writes.
-    let mut gzip = GzBuilder::new()
-        .operating_system(3)
-        .write(hashed, Compression::best());
-    for (name, bytes) in members {
-        gzip.write_all(&tar_header(name, bytes.len()))?;
-        gzip.write_all(bytes)?;
-        gzip.write_all(&[0; TAR_BLOCK][..bytes.len().next_multiple_of(TAR_BLOCK) - bytes.len()])?;
+    let headers: Vec<_> = members
+        .iter()
+        .map(|(name, bytes)| tar_header(name, bytes.len()))
+        .collect();
+    let mut pieces: Vec<&[u8]> = Vec::with_capacity(members.len() * 3);
+    for (header, (_, bytes)) in headers.iter().zip(members) {
+        let padding = bytes.len().next_multiple_of(TAR_BLOCK) - bytes.len();
+        pieces.extend([header.as_slice(), bytes, &PADDING[..padding]]);
     }
-    let Hashed { inner, md5 } = gzip.finish()?;
+    pack(&pieces, &mut hashed)?;
+    let Hashed { inner, md5 } = hashed;
     let mut file = inner.into_inner().map_err(io::IntoInnerError::into_error)?;
     let mut header = title.fields(&hex(&md5.finalize()), signature).into_bytes();
     header.resize(HEADER_LEN, b' ');

@@ -7,8 +7,9 @@ use sha2::{Digest, Sha256};
 
 use super::cdiff::{self, Edits};
 use super::container::{self, Title};
+use super::pack::Packer;
 use super::random::Random;
-use super::signatures::Form;
+use super::signatures::{Form, Source};
 
 /// Digits of a 1,024-bit signature in ClamAV's base 64: the header's.
 const HEADER_SIGNATURE_DIGITS: usize = 171;
@@ -26,10 +27,10 @@ pub(super) struct Member {
 impl Member {
     /// `lines` lines of the random stream that belongs to `name`.
     pub(super) fn new(seed: u64, name: &str, form: Form, lines: u32) -> Self {
-        let mut random = Random::named(seed, name);
+        let mut source = Source::named(seed, name);
         let mut text = Vec::new();
         for _ in 0..lines {
-            form.line(&mut random, &mut text);
+            form.line(&mut source, &mut text);
         }
         Self {
             name: name.to_owned(),
@@ -40,6 +41,18 @@ impl Member {
 
     pub(super) fn lines(&self) -> usize {
         self.text.iter().filter(|byte| **byte == b'\n').count()
+    }
+
+    /// Cuts the first `lines` lines off.
+    fn take_first(&mut self, lines: usize) -> Vec<u8> {
+        let ends = self.text.iter().enumerate();
+        let mut ends = ends.filter(|(_, byte)| **byte == b'\n');
+        let Some(last) = lines.checked_sub(1) else {
+            return Vec::new();
+        };
+        let end = ends.nth(last).map_or(self.text.len(), |(at, _)| at + 1);
+        let kept = self.text.split_off(end);
+        std::mem::replace(&mut self.text, kept)
     }
 }
 
@@ -66,7 +79,7 @@ pub(super) struct Database {
 
 impl Database {
     /// Writes `<name>.cvd` into `folder`.
-    pub(super) fn write(&self, folder: &Path) -> io::Result<()> {
+    pub(super) fn write(&self, folder: &Path, packer: Packer) -> io::Result<()> {
         let info_name = format!("{}.info", self.name);
         let (copying, info) = (self.copying(), self.info());
         let mut members: Vec<(&str, &[u8])> = vec![("COPYING", &copying), (&info_name, &info)];
@@ -77,20 +90,26 @@ impl Database {
         );
         let signature = self.signature("header", HEADER_SIGNATURE_DIGITS);
         let path = folder.join(format!("{}.cvd", self.name));
-        container::write(&path, &self.title(), &signature, &members)
+        let title = self.title();
+        container::write(&path, &title, &signature, &members, packer.database)
     }
 
     /// Moves on to the next version, built `after_s` later, and returns its cdiff.
-    pub(super) fn advance(&mut self, changes: &[Change], after_s: u64) -> io::Result<Vec<u8>> {
+    pub(super) fn advance(
+        &mut self,
+        changes: &[Change],
+        after_s: u64,
+        packer: Packer,
+    ) -> io::Result<Vec<u8>> {
         let old_info = self.info();
         self.version += 1;
         self.built_s += after_s;
         let mut script = Vec::new();
         for change in changes {
             let stream = format!("{} {} {:?}", self.name, self.version, change.form);
-            let mut random = Random::named(self.seed, &stream);
+            let mut source = Source::named(self.seed, &stream);
             for member in self.members.iter_mut().filter(|m| m.form == change.form) {
-                let edits = choose(change, member.lines(), &mut random);
+                let edits = choose(change, member.lines(), &mut source);
                 member.text = cdiff::apply(&member.name, &member.text, &edits, &mut script);
             }
         }
@@ -98,7 +117,28 @@ impl Database {
         let info_name = format!("{}.info", self.name);
         cdiff::apply(&info_name, &old_info, &edits, &mut script);
         let signature = self.signature("cdiff", LONG_SIGNATURE_DIGITS);
-        cdiff::pack(self.version, &script, signature.as_bytes())
+        cdiff::pack(self.version, &script, signature.as_bytes(), packer.cdiff)
+    }
+
+    /// Moves the oldest third of every member to the end of `main`'s member of the same form; both move on to the
+    /// next version, built `after_s` later.
+    pub(super) fn move_third_to(&mut self, main: &mut Self, after_s: u64) {
+        for member in &mut self.members {
+            let form = member.form;
+            if let Some(target) = main.members.iter_mut().find(|m| m.form == form) {
+                let oldest = member.take_first(member.lines() / 3);
+                target.text.extend_from_slice(&oldest);
+            }
+        }
+        for database in [self, main] {
+            database.version += 1;
+            database.built_s += after_s;
+        }
+    }
+
+    /// Name of the cdiff that leads to this version.
+    pub(super) fn cdiff_name(&self) -> String {
+        format!("{}-{}.cdiff", self.name, self.version)
     }
 
     fn title(&self) -> Title {
@@ -152,18 +192,18 @@ impl Database {
 }
 
 /// Random lines to drop and to exchange, and new ones for the end.
-fn choose(change: &Change, lines: usize, random: &mut Random) -> Edits {
+fn choose(change: &Change, lines: usize, source: &mut Source) -> Edits {
     let wanted = (change.dropped + change.exchanged) as usize;
     let mut chosen = std::collections::BTreeSet::new();
     while chosen.len() < wanted.min(lines / 2) {
-        let line = random.below(lines as u64);
+        let line = source.random.below(lines as u64);
         chosen.insert(usize::try_from(line).unwrap_or(0));
     }
     let mut edits = Edits::default();
     for (nth, line) in chosen.into_iter().enumerate() {
         if nth < change.exchanged as usize {
             let mut instead = Vec::new();
-            change.form.line(random, &mut instead);
+            change.form.line(source, &mut instead);
             instead.pop();
             edits.exchanged.push((line, instead));
         } else {
@@ -171,7 +211,7 @@ fn choose(change: &Change, lines: usize, random: &mut Random) -> Edits {
         }
     }
     for _ in 0..change.added {
-        change.form.line(random, &mut edits.added);
+        change.form.line(source, &mut edits.added);
     }
     edits
 }

@@ -3,7 +3,10 @@
 use std::io;
 use std::path::Path;
 
-use super::database::{Change, Database, Member};
+use super::database::{Database, Member};
+use super::day::Day;
+use super::pack::Packer;
+use super::scale::Scale;
 use super::signatures::Form;
 
 /// Build time of a new feed's databases: 2026-01-01 09:00 UTC. Fixed, so that equal seeds give
@@ -11,71 +14,6 @@ use super::signatures::Form;
 const FIRST_BUILT_S: u64 = 1_767_258_000;
 /// Real feeds release daily once a day.
 const DAY_S: u64 = 86_400;
-
-/// How large a feed is, in lines of its databases.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Scale {
-    /// File hashes in `daily`; about 40 packed bytes each.
-    pub hash_lines: u32,
-    /// Pattern signatures in `daily`; about 80 packed bytes each.
-    pub logical_lines: u32,
-    /// File hashes in `main`.
-    pub main_lines: u32,
-}
-
-impl Scale {
-    /// A few MB in all, made in a fraction of a second.
-    pub const DEMO: Self = Self {
-        hash_lines: 30_000,
-        logical_lines: 8_000,
-        main_lines: 25_000,
-    };
-
-    /// A feed whose `.cvd` files are about `mb` million bytes together, two thirds of them `daily`:
-    /// real feeds are near 150 (October 2025: 2.1 million signatures in daily, 6.6 million in main).
-    #[must_use]
-    pub const fn packed_mb(mb: u32) -> Self {
-        Self {
-            hash_lines: mb * 9_850,
-            logical_lines: mb * 4_000,
-            main_lines: mb * 9_150,
-        }
-    }
-}
-
-/// How much a day changes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Day {
-    /// 120 lines added, 4 dropped, one exchanged.
-    Ordinary,
-    /// 2,000 lines added, 60 dropped, a few exchanged.
-    Busy,
-}
-
-impl Day {
-    fn changes(self) -> [Change; 4] {
-        let change = |form, added, dropped, exchanged| Change {
-            form,
-            added,
-            dropped,
-            exchanged,
-        };
-        match self {
-            Self::Ordinary => [
-                change(Form::Hdb, 20, 0, 0),
-                change(Form::Hsb, 76, 3, 0),
-                change(Form::Ndb, 4, 0, 0),
-                change(Form::Ldb, 20, 1, 1),
-            ],
-            Self::Busy => [
-                change(Form::Hdb, 300, 10, 0),
-                change(Form::Hsb, 1_300, 38, 2),
-                change(Form::Ndb, 50, 2, 0),
-                change(Form::Ldb, 350, 10, 3),
-            ],
-        }
-    }
-}
 
 /// `main`, `daily` and `bytecode`, and the cdiffs of every day since it was made.
 ///
@@ -86,10 +24,13 @@ pub struct Feed {
     daily: Database,
     bytecode: Database,
     cdiffs: Vec<(String, Vec<u8>)>,
+    packer: Packer,
+    /// Whether the last step changed `main` too.
+    main_is_new: bool,
 }
 
 impl Feed {
-    /// A feed on its first day. Equal arguments give equal bytes, everywhere and always.
+    /// A feed on its first day, packed by [`Packer::BUILT_IN`]. Equal arguments give equal bytes, everywhere and always.
     #[must_use]
     pub fn new(seed: u64, scale: Scale) -> Self {
         let member = |name: &str, form, lines| Member::new(seed, name, form, lines);
@@ -111,7 +52,9 @@ impl Feed {
         let main = vec![
             member("main.hdb", Form::Hdb, scale.main_lines / 4),
             member("main.hsb", Form::Hsb, scale.main_lines / 4),
-            member("main.mdb", Form::Mdb, scale.main_lines / 2),
+            member("main.mdb", Form::Mdb, scale.main_lines * 2 / 5),
+            member("main.ndb", Form::Ndb, scale.main_lines / 20),
+            member("main.ldb", Form::Ldb, scale.main_lines / 20),
         ];
         let bytecode = (0..80)
             .map(|program| member(&format!("{}.cbc", 3_986_187 + program), Form::Cbc, 90))
@@ -122,7 +65,15 @@ impl Feed {
             daily: database("daily", 27_900, daily),
             bytecode: database("bytecode", 339, bytecode),
             cdiffs: Vec::new(),
+            packer: Packer::BUILT_IN,
+            main_is_new: false,
         }
+    }
+
+    /// From now on `packer` packs what is written and what days add. The contents and the versions stay: to write a
+    /// version again is what a producer does who has changed the encoder.
+    pub fn pack_with(&mut self, packer: Packer) {
+        self.packer = packer;
     }
 
     /// Version of `daily`, which every [`Self::advance`] raises by one.
@@ -131,8 +82,8 @@ impl Feed {
         self.daily.version
     }
 
-    /// Writes every file of the feed into `folder`: `main.cvd`, `daily.cvd`, `bytecode.cvd` and a
-    /// `daily-<version>.cdiff` for each day that has passed.
+    /// Writes every file of the feed into `folder`: `main.cvd`, `daily.cvd`, `bytecode.cvd` and the
+    /// `<database>-<version>.cdiff` of each day that has passed.
     ///
     /// # Errors
     /// What the file system said; each file is there whole or as it was.
@@ -140,9 +91,35 @@ impl Feed {
         for (name, bytes) in &self.cdiffs {
             write_whole(folder, name, bytes)?;
         }
+        self.write_databases(&[&self.main, &self.daily, &self.bytecode], folder)
+    }
+
+    /// Writes only what the last [`Self::advance`] or [`Self::rebuild_main`] changed, as a master's folder is
+    /// updated: the databases and their newest cdiffs. Other files keep their times.
+    ///
+    /// # Errors
+    /// As [`Self::write`].
+    pub fn write_update(&self, folder: &Path) -> io::Result<()> {
+        let changed: &[&Database] = match self.main_is_new {
+            true => &[&self.main, &self.daily],
+            false => &[&self.daily],
+        };
+        for database in changed {
+            let newest = database.cdiff_name();
+            for (name, bytes) in self.cdiffs.iter().filter(|(name, _)| *name == newest) {
+                write_whole(folder, name, bytes)?;
+            }
+        }
+        self.write_databases(changed, folder)
+    }
+
+    fn write_databases(&self, databases: &[&Database], folder: &Path) -> io::Result<()> {
         std::thread::scope(|scope| {
-            let databases = [&self.main, &self.daily, &self.bytecode];
-            let writers = databases.map(|database| scope.spawn(|| database.write(folder)));
+            let packer = self.packer;
+            let writers: Vec<_> = databases
+                .iter()
+                .map(|&database| scope.spawn(move || database.write(folder, packer)))
+                .collect();
             writers.into_iter().try_for_each(|writer| {
                 let gone = || io::Error::other("the thread that packs a database is gone");
                 writer.join().unwrap_or_else(|_| Err(gone()))
@@ -150,31 +127,39 @@ impl Feed {
         })
     }
 
-    /// Writes only what the last [`Self::advance`] changed, as a master's folder is updated:
-    /// `daily.cvd` and its newest cdiff. Other files keep their times.
-    ///
-    /// # Errors
-    /// As [`Self::write`].
-    pub fn write_update(&self, folder: &Path) -> io::Result<()> {
-        if let Some((name, bytes)) = self.cdiffs.last() {
-            write_whole(folder, name, bytes)?;
-        }
-        self.daily.write(folder)
-    }
-
     /// Lets a day pass: the next version of `daily`, in memory.
     ///
+    /// The counts of `day` are exact where members have more than twice as many lines as it drops.
+    ///
     /// # Errors
-    /// None in practice: compressing in memory does not fail.
+    /// Those of the packer; none in practice when it works in memory.
     pub fn advance(&mut self, day: Day) -> io::Result<()> {
-        let cdiff = self.daily.advance(&day.changes(), DAY_S)?;
-        let name = format!("daily-{}.cdiff", self.daily.version);
-        self.cdiffs.push((name, cdiff));
+        let cdiff = self.daily.advance(&day.changes(), DAY_S, self.packer)?;
+        self.cdiffs.push((self.daily.cdiff_name(), cdiff));
+        self.main_is_new = false;
         Ok(())
+    }
+
+    /// Lets a day pass on which `main` is rebuilt: the oldest third of `daily`'s signatures, which stands at the
+    /// fronts of its members, moves to the ends of `main`'s. Both get a new version.
+    ///
+    /// Both cdiffs are empty files, by which ClamAV tells clients to take the whole database
+    /// (<https://github.com/Cisco-Talos/clamav/pull/308>, made when `main` was last rebuilt): a script would have to
+    /// spell every moved line, and `MOVE` works within one database only.
+    pub fn rebuild_main(&mut self) {
+        self.daily.move_third_to(&mut self.main, DAY_S);
+        for database in [&self.main, &self.daily] {
+            self.cdiffs.push((database.cdiff_name(), Vec::new()));
+        }
+        self.main_is_new = true;
     }
 }
 
+/// Replaces a file in one step; an equal one keeps its times.
 fn write_whole(folder: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
+    if std::fs::read(folder.join(name)).is_ok_and(|old| old == bytes) {
+        return Ok(());
+    }
     let temporary = folder.join(format!("{name}.part"));
     std::fs::write(&temporary, bytes)?;
     std::fs::rename(temporary, folder.join(name))

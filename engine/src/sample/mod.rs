@@ -1,6 +1,6 @@
 //! Made-up feeds with the shape of real ones, for the demo and the benchmarks.
 //!
-//! Everything here is a function of a seed: the same seed and [`Scale`] give the same bytes on every
+//! Everything here is a function of a seed: the same seed, [`Scale`] and [`Packer`] give the same bytes on every
 //! machine. Hashes and patterns are random, so no file matches a signature; signatures *on* the
 //! files are placeholders of the right length, so such a feed is published with `--verify header`.
 //!
@@ -9,11 +9,17 @@
 mod cdiff;
 mod container;
 mod database;
+mod day;
 mod feed;
+mod pack;
 mod random;
+mod scale;
 mod signatures;
 
-pub use feed::{Day, Feed, Scale};
+pub use day::Day;
+pub use feed::Feed;
+pub use pack::{Pack, Packer};
+pub use scale::Scale;
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write};

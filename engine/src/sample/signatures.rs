@@ -6,6 +6,74 @@ use std::io::Write;
 
 use super::random::Random;
 
+/// Where lines come from: random numbers, and the signature names of whoever is at work.
+///
+/// Names come in runs, as they do in real databases: one family, numbers that rise by little, and often samples of one
+/// length.
+#[derive(Debug)]
+pub(super) struct Source {
+    pub(super) random: Random,
+    family: String,
+    number: u64,
+    left: u64,
+    size: u64,
+}
+
+impl Source {
+    /// The lines of the random stream `name`.
+    pub(super) fn named(seed: u64, name: &str) -> Self {
+        Self {
+            random: Random::named(seed, name),
+            family: String::new(),
+            number: 0,
+            left: 0,
+            size: 0,
+        }
+    }
+
+    fn name(&mut self, out: &mut Vec<u8>) {
+        put(out, format_args!("{}-{}-0", self.family, self.number));
+    }
+
+    /// Moves on to the next signature.
+    fn step(&mut self) {
+        /// Most names of one family in a row.
+        const RUN: u64 = 40;
+        let random = &mut self.random;
+        if self.left == 0 {
+            let (platform, kind) = (random.pick(&PLATFORMS), random.pick(&KINDS));
+            self.family = format!("{platform}.{kind}.{}", random.pick(&FAMILIES));
+            self.number = 6_000_000 + random.below(4_000_000);
+            self.left = 1 + random.below(RUN);
+            self.size = size(random);
+        } else if random.below(4) == 0 {
+            self.size = size(random);
+        }
+        self.left -= 1;
+        self.number += 1 + random.below(3);
+    }
+}
+
+const PLATFORMS: [&str; 8] = ["Win", "Win", "Win", "Doc", "Js", "Andr", "Unix", "Html"];
+const KINDS: [&str; 6] = [
+    "Trojan",
+    "Malware",
+    "Packed",
+    "Downloader",
+    "Dropper",
+    "Adware",
+];
+const FAMILIES: [&str; 8] = [
+    "Sample",
+    "Specimen",
+    "Exhibit",
+    "Placeholder",
+    "Dummy",
+    "Example",
+    "Mockup",
+    "Figment",
+];
+
 /// A form of line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Form {
@@ -32,32 +100,35 @@ impl Form {
     }
 
     /// Appends one line with its newline. Lines hold no blanks, so no cdiff prefix is cut short.
-    pub(super) fn line(self, random: &mut Random, out: &mut Vec<u8>) {
+    pub(super) fn line(self, source: &mut Source, out: &mut Vec<u8>) {
+        source.step();
         match self {
             Self::Hdb => {
-                random.hex(32, out);
-                put(out, format_args!(":{}:", size(random)));
-                name(random, out);
+                source.random.hex(32, out);
+                put(out, format_args!(":{}:", source.size));
+                source.name(out);
             }
             Self::Hsb => {
-                random.hex(64, out);
-                put(out, format_args!(":{}:", size(random)));
-                name(random, out);
+                source.random.hex(64, out);
+                put(out, format_args!(":{}:", source.size));
+                source.name(out);
                 put(out, format_args!(":73"));
             }
             Self::Mdb => {
-                put(out, format_args!("{}:", size(random)));
-                random.hex(32, out);
+                put(out, format_args!("{}:", source.size));
+                source.random.hex(32, out);
                 out.push(b':');
-                name(random, out);
+                source.name(out);
             }
             Self::Ndb => {
-                name(random, out);
+                source.name(out);
+                let random = &mut source.random;
                 out.extend_from_slice(random.pick(&[b":0:*:".as_slice(), b":1:EP+0:", b":3:0:"]));
                 pattern(random, out);
             }
             Self::Ldb => {
-                name(random, out);
+                source.name(out);
+                let random = &mut source.random;
                 put(
                     out,
                     format_args!(";Engine:81-255,Target:{};", random.below(9)),
@@ -69,8 +140,8 @@ impl Form {
                     pattern(random, out);
                 }
             }
-            Self::Ign2 => name(random, out),
-            Self::Cbc => random.hex(76, out),
+            Self::Ign2 => source.name(out),
+            Self::Cbc => source.random.hex(76, out),
         }
         out.push(b'\n');
     }
@@ -86,38 +157,6 @@ fn size(random: &mut Random) -> u64 {
     let most = [1_000, 10_000, 100_000, 10_000_000];
     let decade = usize::try_from(random.below(4)).unwrap_or(0);
     512 + random.below(most[decade])
-}
-
-fn name(random: &mut Random, out: &mut Vec<u8>) {
-    const PLATFORMS: [&str; 8] = ["Win", "Win", "Win", "Doc", "Js", "Andr", "Unix", "Html"];
-    const KINDS: [&str; 6] = [
-        "Trojan",
-        "Malware",
-        "Packed",
-        "Downloader",
-        "Dropper",
-        "Adware",
-    ];
-    const FAMILIES: [&str; 8] = [
-        "Sample",
-        "Specimen",
-        "Exhibit",
-        "Placeholder",
-        "Dummy",
-        "Example",
-        "Mockup",
-        "Figment",
-    ];
-    put(
-        out,
-        format_args!(
-            "{}.{}.{}-{}-0",
-            random.pick(&PLATFORMS),
-            random.pick(&KINDS),
-            random.pick(&FAMILIES),
-            6_000_000 + random.below(4_000_000)
-        ),
-    );
 }
 
 /// 10 to 40 bytes in hex, with the common stretches that real patterns share.

@@ -10,9 +10,24 @@ use sha2::{Digest, Sha256};
 use super::container::hex;
 use super::*;
 
+#[path = "../../../benches/src/stock_zlib.rs"]
+mod stock_zlib;
+
+const SIGTOOL: Packer = Packer {
+    database: stock_zlib::database,
+    cdiff: stock_zlib::cdiff,
+};
+
 const SMALL: Scale = Scale {
     hash_lines: 900,
     logical_lines: 300,
+    main_lines: 200,
+};
+
+/// Large enough for a busy day's drops to be few among many.
+const MIDDLE: Scale = Scale {
+    hash_lines: 6_000,
+    logical_lines: 2_000,
     main_lines: 200,
 };
 
@@ -161,6 +176,156 @@ fn a_cdiff_turns_the_old_members_into_the_new_ones() {
         assert_eq!(fields[2], feed.daily_version().to_string());
         assert_eq!(members, new.into_iter().collect());
     }
+}
+
+/// How often each line stands in the members that hold signatures.
+fn lines(path: &Path) -> BTreeMap<(String, String), i64> {
+    let mut counts = BTreeMap::new();
+    for (name, text) in open(path).1 {
+        if name == "COPYING" || name.ends_with(".info") {
+            continue;
+        }
+        for line in String::from_utf8(text).unwrap().lines() {
+            *counts.entry((name.clone(), line.to_owned())).or_default() += 1;
+        }
+    }
+    counts
+}
+
+/// Lines added and dropped between two databases.
+fn counted(old: &Path, new: &Path) -> (i64, i64) {
+    let mut counts = lines(new);
+    for (line, count) in lines(old) {
+        *counts.entry(line).or_default() -= count;
+    }
+    let added = counts.values().filter(|count| **count > 0).sum();
+    let dropped: i64 = counts.values().filter(|count| **count < 0).sum();
+    (added, -dropped)
+}
+
+#[test]
+fn a_day_adds_and_drops_as_many_lines_as_it_says_and_its_cdiff_has_the_stated_size() {
+    let folder = tempfile::tempdir().unwrap();
+    let (old, new) = (
+        folder.path().join("old.cvd"),
+        folder.path().join("daily.cvd"),
+    );
+    let mut feed = Feed::new(9, MIDDLE);
+    feed.pack_with(SIGTOOL);
+    feed.write(folder.path()).unwrap();
+    for (day, counts, cdiff_bytes) in [
+        (Day::Ordinary, (120, 4), 6_400..7_400),
+        (Day::Busy, (2_000, 60), 47_000..53_000),
+    ] {
+        std::fs::rename(&new, &old).unwrap();
+        feed.advance(day).unwrap();
+        feed.write_update(folder.path()).unwrap();
+        assert_eq!(counted(&old, &new), counts);
+        let cdiff = format!("daily-{}.cdiff", feed.daily_version());
+        let bytes = folder.path().join(cdiff).metadata().unwrap().len();
+        assert!(cdiff_bytes.contains(&bytes), "{day:?}: {bytes} bytes");
+    }
+}
+
+#[test]
+fn new_lines_stand_at_the_ends_of_several_members_and_dropped_ones_anywhere() {
+    let folder = tempfile::tempdir().unwrap();
+    let daily = folder.path().join("daily.cvd");
+    let mut feed = Feed::new(10, MIDDLE);
+    feed.write(folder.path()).unwrap();
+    let old: BTreeMap<_, _> = open(&daily).1.into_iter().collect();
+    feed.advance(Day::Busy).unwrap();
+    feed.write_update(folder.path()).unwrap();
+    let mut grown = 0;
+    let mut first_difference = Vec::new();
+    for (name, new) in open(&daily).1 {
+        let old = &old[&name];
+        if name.ends_with(".info") || *old == new {
+            continue;
+        }
+        let old_lines: Vec<&[u8]> = old.split(|byte| *byte == b'\n').collect();
+        let last = new.split(|byte| *byte == b'\n').rev().nth(1).unwrap();
+        grown += usize::from(!old_lines.contains(&last));
+        let equal = old.iter().zip(&new).take_while(|(a, b)| a == b).count();
+        first_difference.push(equal * 100 / old.len());
+    }
+    assert_eq!(grown, 5);
+    assert!(first_difference.iter().any(|percent| *percent < 10));
+}
+
+#[test]
+fn rebuilding_main_moves_a_third_of_dailys_lines_and_empties_both_cdiffs() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let mut feed = Feed::new(11, SMALL);
+    feed.write(folder.path()).unwrap();
+    let all_lines = |name: &str| -> Vec<String> {
+        let counts = lines(&path(name)).into_iter();
+        counts.map(|((_, line), _)| line).collect()
+    };
+    let (daily, main) = (all_lines("daily.cvd"), all_lines("main.cvd"));
+    feed.rebuild_main();
+    feed.write_update(folder.path()).unwrap();
+    let (new_daily, new_main) = (all_lines("daily.cvd"), all_lines("main.cvd"));
+
+    let moved = daily.len() - new_daily.len();
+    // `daily.ign2` has no counterpart in main and stays; every member rounds down.
+    assert!((daily.len() / 3 - 20..=daily.len() / 3).contains(&moved));
+    assert_eq!(new_main.len(), main.len() + moved);
+    let mut before = [daily, main].concat();
+    let mut after = [new_daily, new_main].concat();
+    before.sort_unstable();
+    after.sort_unstable();
+    assert_eq!(before, after);
+    for (name, version) in [("main", "63"), ("daily", "27901")] {
+        assert_eq!(open(&path(&format!("{name}.cvd"))).0[2], version);
+        let cdiff = path(&format!("{name}-{version}.cdiff"));
+        assert_eq!(cdiff.metadata().unwrap().len(), 0);
+    }
+    // The day after is an ordinary one again and leaves main alone.
+    let main = std::fs::read(path("main.cvd")).unwrap();
+    feed.advance(Day::Ordinary).unwrap();
+    feed.write_update(folder.path()).unwrap();
+    assert_eq!(main, std::fs::read(path("main.cvd")).unwrap());
+    assert!(path("daily-27902.cdiff").metadata().unwrap().len() > 1_000);
+}
+
+#[test]
+fn a_chain_of_days_leaves_one_cdiff_per_day_and_only_the_newest_databases() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut feed = Feed::new(12, SMALL);
+    for _ in 0..30 {
+        feed.advance(Day::Ordinary).unwrap();
+    }
+    feed.write(folder.path()).unwrap();
+    assert_eq!(feed.daily_version(), 27_930);
+    for version in 27_901..=27_930 {
+        let cdiff = folder.path().join(format!("daily-{version}.cdiff"));
+        assert!(cdiff.is_file(), "{version}");
+    }
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 30 + 3);
+}
+
+#[test]
+fn another_packer_changes_the_packed_bytes_and_nothing_inside() {
+    let folder = tempfile::tempdir().unwrap();
+    let daily = folder.path().join("daily.cvd");
+    let mut feed = Feed::new(13, SMALL);
+    feed.pack_with(SIGTOOL);
+    feed.advance(Day::Ordinary).unwrap();
+    feed.write(folder.path()).unwrap();
+    let (bytes, (fields, members)) = (std::fs::read(&daily).unwrap(), open(&daily));
+    // Ten bytes of gzip header: no time, level 9, Unix.
+    assert_eq!(bytes[512..522], [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 2, 3]);
+    feed.pack_with(Packer {
+        database: stock_zlib::plain,
+        cdiff: stock_zlib::cdiff,
+    });
+    feed.write_update(folder.path()).unwrap();
+    let (new_fields, new_members) = open(&daily);
+    assert_eq!(members, new_members);
+    assert_eq!(fields[2], new_fields[2]);
+    assert_ne!(fields[5], new_fields[5], "the packed bytes' MD5");
 }
 
 #[test]

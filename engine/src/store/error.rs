@@ -6,6 +6,7 @@ use tidecast_proto::{
     codec::CodecError,
     id::{ObjectId, ReleaseNumber},
     manifest::ManifestError,
+    name::ReleasePath,
 };
 
 use super::record::RecordError;
@@ -34,6 +35,19 @@ pub enum StoreError {
     /// Stored bytes do not have the name they are stored under: the disk lies.
     #[error("stored {kind} {id} does not have that content any more")]
     WrongContent { kind: &'static str, id: ObjectId },
+    /// A pack was lost or moved away.
+    #[error("{kind} {id} is missing")]
+    Missing { kind: &'static str, id: ObjectId },
+    /// What a release needs cannot be told, so nothing may be removed.
+    #[error("release {release}, {path}: {source}")]
+    Incomplete {
+        release: ReleaseNumber,
+        path: ReleasePath,
+        source: Box<StoreError>,
+    },
+    /// Packs come faster than they can be listed.
+    #[error("{} does not hold still", folder.display())]
+    Unsettled { folder: PathBuf },
     /// A caller's mistake or a bug: nothing of this length may be stored.
     #[error("a {kind} of {got} bytes cannot be stored (1 to {limit})")]
     Length {
@@ -58,7 +72,10 @@ impl StoreError {
             Self::Pack { .. } | Self::Release { .. } | Self::WrongContent { .. } => {
                 "restore that file from a backup or from the other master; or move it away and publish the tree again"
             }
-            Self::Locked { .. } => "wait until it is done",
+            Self::Missing { .. } | Self::Incomplete { .. } => {
+                "put the missing pack back; or, if it is lost, move that release's file away, which mirrors cannot fetch any more"
+            }
+            Self::Locked { .. } | Self::Unsettled { .. } => "wait until it is done",
             Self::Length { .. } | Self::ReleaseExists(_) => "this is a bug: please report it",
         }
     }

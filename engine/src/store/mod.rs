@@ -1,17 +1,24 @@
-//! The release store of a master or relay: chunks and lists in packs, one file per release. SPEC §7.6, §7.7.
+//! The release store of a master or relay: chunks and lists in packs, one file per release. SPEC §7.6, §7.7, §7.11.
 //!
 //! ```text
 //! <store>/lock                    held by the one writer; holds its process id
 //! <store>/packs/<64 hex>.pack     sealed, named by the BLAKE3 hash of the whole file, never changed
 //! <store>/packs/open              the pack being written; after a crash its good records are kept
 //! <store>/releases/<N>.manifest   one release, written after everything it needs is sealed
+//! <store>/bundles/<A>-<N>.bundle  cached, can be made again
+//! <store>/collected               when what nothing needs was last removed
+//! <store>/explain/<N>.json        why it costs what it costs, for people
 //! ```
 //!
 //! Readers take no lock: they look things up in a snapshot that [`Store::refresh`] replaces whole. What is in
 //! a pack is named by its hash, so a reader that looks at an older snapshot misses new things and never sees
-//! a wrong one.
+//! a wrong one. What a [`Collection`] removes stays mapped, and on the disk, until a reader refreshes.
 
+mod content;
 mod error;
+pub mod explain;
+pub mod explained;
+mod gc;
 mod open_pack;
 mod pack;
 mod record;
@@ -37,10 +44,17 @@ use tidecast_proto::{
 use crate::packing;
 
 pub use error::{PackError, ReleaseError, StoreError};
+pub use gc::{
+    Collection, ExpiredBy, Fate, Files, GcPlan, GcProblem, GcReport, HOLD_MARGIN_MS, KeptFor,
+    PACK_GRACE_MS, Retention, Verdict,
+};
 pub use pack::{PACK_BYTES, PACK_RECORDS};
 pub use record::{Kind, RecordError};
 pub use verify::{PROBLEMS_LISTED, VerifyReport};
 pub use writer::StoreWriter;
+
+pub(crate) use pack::map;
+pub(crate) use snapshot::list;
 
 #[cfg(test)]
 pub(crate) use open_pack::full_disk;

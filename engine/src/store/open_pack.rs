@@ -50,9 +50,6 @@ impl OpenPack {
         };
         pack.recover()
             .map_err(FileError::at("read", &pack.path.clone()))?;
-        if pack.len == 0 {
-            pack.write(HEAD)?;
-        }
         Ok(pack)
     }
 
@@ -112,14 +109,23 @@ impl OpenPack {
 
     /// Whether a record of that many stored bytes leaves the sealed pack within its limits.
     pub(super) fn has_room_for(&self, stored_len: usize) -> bool {
-        let records = self.records.len() + 1;
+        self.has_room_for_all(1, Record::LEN + stored_len)
+    }
+
+    /// Whether so many records of so many bytes, heads included, leave the sealed pack within its limits.
+    pub(super) fn has_room_for_all(&self, count: usize, bytes: usize) -> bool {
+        let records = self.records.len() + count;
         let index = pack::overhead(records) - HEAD.len();
-        records <= PACK_RECORDS && self.len + Record::LEN + stored_len + index <= PACK_BYTES
+        records <= PACK_RECORDS && self.len.max(HEAD.len()) + bytes + index <= PACK_BYTES
     }
 
     /// Writes a record, which [`Self::has_room_for`]. After an error this value must be dropped: the next
     /// [`Self::resume`] cuts the half-written record off.
     pub(super) fn append(&mut self, record: Record, stored: &[u8]) -> Result<(), StoreError> {
+        // Not before there is something to write: a full disk must not keep out a writer that makes room on it.
+        if self.len == 0 {
+            self.write(HEAD)?;
+        }
         let offset = self.len + Record::LEN;
         let mut buffer = std::mem::take(&mut self.buffer);
         buffer.clear();
@@ -154,6 +160,17 @@ impl OpenPack {
         std::fs::rename(&self.path, &sealed).map_err(FileError::at("rename to", &sealed))?;
         durable::sync_folder_of(&sealed)?;
         Ok(())
+    }
+
+    /// Throws it away: what is in it is somewhere else.
+    pub(super) fn discard(packs: &Path) -> Result<(), FileError> {
+        let path = packs.join(OPEN);
+        match std::fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(FileError::at("remove", &path)(error))
+            }
+            _ => Ok(()),
+        }
     }
 
     fn write(&mut self, bytes: &[u8]) -> Result<(), FileError> {

@@ -107,6 +107,12 @@ impl Pack {
         Some((record, stored))
     }
 
+    /// Bytes of an entry's record, without its head.
+    pub(super) fn stored_len(&self, entry: usize) -> Option<usize> {
+        let (head, _) = entry_at(&self.bytes, self.index_at, entry)?;
+        Some(Record::parse(head).ok()?.stored_len as usize)
+    }
+
     /// Only the name: what a directory over all packs is made of.
     pub(super) fn key(&self, entry: usize) -> Option<(Kind, [u8; 32])> {
         let (head, _) = entry_at(&self.bytes, self.index_at, entry)?;
@@ -163,7 +169,7 @@ fn entry_at(bytes: &[u8], index_at: usize, entry: usize) -> Option<(&[u8; Record
 }
 
 /// Maps a file of our own store.
-pub(super) fn map(path: &Path) -> Result<Bytes, FileError> {
+pub(crate) fn map(path: &Path) -> Result<Bytes, FileError> {
     let file = File::open(path).map_err(FileError::at("open", path))?;
     let len = file
         .metadata()

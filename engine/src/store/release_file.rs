@@ -105,6 +105,15 @@ impl ReleaseFile {
         }
     }
 
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Bytes of the file.
+    pub(super) fn file_bytes(&self) -> u64 {
+        Record::LEN as u64 + self.stored.bytes.len() as u64
+    }
+
     pub(super) fn release(&self) -> ReleaseNumber {
         self.release
     }

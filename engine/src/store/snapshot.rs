@@ -1,6 +1,6 @@
 //! What a store held at one moment: its packs, its releases, and where each thing lies.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -17,6 +17,10 @@ use crate::durable::FileError;
 pub(super) const PACKS: &str = "packs";
 /// Release files.
 pub(super) const RELEASES: &str = "releases";
+
+/// Looks at the folder of packs before giving up. Each further one means that a pack was sealed during the one
+/// before, and sealing waits for the disk while looking does not.
+const LOOKS: usize = 16;
 
 /// Where a thing lies. 16 bytes each, so a million chunks cost 16 MB.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -37,6 +41,9 @@ pub(super) struct Snapshot {
 
 impl Snapshot {
     /// Reads what is in `folder` now; what `old` has mapped already is taken over.
+    ///
+    /// A collector may be at work. It removes a release before what only that release needs, and copies a record
+    /// before it removes the pack that held it, so two looks tell whether the first one saw everything.
     pub(super) fn read(folder: &Path, old: &Self) -> Result<Self, StoreError> {
         // Releases first: whatever a release needs was sealed before it, so its packs are listed afterwards.
         let mut releases = BTreeMap::new();
@@ -45,21 +52,18 @@ impl Snapshot {
                 continue;
             };
             let file = match old.releases.get(&release) {
-                Some(known) => Arc::clone(known),
-                None => Arc::new(ReleaseFile::open(&path, release)?),
+                Some(known) => Some(Arc::clone(known)),
+                None => present(ReleaseFile::open(&path, release))?.map(Arc::new),
             };
-            releases.insert(release, file);
+            releases.extend(file.map(|file| (release, file)));
         }
-        let mut packs = Vec::new();
-        for (name, path) in list(&folder.join(PACKS))? {
-            if pack_hash(&name).is_none() {
-                continue;
-            }
-            packs.push(match old.packs.iter().find(|pack| pack.path() == path) {
-                Some(known) => Arc::clone(known),
-                None => Arc::new(Pack::open(&path)?),
-            });
-        }
+        let packs = read_packs(&folder.join(PACKS), old)?;
+        // Then releases again: one that was removed meanwhile may lack packs already.
+        let still: BTreeSet<String> = list(&folder.join(RELEASES))?
+            .into_iter()
+            .map(|(name, _)| name)
+            .collect();
+        releases.retain(|release, _| still.contains(&release_file::file_name(*release)));
         let slots = slots(&packs);
         Ok(Self {
             packs,
@@ -69,15 +73,21 @@ impl Snapshot {
     }
 
     pub(super) fn find(&self, kind: Kind, id: &[u8; 32]) -> Option<StoredBytes> {
+        let (pack, entry) = self.places(kind, id).next()?;
+        Some(self.packs.get(pack)?.record(entry)?.1)
+    }
+
+    /// Every place a thing lies in, as numbers of a pack and of an entry in it: a crash may have left it in two.
+    pub(super) fn places(&self, kind: Kind, id: &[u8; 32]) -> impl Iterator<Item = (usize, usize)> {
         let prefix = prefix(id);
         let first = self.slots.partition_point(|slot| slot.prefix < prefix);
         self.slots[first..]
             .iter()
-            .take_while(|slot| slot.prefix == prefix)
-            .find_map(|slot| {
-                let pack = self.packs.get(slot.pack as usize)?;
-                let (record, stored) = pack.record(slot.entry as usize)?;
-                (record.kind == kind && record.id == *id).then_some(stored)
+            .take_while(move |slot| slot.prefix == prefix)
+            .map(|slot| (slot.pack as usize, slot.entry as usize))
+            .filter(move |(pack, entry)| {
+                let key = self.packs.get(*pack).and_then(|pack| pack.key(*entry));
+                key == Some((kind, *id))
             })
     }
 
@@ -99,6 +109,45 @@ impl Snapshot {
             release: *release,
             manifest: file.manifest_id(),
         })
+    }
+}
+
+/// Maps every pack in `folder`.
+fn read_packs(folder: &Path, old: &Snapshot) -> Result<Vec<Arc<Pack>>, StoreError> {
+    let sealed = || -> Result<Vec<(String, PathBuf)>, FileError> {
+        let mut names = list(folder)?;
+        names.retain(|(name, _)| pack_hash(name).is_some());
+        Ok(names)
+    };
+    let mut names = sealed()?;
+    for _ in 0..LOOKS {
+        let mut packs = Vec::with_capacity(names.len());
+        for (_, path) in &names {
+            let known = old.packs.iter().find(|pack| pack.path() == path);
+            packs.extend(match known {
+                Some(known) => Some(Arc::clone(known)),
+                None => present(Pack::open(path))?.map(Arc::new),
+            });
+        }
+        let now = sealed()?;
+        // A pack that went away was of no use any more, or its content is in one that had come before; only if
+        // that one had come too late for our list is there something we have not seen.
+        if now.iter().all(|pack| names.binary_search(pack).is_ok()) {
+            return Ok(packs);
+        }
+        names = now;
+    }
+    Err(StoreError::Unsettled {
+        folder: folder.to_owned(),
+    })
+}
+
+/// `None` for a file that a collector removed between our seeing its name and opening it.
+fn present<T>(opened: Result<T, StoreError>) -> Result<Option<T>, StoreError> {
+    match opened {
+        Ok(opened) => Ok(Some(opened)),
+        Err(StoreError::File(error)) if error.source.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
     }
 }
 
@@ -135,7 +184,7 @@ fn prefix(id: &[u8; 32]) -> u64 {
 }
 
 /// Names and paths in a folder of the store, sorted; none when it is not there yet.
-pub(super) fn list(folder: &Path) -> Result<Vec<(String, PathBuf)>, FileError> {
+pub(crate) fn list(folder: &Path) -> Result<Vec<(String, PathBuf)>, FileError> {
     let entries = match std::fs::read_dir(folder) {
         Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),

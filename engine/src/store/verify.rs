@@ -1,9 +1,14 @@
 //! Reads everything back.
 
+use tidecast_proto::{
+    id::ObjectId,
+    list::{Entry, List},
+    manifest::File,
+};
+
 use super::record::Kind;
 use super::snapshot::{Snapshot, pack_hash};
-use super::{PackError, StoreError};
-use tidecast_proto::list::List;
+use super::{PackError, StoreError, content};
 
 /// Most problems a report lists; a disk that lies about more lies about everything.
 pub const PROBLEMS_LISTED: usize = 100;
@@ -13,7 +18,7 @@ pub const PROBLEMS_LISTED: usize = 100;
 pub struct VerifyReport {
     /// Sealed packs read.
     pub packs: usize,
-    /// Chunks and lists opened and hashed.
+    /// Chunks, lists and recipes opened and hashed.
     pub records: usize,
     /// Releases whose manifest was opened and whose files were looked up.
     pub releases: usize,
@@ -71,8 +76,9 @@ pub(super) fn verify(snapshot: &Snapshot) -> VerifyReport {
                 continue;
             }
         };
+        let newest = snapshot.newest().map(|newest| newest.release) == Some(release.release());
         for file in &manifest.files {
-            if let Err(missing) = check_file(snapshot, file) {
+            if let Err(missing) = check_file(snapshot, file, newest) {
                 let (release, path) = (release.release(), &file.path);
                 report.add(format!("release {release}, {path}: {missing}"));
             }
@@ -81,24 +87,25 @@ pub(super) fn verify(snapshot: &Snapshot) -> VerifyReport {
     report
 }
 
-/// Whether everything a file is made of is in the store.
-fn check_file(snapshot: &Snapshot, file: &tidecast_proto::manifest::File) -> Result<(), String> {
-    let list = match &file.list {
-        None => List::of_small_file(file.hash, file.size).ok_or("its list is missing")?,
-        Some(id) => {
-            let stored = snapshot
-                .find(Kind::List, &id.0)
-                .ok_or_else(|| format!("list {id} is missing"))?;
-            let bytes = stored.open().map_err(|error| error.to_string())?;
-            List::decode(&bytes, *id, file.size).map_err(|error| error.to_string())?
-        }
-    };
-    match list
-        .entries()
-        .iter()
-        .find(|entry| snapshot.find(Kind::Chunk, &entry.id.0).is_none())
-    {
-        Some(entry) => Err(format!("chunk {} is missing", entry.id)),
+/// Whether everything a file is made of is in the store. Of a file with a recipe, `whole` content may be gone.
+fn check_file(snapshot: &Snapshot, file: &File, whole: bool) -> Result<(), StoreError> {
+    let stored = content::stored_list(snapshot, file)?;
+    if whole || file.recipe.is_none() {
+        check_chunks(snapshot, &stored)?;
+    }
+    match file.recipe {
+        Some(recipe) => check_chunks(snapshot, &content::opened_list(snapshot, file, recipe)?.1),
+        None => Ok(()),
+    }
+}
+
+fn check_chunks(snapshot: &Snapshot, list: &List) -> Result<(), StoreError> {
+    let missing = |entry: &&Entry| snapshot.find(Kind::Chunk, &entry.id.0).is_none();
+    match list.entries().iter().find(missing) {
+        Some(entry) => Err(StoreError::Missing {
+            kind: Kind::Chunk.name(),
+            id: ObjectId(entry.id.0),
+        }),
         None => Ok(()),
     }
 }

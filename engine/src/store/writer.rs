@@ -149,6 +149,37 @@ impl StoreWriter {
         Ok(())
     }
 
+    /// Where packs lie.
+    pub(super) fn packs(&self) -> &Path {
+        &self.packs
+    }
+
+    /// Whether so many records of so many bytes, heads included, go into the pack that is open.
+    pub(super) fn has_room_for_all(&self, count: usize, bytes: usize) -> bool {
+        let open = self.open.as_ref();
+        open.is_none_or(|pack| pack.has_room_for_all(count, bytes))
+    }
+
+    /// Puts in a record of a sealed pack as it is, whether or not the store has it; it has been checked, and there
+    /// is room for it.
+    pub(super) fn copy(&mut self, record: Record, stored: &[u8]) -> Result<(), StoreError> {
+        let mut pack = match self.open.take() {
+            Some(pack) => pack,
+            None => OpenPack::resume(&self.packs)?,
+        };
+        if !pack.contains(record.kind, &record.id) {
+            pack.append(record, stored)?;
+        }
+        self.open = Some(pack);
+        Ok(())
+    }
+
+    /// Throws away what was put since [`Self::seal`].
+    pub(super) fn discard_open(&mut self) -> Result<(), StoreError> {
+        self.open = None;
+        Ok(OpenPack::discard(&self.packs)?)
+    }
+
     fn contains(&self, kind: Kind, id: &[u8; 32]) -> bool {
         self.open
             .as_ref()
@@ -225,9 +256,11 @@ fn lock(folder: &Path) -> Result<File, StoreError> {
         }
         Err(error) => return Err(FileError::at("lock", &path)(error).into()),
     }
-    file.set_len(0)
-        .and_then(|()| writeln!(file, "{}", std::process::id()))
-        .map_err(FileError::at("write", &path))?;
+    // Only for the message above, so a full disk does not matter: it must not keep out a writer that makes room.
+    let pid = format!("{}\n", std::process::id());
+    if file.write_all(pid.as_bytes()).is_ok() {
+        let _ = file.set_len(pid.len() as u64);
+    }
     Ok(file)
 }
 

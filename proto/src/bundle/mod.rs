@@ -10,6 +10,8 @@
 
 mod origin;
 mod part;
+mod plan;
+mod similar;
 mod varint;
 
 pub use origin::{Origin, Origins, base_bytes, bytes_of, check_run, check_run_size};
@@ -17,3 +19,5 @@ pub use part::{
     BaseRange, BundleError, ContentRef, FilePart, Form, Header, PartHeader, PartKind, RunPart,
     Side, put_part,
 };
+pub use plan::{RUN_TARGET_BYTES, RunPlanner};
+pub use similar::{SampleIndex, SampleIndexBuilder, Votes};

@@ -40,9 +40,11 @@ part_kinds! {
     MANIFEST = 0x04, framed(limits::MANIFEST_BYTES);
     /// [`FilePart`]: what follows is about this file.
     FILE = 0x05, 512;
-    /// The file's recipe: a zstd frame whose prefix is the recipe of the first base.
+    /// The file's recipe: a zstd frame whose prefix is the recipe of the first base where that is opened content, and
+    /// nothing otherwise.
     RECIPE = 0x06, framed(limits::RECIPE_BYTES);
-    /// The list of the file's content: a zstd frame whose prefix is the list of the first base.
+    /// The list of the file's content: a zstd frame whose prefix is the list of the first base, encoded whether or not
+    /// it is stored, and nothing where there is no base.
     LIST = 0x07, framed(limits::LIST_BYTES);
     /// [`RunPart`].
     RUN = 0x08, framed(limits::RUN_BYTES);
@@ -343,7 +345,7 @@ pub struct BaseRange {
 pub struct RunPart<'a> {
     /// How many chunks it holds, at least 1; they follow each other in the list.
     pub chunks: u32,
-    /// What the frame's prefix is made of, in this order; at most four.
+    /// What the frame's prefix is made of, in this order; at most [`limits::RUN_BASES`].
     pub bases: Vec<BaseRange>,
     /// The frame.
     pub frame: &'a [u8],
@@ -486,7 +488,7 @@ mod tests {
         };
         assert!(FilePart::decode(&with(vec![old(1), old(1)])).is_err());
         assert!(FilePart::decode(&with(vec![own])).is_err());
-        assert!(FilePart::decode(&with((0..17).map(old).collect())).is_err());
+        assert!(FilePart::decode(&with((0..65).map(old).collect())).is_err());
         let mut run = RunPart {
             chunks: 1,
             bases: vec![
@@ -495,12 +497,12 @@ mod tests {
                     first: 0,
                     count: 1
                 };
-                5
+                limits::RUN_BASES + 1
             ],
             frame: b"",
         };
         assert!(RunPart::decode(&run.encode()).is_err());
-        run.bases.truncate(4);
+        run.bases.truncate(limits::RUN_BASES);
         assert!(RunPart::decode(&run.encode()).is_ok());
         run.bases[3].count = 0;
         assert!(RunPart::decode(&run.encode()).is_err());

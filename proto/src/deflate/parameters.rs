@@ -1,10 +1,7 @@
 //! What zlib was told when it made a stream. SPEC §5.4.
 
-use crate::codec::{Decode, Encode};
-
 /// zlib's strategies (`deflateInit2` in zlib.h), in zlib's own numbering.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]
-#[repr(u8)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Strategy {
     /// `Z_DEFAULT_STRATEGY`.
     Default,
@@ -16,6 +13,28 @@ pub enum Strategy {
     Rle,
     /// `Z_FIXED`: the fixed codes only.
     Fixed,
+}
+
+impl Strategy {
+    const ALL: [Self; 5] = [
+        Self::Default,
+        Self::Filtered,
+        Self::Huffman,
+        Self::Rle,
+        Self::Fixed,
+    ];
+
+    /// zlib's number of it, 0 to 4.
+    #[must_use]
+    pub const fn number(self) -> u8 {
+        self as u8
+    }
+
+    /// The strategy with zlib's number, if there is one.
+    #[must_use]
+    pub fn from_number(number: u8) -> Option<Self> {
+        Self::ALL.get(usize::from(number)).copied()
+    }
 }
 
 /// The parameters of one stream. windowBits is always 15.

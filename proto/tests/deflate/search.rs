@@ -106,7 +106,7 @@ pub(crate) fn difference(ours: &[u8], zlibs: &[u8]) -> String {
     let all = |packed: &[u8]| {
         let mut tokens = Vec::new();
         let read = parse(packed, u64::MAX, packed.len().max(1), |batch, _| {
-            tokens.extend_from_slice(&batch.tokens)
+            tokens.extend_from_slice(&batch.tokens);
         });
         (tokens, read.map(|read| read.blocks))
     };

@@ -1,6 +1,7 @@
 //! What publishing promises, on real folders.
 
 mod databases;
+mod opening;
 mod refusals;
 mod releases;
 

@@ -3,4 +3,4 @@
 mod exact;
 mod faults;
 mod kit;
-mod zlib;
+pub(crate) mod zlib;

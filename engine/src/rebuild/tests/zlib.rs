@@ -5,7 +5,7 @@ use std::mem::{MaybeUninit, size_of};
 use tidecast_proto::deflate::Parameters;
 
 /// The raw deflate stream that stock zlib makes of `plain`, given all of it at once.
-pub(super) fn deflate(plain: &[u8], parameters: Parameters) -> Vec<u8> {
+pub(crate) fn deflate(plain: &[u8], parameters: Parameters) -> Vec<u8> {
     let mut packed = vec![0; plain.len() + plain.len() / 8 + 1024];
     let small = |bytes: usize| u32::try_from(bytes).expect("tests are small");
     // SAFETY: a zeroed z_stream with null allocators is what zlib.h asks for; both buffers outlive the calls.

@@ -1,5 +1,7 @@
 //! How bytes are packed once, so that serving them never costs a compression. SPEC §5.3.
 
+pub(crate) mod delta;
+
 use std::borrow::Cow;
 use std::io;
 

@@ -1,0 +1,63 @@
+//! What a file is made of, as far as the store knows.
+
+use tidecast_proto::{
+    id::{ListId, ObjectId, RecipeId},
+    list::List,
+    manifest::File,
+    recipe::Recipe,
+};
+
+use super::StoreError;
+use super::record::Kind;
+use super::snapshot::Snapshot;
+
+/// The chunks of a file as it is served.
+///
+/// # Errors
+/// [`StoreError::Missing`] or [`StoreError::WrongContent`].
+pub(super) fn stored_list(snapshot: &Snapshot, file: &File) -> Result<List, StoreError> {
+    match file.list {
+        Some(id) => list(snapshot, id, file.size),
+        // A manifest with a longer file and no list is refused when it is read.
+        None => List::of_small_file(file.hash, file.size).ok_or(StoreError::Missing {
+            kind: Kind::List.name(),
+            id: ObjectId(file.hash.0),
+        }),
+    }
+}
+
+/// The chunks of what a recipe works on, and that list's name.
+///
+/// # Errors
+/// As [`stored_list`].
+pub(super) fn opened_list(
+    snapshot: &Snapshot,
+    file: &File,
+    recipe: RecipeId,
+) -> Result<(ListId, List), StoreError> {
+    let bytes = opened(snapshot, Kind::Recipe, recipe.0)?;
+    let recipe = Recipe::decode(&bytes, recipe, file.size)
+        .map_err(|_| wrong_content(Kind::Recipe, recipe.0))?;
+    let id = recipe.opened();
+    Ok((id, list(snapshot, id, recipe.opened_bytes())?))
+}
+
+fn list(snapshot: &Snapshot, id: ListId, size: u64) -> Result<List, StoreError> {
+    let bytes = opened(snapshot, Kind::List, id.0)?;
+    List::decode(&bytes, id, size).map_err(|_| wrong_content(Kind::List, id.0))
+}
+
+fn opened(snapshot: &Snapshot, kind: Kind, id: [u8; 32]) -> Result<Vec<u8>, StoreError> {
+    let stored = snapshot.find(kind, &id).ok_or(StoreError::Missing {
+        kind: kind.name(),
+        id: ObjectId(id),
+    })?;
+    stored.open().map_err(|_| wrong_content(kind, id))
+}
+
+fn wrong_content(kind: Kind, id: [u8; 32]) -> StoreError {
+    StoreError::WrongContent {
+        kind: kind.name(),
+        id: ObjectId(id),
+    }
+}
