@@ -49,8 +49,8 @@ pub enum RebuildError {
     /// The system would not start a second thread.
     #[error("cannot start a thread")]
     Thread(#[source] io::Error),
-    /// Lists, recipes and origins that do not belong together, or a delivery of other chunks than asked for: the release or the
-    /// caller is at fault.
+    /// Lists, recipes and origins that do not belong together, or a delivery of other chunks than asked for: the
+    /// release or the caller is at fault.
     #[error("asked for the impossible: {0}")]
     Impossible(&'static str),
 }

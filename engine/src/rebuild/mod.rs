@@ -43,8 +43,10 @@ use splice::Splice;
 
 pub use error::{Damage, MissingError, Place, RebuildError};
 
-/// How far behind the place where the rebuild is in the first base, as opened content, [`Bases::read`] still has its bytes.
-/// What lies farther back, or more than `RUN_BYTES` ahead, costs a temporary copy of that content.
+/// How far behind the place where the rebuild is in the first base, as opened content, [`Bases::read`] still has its
+/// bytes. What lies farther back, or more than [`RUN_BYTES`] ahead, costs a temporary copy of that content.
+///
+/// [`RUN_BYTES`]: tidecast_proto::limits::RUN_BYTES
 pub const BEHIND_BYTES: u64 = 1024 * 1024;
 
 /// A complete content that lies on this machine.
@@ -81,6 +83,17 @@ pub struct Target<'a> {
     pub origins: &'a Origins,
 }
 
+impl Target<'_> {
+    /// Whether list and recipe are of this length.
+    fn adds_up(&self) -> bool {
+        let listed = self.list.total_bytes();
+        match self.recipe {
+            Some(recipe) => recipe.opened_bytes() == listed && recipe.file_bytes() == self.bytes,
+            None => listed == self.bytes,
+        }
+    }
+}
+
 /// Missing chunks that came.
 #[derive(Debug, Clone)]
 pub struct Delivery {
@@ -93,11 +106,13 @@ pub struct Delivery {
 /// Delivers missing chunks in the order of the new list.
 pub trait MissingChunks {
     /// The next missing chunks, the first of which is chunk `from` of the new list: as many as are at hand at once,
-    /// at most `RUN_BYTES`, none of them beyond the end of the stretch of missing chunks that `from` lies in
+    /// at most [`RUN_BYTES`], none of them beyond the end of the stretch of missing chunks that `from` lies in
     /// ([`Origins::missing`]). Their ids have been checked.
     ///
     /// # Errors
     /// [`MissingError`], by who is at fault. It ends the rebuild.
+    ///
+    /// [`RUN_BYTES`]: tidecast_proto::limits::RUN_BYTES
     fn next(&mut self, from: usize, bases: &mut dyn Bases) -> Result<Delivery, MissingError>;
 }
 
@@ -105,11 +120,13 @@ pub trait MissingChunks {
 pub trait Bases {
     /// Appends the bytes `range` of base number `base` to `out`. They are not checked: a base may be damaged.
     ///
-    /// Of the first base, as opened content, this is cheap from [`BEHIND_BYTES`] behind the place where the rebuild is until
-    /// `RUN_BYTES` beyond the chunks that are asked for.
+    /// Of the first base, as opened content, this is cheap from [`BEHIND_BYTES`] behind the place where the rebuild is
+    /// until [`RUN_BYTES`] beyond the place where in-order chunks go on after those that are asked for.
     ///
     /// # Errors
     /// [`RebuildError::Impossible`] for a range outside; else of the base or the disk.
+    ///
+    /// [`RUN_BYTES`]: tidecast_proto::limits::RUN_BYTES
     fn read(&mut self, base: u32, range: Range<u64>, out: &mut Vec<u8>)
     -> Result<(), RebuildError>;
 }
@@ -145,11 +162,7 @@ pub fn rebuild(
     out: &mut File,
     scratch: BorrowedFd<'_>,
 ) -> Result<Rebuilt, RebuildError> {
-    let made = target
-        .recipe
-        .map_or(target.list.total_bytes(), Recipe::file_bytes);
-    let content = target.recipe.map_or(target.bytes, Recipe::opened_bytes);
-    if made != target.bytes || content != target.list.total_bytes() {
+    if !target.adds_up() {
         return Err(RebuildError::Impossible(
             "a file whose list and recipe disagree",
         ));
@@ -161,15 +174,15 @@ pub fn rebuild(
         Splice::new(target, bases, missing, segments, scratch)?.run()
     };
     let (spliced, pressed) = std::thread::scope(|scope| {
-        let press = scope.spawn(|| press.run());
+        let press = std::thread::Builder::new()
+            .name("tidecast-press".into())
+            .spawn_scoped(scope, || press.run())
+            .map_err(RebuildError::Thread)?;
         let spliced = splice();
-        let pressed = press.join();
         // A panic over there is a bug here, too.
-        (
-            spliced,
-            pressed.unwrap_or_else(|panic| resume_unwind(panic)),
-        )
-    });
+        let pressed = press.join().unwrap_or_else(|panic| resume_unwind(panic));
+        Ok::<_, RebuildError>((spliced, pressed))
+    })?;
     let rebuilt = match spliced {
         Ok(rebuilt) => Some(rebuilt),
         Err(Halt::Press) => None,

@@ -9,8 +9,8 @@ use tidecast_proto::id::FileHash;
 
 use super::error::{Place, RebuildError};
 
-/// Jobs that wait for the press. A job is about 64 KiB of content and its tokens, so both threads stay within a core's cache,
-/// and neither waits for the other because of one dear block.
+/// Jobs that wait for the press. A job is about 64 KiB of content and its tokens, so both threads stay within a core's
+/// cache, and neither waits for the other because of one dear block.
 const JOBS: usize = 4;
 /// Written at once.
 const WRITE_BYTES: usize = 256 * 1024;

@@ -83,8 +83,8 @@ impl<'a> Segments<'a> {
         Ok(())
     }
 
-    /// Takes in the bytes `taken` of the first base's content, which lie in `piece`; `equal` is the whole range of it that
-    /// comes next.
+    /// Takes in the bytes `taken` of the first base's content, which lie in `piece`; `equal` is the whole range of it
+    /// that comes next.
     pub(super) fn push_same(
         &mut self,
         piece: &Piece,

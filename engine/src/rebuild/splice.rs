@@ -231,7 +231,7 @@ impl<'a> Splice<'a> {
         let last = stretch.end == origins.len();
         let suffix = self.next_in_order == stretch.end
             // Nothing else needs the old content's end: a suffix is not worth reading all of it.
-            && !(last && goes_on - prefix_at.unwrap_or(0) > limits::RUN_BYTES as u64);
+            && !(last && goes_on.saturating_sub(prefix_at.unwrap_or(0)) > limits::RUN_BYTES as u64);
         Ok(Gap {
             goes_on,
             prefix_at: prefix_at.filter(|_| self.trims),
