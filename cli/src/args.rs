@@ -82,10 +82,10 @@ pub(crate) enum Command {
     Mirror(command::mirror::Mirror),
     Status(command::status::Status),
     Verify(command::verify::Verify),
-    Explain(command::explain::Explain),
     /// Carry releases by hand.
     #[command(subcommand)]
     Bundle(command::bundle::Bundle),
+    Explain(command::explain::Explain),
     Demo(command::demo::Demo),
     /// Look at the configuration.
     #[command(subcommand)]

@@ -29,10 +29,10 @@ limits! {
     OPENED_BYTES = 2 * 1024 * 1024 * 1024 - 1;
     /// What a run opens to, and all its bases together, in bytes each.
     RUN_BYTES = 8 * 1024 * 1024;
-    /// Bases of one run.
-    RUN_BASES = 4;
+    /// Bases of one run: after a month away, a database's new lines stand in thirty scripts.
+    RUN_BASES = 32;
     /// Contents that one file's section of a bundle builds on.
-    BUNDLE_BASES = 16;
+    BUNDLE_BASES = 64;
     /// A bundle that is sent unasked, in bytes.
     UNASKED_BUNDLE_BYTES = 1024 * 1024;
     /// The body of one frame, in bytes.

@@ -69,6 +69,8 @@ struct Published<'a> {
     expired: u64,
     freed_bytes: u64,
     openings: Vec<&'a FileOpening>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bundle_bytes: Option<u64>,
     warnings: &'a [String],
 }
 
@@ -234,6 +236,7 @@ fn object<'a>(
         expired: collected.expired,
         freed_bytes: collected.freed_bytes,
         openings: changed_openings(report).collect(),
+        bundle_bytes: report.bundle.as_ref().map(|bundle| bundle.bytes),
         warnings: &report.warnings,
     }
 }
@@ -296,6 +299,10 @@ fn render(
             text::bytes(report.new_bytes),
             report.seconds,
         );
+        if let Some(bundle) = &report.bundle {
+            let bytes = text::bytes(bundle.bytes);
+            let _ = writeln!(text, "from the release before it is {bytes} to a mirror");
+        }
         not_opened(report, listed, &mut text);
     } else {
         let _ = writeln!(
@@ -409,6 +416,7 @@ mod tests {
                     }],
                 },
             }],
+            bundle: None,
             warnings: vec!["daily.cld.sign has no database".into()],
         }
     }

@@ -69,6 +69,7 @@ pub fn build(
                 // Its content is not what it was: better take the file as it is.
                 Err(BundleBuildError::TooLarge { .. } | BundleBuildError::Gone { .. }) => {
                     chosen = choice.stored(at).ok_or_else(gone)?;
+                    chosen.reason = "cheaper";
                 }
                 Err(error) => return Err(error),
             }
@@ -181,6 +182,7 @@ fn core_of(
         list_bytes,
         run_bytes: sums.bytes,
         runs: sums.runs,
+        reason: chosen.reason,
     })
 }
 

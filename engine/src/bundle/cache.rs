@@ -1,7 +1,8 @@
 //! Built cores on disk. SPEC §7.12.
 //!
 //! ```text
-//! <store>/bundles/<from>-<to>.bundle      core, then its BLAKE3 hash, 32 bytes; manifest ids as 64 hex digits
+//! <store>/bundles/<A>-<N>.bundle      the core from release A to release N, then 32 bytes: BLAKE3 of the
+//!                                     two manifests' ids and the core
 //! ```
 //!
 //! A cache and nothing more: what is missing or damaged is built again. Publishing and the daemon both write into it,
@@ -13,18 +14,15 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use tidecast_proto::id::ObjectId;
+use tidecast_proto::id::{ObjectId, ReleaseNumber};
 use tidecast_proto::manifest::Manifest;
 
 use super::{BundleBuildError, BundleReport, build};
 use crate::durable::{self, FileError};
-use crate::store::{self, Store};
+use crate::store::{self, Store, StoredRelease};
 
 /// The folder in a store.
 pub const BUNDLES: &str = "bundles";
-
-/// Most bytes of all cached bundles, unless the configuration says otherwise.
-pub const CACHE_BYTES: u64 = 1024 * 1024 * 1024;
 
 /// A half-written bundle this old belongs to nobody any more: no build takes an hour.
 const ABANDONED: Duration = Duration::from_secs(3600);
@@ -48,17 +46,19 @@ impl BundleCache {
         }
     }
 
-    fn path(&self, from: ObjectId, to: ObjectId) -> PathBuf {
+    fn path(&self, from: ReleaseNumber, to: ReleaseNumber) -> PathBuf {
         self.folder.join(format!("{from}-{to}.bundle"))
     }
 
     /// A core that is there and as it was written; a damaged one is removed.
     #[must_use]
-    pub fn open(&self, from: ObjectId, to: ObjectId) -> Option<Bytes> {
-        let path = self.path(from, to);
+    pub fn open(&self, from: StoredRelease, to: StoredRelease) -> Option<Bytes> {
+        let path = self.path(from.release, to.release);
         let bytes = store::map(&path).ok()?;
         let core = bytes.len().checked_sub(HASH_BYTES)?;
-        if blake3::hash(&bytes[..core]).as_bytes() != &bytes[core..] {
+        let mut hasher = hasher(from.manifest, to.manifest);
+        hasher.update(&bytes[..core]);
+        if hasher.finalize().as_bytes() != &bytes[core..] {
             tracing::warn!(path = %path.display(), "a cached bundle is damaged; it is built again when needed");
             // It is in nobody's way: the next build replaces it.
             let _ = fs::remove_file(&path);
@@ -78,7 +78,7 @@ impl BundleCache {
         to: &Manifest,
     ) -> Result<BundleReport, BundleBuildError> {
         fs::create_dir_all(&self.folder).map_err(FileError::at("create", &self.folder))?;
-        let path = self.path(from.id(), to.id());
+        let path = self.path(from.release, to.release);
         let temporary = path.with_extension(format!("{}.tmp", std::process::id()));
         let built = write_core(&temporary, store, from, to).and_then(|report| {
             fs::rename(&temporary, &path).map_err(FileError::at("rename to", &path))?;
@@ -97,7 +97,7 @@ impl BundleCache {
     ///
     /// # Errors
     /// [`FileError`]; what was removed before stays removed.
-    pub fn sweep(&self, newest: ObjectId) -> Result<u64, FileError> {
+    pub fn sweep(&self, newest: ReleaseNumber) -> Result<u64, FileError> {
         let suffix = format!("-{newest}.bundle");
         let mut kept = Vec::new();
         let mut removed = 0;
@@ -133,6 +133,13 @@ impl BundleCache {
     }
 }
 
+/// Begins with what the core is about: a number may have been another release's once, before a store was restored.
+fn hasher(from: ObjectId, to: ObjectId) -> blake3::Hasher {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(&from.0).update(&to.0);
+    hasher
+}
+
 fn write_core(
     path: &Path,
     store: &Store,
@@ -142,7 +149,7 @@ fn write_core(
     let file = File::create(path).map_err(FileError::at("create", path))?;
     let mut out = Hashed {
         out: BufWriter::new(file),
-        hasher: blake3::Hasher::new(),
+        hasher: hasher(from.id(), to.id()),
     };
     let report = build(store, from, to, &mut out)?;
     let hash = out.hasher.finalize();

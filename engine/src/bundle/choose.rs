@@ -32,6 +32,7 @@ pub(super) struct Chosen {
     pub(super) form: Form,
     pub(super) content: Content,
     pub(super) bases: Vec<(ContentRef, Content)>,
+    pub(super) reason: &'static str,
 }
 
 impl<'a> Choice<'a> {
@@ -85,6 +86,7 @@ impl<'a> Choice<'a> {
                     form: Form::Opened,
                     content,
                     bases,
+                    reason: "in_bundle",
                 });
             }
         }
@@ -101,6 +103,11 @@ impl<'a> Choice<'a> {
             form: Form::Stored,
             content: Content::of(self.store, file, Form::Stored)?,
             bases: own.into_iter().collect(),
+            reason: if file.recipe.is_some() {
+                "no_base"
+            } else {
+                "not_opened"
+            },
         })
     }
 

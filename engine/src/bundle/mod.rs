@@ -20,7 +20,7 @@ mod section;
 mod tests;
 
 pub use build::build;
-pub use cache::{BUNDLES, BundleCache, CACHE_BYTES};
+pub use cache::{BUNDLES, BundleCache};
 pub use error::BundleBuildError;
 pub use report::{BundleReport, FileShare};
 pub use runs::{RUNS_BYTES_MAX, runs};

@@ -2,6 +2,8 @@
 
 use tidecast_proto::bundle::{ContentRef, Form};
 
+use crate::store::explain::{RoadBytes, RoadName};
+
 /// What a bundle's core is made of.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct BundleReport {
@@ -36,6 +38,8 @@ pub struct FileShare {
     pub run_bytes: u64,
     /// How many runs.
     pub runs: u32,
+    /// Why it is that form and not a cheaper one: a word for people and scripts.
+    pub reason: &'static str,
 }
 
 impl FileShare {
@@ -47,9 +51,38 @@ impl FileShare {
 }
 
 impl BundleReport {
+    /// The same for `explain`: which road each file takes.
+    #[must_use]
+    pub fn roads(&self) -> Vec<RoadBytes> {
+        let mut roads: Vec<RoadBytes> = self.files.iter().map(road).collect();
+        roads.sort_by(|a, b| a.path.cmp(&b.path));
+        roads
+    }
+
     /// Bytes of all sections of one kind of part.
     #[must_use]
     pub fn sum(&self, of: impl Fn(&FileShare) -> u64) -> u64 {
         self.files.iter().map(of).sum()
+    }
+}
+
+fn road(share: &FileShare) -> RoadBytes {
+    // Without anything to build on, runs are no more than packed chunks.
+    let whole = share.form == Form::Stored && share.reused_bytes == 0;
+    let (run_bytes, literal_bytes) = match whole {
+        true => (0, share.run_bytes),
+        false => (share.run_bytes, 0),
+    };
+    RoadBytes {
+        path: share.path.clone(),
+        road: if whole {
+            RoadName::Whole
+        } else {
+            RoadName::Runs
+        },
+        reused_bytes: share.reused_bytes,
+        run_bytes,
+        literal_bytes: literal_bytes + share.recipe_bytes + share.list_bytes,
+        reason: share.reason.into(),
     }
 }

@@ -7,7 +7,7 @@ use tidecast_proto::bundle::{
     BaseRange, ContentRef, Form, Origin, Origins, PartKind, RunPart, RunPlanner, SampleIndex,
     SampleIndexBuilder, Side, Votes, bytes_of, put_part,
 };
-use tidecast_proto::list::List;
+use tidecast_proto::list::{Entry, List};
 use tidecast_proto::wire::Encoding;
 
 use super::BundleBuildError;
@@ -17,6 +17,12 @@ use crate::store::Store;
 
 /// Opened content of old bases that is read to find what moved, in bytes: a minute's work.
 const SEARCHED_BYTES: u64 = 1024 * 1024 * 1024;
+
+/// Missing content up to here is packed as hard as can be: some seconds of one core.
+const MOST_BYTES: u64 = 16 * 1024 * 1024;
+
+/// And up to here half as hard: some more.
+const SOME_BYTES: u64 = 256 * 1024 * 1024;
 
 /// One content and what it is built on.
 pub(super) struct Runs<'a> {
@@ -153,6 +159,7 @@ impl<'a> Runs<'a> {
     ) -> Result<RunSums, BundleBuildError> {
         let lists = as_refs(&self.lists);
         let planner = self.planner(&lists);
+        let missing_bytes = self.missing_bytes();
         let mut sums = RunSums::default();
         let (mut target, mut part) = (Vec::new(), Vec::new());
         for run in planner.runs() {
@@ -163,8 +170,9 @@ impl<'a> Runs<'a> {
                 Some(index) => index.votes(&target),
                 None => (Votes::new(), 0),
             };
+            let effort = self.effort(entries, target.len(), missing_bytes);
             let (bases, prefix) = self.prefix(planner.bases(&run, &votes, asked));
-            let frame = pack_with_prefix(&target, &prefix, self.effort(entries, target.len()))?;
+            let frame = pack_with_prefix(&target, &prefix, effort)?;
             let body = RunPart {
                 // A list's index.
                 chunks: u32::try_from(entries.len()).unwrap_or(u32::MAX),
@@ -202,17 +210,19 @@ impl<'a> Runs<'a> {
         (kept, prefix)
     }
 
-    /// What does not pack is not packed hard.
-    fn effort(&self, entries: &[tidecast_proto::list::Entry], bytes: usize) -> Effort {
+    /// Much, or what hardly packs, is not packed hard.
+    fn effort(&self, entries: &[Entry], bytes: usize, missing_bytes: u64) -> Effort {
         let stored_plain = || {
             let first = entries
                 .first()
                 .and_then(|entry| self.store.chunk(&entry.id));
             first.is_some_and(|stored| stored.encoding == Encoding::PLAIN)
         };
-        match self.form {
-            Form::Stored if bytes > 64 * 1024 && stored_plain() => Effort::Least,
-            _ => Effort::of(bytes),
+        match (self.form, missing_bytes) {
+            (Form::Stored, _) if bytes > 64 * 1024 && stored_plain() => Effort::Least,
+            (_, 0..=MOST_BYTES) => Effort::of(bytes),
+            (_, ..=SOME_BYTES) => Effort::Some,
+            _ => Effort::Least,
         }
     }
 }

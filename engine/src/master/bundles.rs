@@ -11,7 +11,7 @@ use tidecast_proto::wire::{FetchBundle, FetchRuns};
 
 use super::Master;
 use crate::bundle::{self, BundleBuildError, BundleCache};
-use crate::store::Store;
+use crate::store::{Store, StoredRelease};
 
 /// Cores that are held open, and with it how many releases mirrors may be behind before files are opened anew.
 const OPEN_MAX: usize = 16;
@@ -30,7 +30,7 @@ pub(super) struct Bundles {
 
 #[derive(Debug, Default)]
 struct Known {
-    to: Option<ObjectId>,
+    to: Option<StoredRelease>,
     /// By the manifest they start from.
     open: BTreeMap<ObjectId, Bytes>,
     impossible: BTreeSet<ObjectId>,
@@ -50,7 +50,7 @@ impl Bundles {
     }
 
     /// From now on bundles lead to `newest`; others go, once nobody reads them any more.
-    pub(super) fn lead_to(&self, newest: ObjectId) {
+    pub(super) fn lead_to(&self, newest: StoredRelease) {
         let mut known = self.lock();
         if known.to == Some(newest) {
             return;
@@ -63,22 +63,28 @@ impl Bundles {
         self.sweep(newest);
     }
 
-    fn sweep(&self, newest: ObjectId) {
-        if let Err(error) = self.cache.sweep(newest) {
+    fn sweep(&self, newest: StoredRelease) {
+        if let Err(error) = self.cache.sweep(newest.release) {
             tracing::warn!(%error, "cannot tidy up the cached bundles");
         }
     }
 
     /// A core that is ready; `Some(None)` when there can be none.
-    fn ready(&self, fetch: FetchBundle) -> Option<Option<Bytes>> {
+    fn ready(&self, store: &Store, fetch: FetchBundle) -> Option<Option<Bytes>> {
         let mut known = self.lock();
-        if known.to != Some(fetch.to) || known.impossible.contains(&fetch.from) {
+        let Some(to) = known.to.filter(|to| to.manifest == fetch.to) else {
+            return Some(None);
+        };
+        if known.impossible.contains(&fetch.from) {
             return Some(None);
         }
         if let Some(core) = known.open.get(&fetch.from) {
             return Some(Some(core.clone()));
         }
-        let core = self.cache.open(fetch.from, fetch.to)?;
+        let Some(from) = release_of(store, fetch.from) else {
+            return Some(None);
+        };
+        let core = self.cache.open(from, to)?;
         if known.open.len() >= OPEN_MAX {
             known.open.pop_first();
         }
@@ -88,7 +94,9 @@ impl Bundles {
 
     fn impossible(&self, fetch: FetchBundle) {
         let mut known = self.lock();
-        if known.to == Some(fetch.to) && known.impossible.len() < IMPOSSIBLE_MAX {
+        if known.to.is_some_and(|to| to.manifest == fetch.to)
+            && known.impossible.len() < IMPOSSIBLE_MAX
+        {
             known.impossible.insert(fetch.from);
         }
     }
@@ -97,17 +105,17 @@ impl Bundles {
 impl Master {
     /// The core of a bundle, if it is ready.
     pub(super) fn ready_bundle(&self, fetch: FetchBundle) -> Option<Bytes> {
-        self.bundles.ready(fetch).flatten()
+        self.bundles.ready(&self.store, fetch).flatten()
     }
 
     /// The core of a bundle, built if need be; `None` when there can be none. Whoever asks for the same one waits for
     /// the same build, which goes on when nobody waits any more.
     pub(super) async fn bundle(self: Arc<Self>, fetch: FetchBundle) -> Option<Bytes> {
-        if let Some(ready) = self.bundles.ready(fetch) {
+        if let Some(ready) = self.bundles.ready(&self.store, fetch) {
             return ready;
         }
         let place = self.bundles.building.clone().lock_owned().await;
-        if let Some(ready) = self.bundles.ready(fetch) {
+        if let Some(ready) = self.bundles.ready(&self.store, fetch) {
             return ready;
         }
         let built = tokio::task::spawn_blocking(move || {
@@ -129,8 +137,11 @@ impl Master {
             });
         match built {
             Ok(()) => {
-                self.bundles.sweep(fetch.to);
-                self.bundles.ready(fetch).flatten()
+                let to = self.bundles.lock().to;
+                if let Some(to) = to {
+                    self.bundles.sweep(to);
+                }
+                self.bundles.ready(&self.store, fetch).flatten()
             }
             Err(error) => {
                 tracing::info!(from = %fetch.from, %error, "no bundle");
@@ -170,15 +181,20 @@ impl Master {
     }
 }
 
+fn release_of(store: &Store, manifest: ObjectId) -> Option<StoredRelease> {
+    let releases = store.releases();
+    releases
+        .into_iter()
+        .rev()
+        .find(|release| release.manifest == manifest)
+}
+
 /// A stored manifest by its id.
 pub(super) fn stored_manifest(store: &Store, id: ObjectId) -> Result<Manifest, BundleBuildError> {
     let gone = || BundleBuildError::Gone {
         what: format!("manifest {id}"),
     };
-    let releases = store.releases();
-    let stored = releases.iter().rev().find(|release| release.manifest == id);
-    let signed = store
-        .manifest(stored.ok_or_else(gone)?.release)?
-        .ok_or_else(gone)?;
+    let stored = release_of(store, id).ok_or_else(gone)?;
+    let signed = store.manifest(stored.release)?.ok_or_else(gone)?;
     Ok(signed.reopen(&id)?)
 }

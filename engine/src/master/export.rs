@@ -13,7 +13,7 @@ use super::Feed;
 use super::bundles::stored_manifest;
 use crate::bundle::{self, BundleBuildError, BundleCache};
 use crate::durable::{self, FileError};
-use crate::store::Store;
+use crate::store::{Store, StoredRelease};
 
 /// What was written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -115,7 +115,7 @@ pub fn export(
     let verdict = trust.accept_head(signed, now)?;
     let to = verdict.head();
     let releases = store.releases();
-    let number = |release: &crate::store::StoredRelease| release.release;
+    let number = |release: &StoredRelease| release.release;
     let start = releases.iter().find(|release| release.release == from);
     let start = start.ok_or_else(|| ExportError::NoRelease {
         asked: from,
@@ -129,15 +129,22 @@ pub fn export(
     }
     let old = stored_manifest(store, start.manifest)?;
     let new = stored_manifest(store, to.manifest)?;
-    let cache = BundleCache::new(&feed.store_folder(), feed.config.bundle_cache_bytes());
-    let core = match cache.open(old.id(), new.id()) {
+    let cache = BundleCache::new(
+        &feed.store_folder(),
+        feed.config.retention.bundle_cache_bytes,
+    );
+    let end = StoredRelease {
+        release: new.release,
+        manifest: new.id(),
+    };
+    let core = match cache.open(*start, end) {
         Some(core) => core,
         None => {
             cache.build(store, &old, &new)?;
             let gone = || BundleBuildError::Gone {
                 what: "the bundle that was just built".into(),
             };
-            cache.open(old.id(), new.id()).ok_or_else(gone)?
+            cache.open(*start, end).ok_or_else(gone)?
         }
     };
     let roots = feed.roots.get(1..).unwrap_or_default();

@@ -33,7 +33,7 @@ pub use status::{ConnectedNode, MasterStatus, ReleaseStatus};
 use crate::clock::Clock;
 use crate::control::{Command, Handler};
 use crate::quic::{self, Bind, ListenError};
-use crate::store::{Store, StoreError};
+use crate::store::{Store, StoreError, StoredRelease};
 use bundles::Bundles;
 use sessions::Sessions;
 
@@ -131,7 +131,10 @@ impl Master {
         };
         let master = Self {
             node_key: feed.node_key()?,
-            bundles: Bundles::new(&feed.store_folder(), feed.config.bundle_cache_bytes()),
+            bundles: Bundles::new(
+                &feed.store_folder(),
+                feed.config.retention.bundle_cache_bytes,
+            ),
             store: Store::open(&feed.store_folder())?,
             signer: Mutex::new(HeadSigner::open(state, feed.head_key()?)?),
             view: ArcSwap::from_pointee(view),
@@ -181,7 +184,10 @@ impl Master {
         }));
         self.news.send_modify(|count| *count += 1);
         if let Some(head) = &self.view.load().head {
-            self.bundles.lead_to(head.body.manifest);
+            self.bundles.lead_to(StoredRelease {
+                release: head.body.release,
+                manifest: head.body.manifest,
+            });
         }
     }
 

@@ -14,7 +14,7 @@ pub(crate) enum Effort {
     Most,
     /// Level 12: a fifth of the time, a few percent more bytes.
     Some,
-    /// Level 1, for what hardly packs.
+    /// Level 3, for what hardly packs or is too much.
     Least,
 }
 
@@ -32,7 +32,7 @@ impl Effort {
         match self {
             Self::Most => 19,
             Self::Some => 12,
-            Self::Least => 1,
+            Self::Least => 3,
         }
     }
 }

@@ -60,6 +60,10 @@ impl Previous {
         self.manifest.as_deref()
     }
 
+    pub(super) fn manifest(&self) -> Option<&Manifest> {
+        self.manifest.as_ref()
+    }
+
     /// 0 when there is none.
     pub(super) fn number(&self) -> ReleaseNumber {
         self.body().map(|body| body.release).unwrap_or_default()

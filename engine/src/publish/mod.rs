@@ -27,11 +27,12 @@ use tidecast_proto::{
     database::VerifyPolicy,
     id::{FeedId, ReleaseNumber, Timestamp},
     key::SecretKey,
-    manifest::{File, Flags},
+    manifest::{File, Flags, SignedManifest},
     name::ReleasePath,
     root::Root,
 };
 
+use crate::bundle::{BundleBuildError, BundleCache, BundleReport};
 use crate::store::StoreWriter;
 use crate::store::explain::{self, Explanation, FileOpening, Opening};
 pub use databases::{CDIFF_BYTES, DatabaseFault};
@@ -206,7 +207,9 @@ pub fn publish(
                 warnings.push(format!("the release cannot be explained later: {error}"));
             }
             report.openings = explanation.openings;
+            let bundle = bundle(writer, &previous, &signed, &mut warnings)?;
             writer.add_release(body.release, &signed)?;
+            report.bundle = bundle;
             report.manifest = signed.id();
             report.created = true;
         }
@@ -223,6 +226,41 @@ pub fn publish(
     report.warnings = warnings;
     report.seconds = started.elapsed().as_secs_f64();
     Ok(report)
+}
+
+/// Builds the bundle from the release before, so that it can go out with the announcement. A release stands without one.
+fn bundle(
+    writer: &mut StoreWriter,
+    previous: &Previous,
+    signed: &SignedManifest,
+    warnings: &mut Vec<String>,
+) -> Result<Option<BundleReport>, PublishError> {
+    let Some(from) = previous.manifest() else {
+        return Ok(None);
+    };
+    writer.seal()?;
+    let store = writer.store();
+    let to = signed
+        .clone()
+        .reopen(&signed.id())
+        .map_err(PublishError::Successor)?;
+    // What is obsolete by then, the next reader of the cache removes; what it may hold at most is the master's to say.
+    let cache = BundleCache::new(store.folder(), u64::MAX);
+    match cache.build(store, from, &to) {
+        Ok(report) => {
+            let roads = report.roads();
+            if let Err(error) = explain::save_roads(store.folder(), to.release, &roads) {
+                warnings.push(format!("the roads cannot be explained later: {error}"));
+            }
+            Ok(Some(report))
+        }
+        // Nobody is helped by it, and nothing is wrong.
+        Err(BundleBuildError::TooLarge { .. }) => Ok(None),
+        Err(error) => {
+            warnings.push(format!("mirrors fetch chunks instead of a bundle: {error}"));
+            Ok(None)
+        }
+    }
 }
 
 /// The number of the release after `newest`, not below `floor`.

@@ -7,6 +7,7 @@ use tidecast_proto::{
     plan::Plan,
 };
 
+use crate::bundle::BundleReport;
 use crate::store::explain::FileOpening;
 
 /// What publishing a tree came to.
@@ -35,6 +36,8 @@ pub struct PublishReport {
     /// What became of the deflate streams of its files, by path; files without any are not listed. Empty when no
     /// release was made.
     pub openings: Vec<FileOpening>,
+    /// The bundle from the release before, when one was built.
+    pub bundle: Option<BundleReport>,
     /// What somebody should look at although it stopped nothing.
     pub warnings: Vec<String>,
 }
@@ -107,6 +110,7 @@ impl PublishReport {
             read_bytes: 0,
             seconds: 0.0,
             openings: Vec::new(),
+            bundle: None,
             warnings: Vec::new(),
         }
     }

@@ -345,7 +345,7 @@ pub struct BaseRange {
 pub struct RunPart<'a> {
     /// How many chunks it holds, at least 1; they follow each other in the list.
     pub chunks: u32,
-    /// What the frame's prefix is made of, in this order; at most four.
+    /// What the frame's prefix is made of, in this order; at most [`limits::RUN_BASES`].
     pub bases: Vec<BaseRange>,
     /// The frame.
     pub frame: &'a [u8],
@@ -488,7 +488,7 @@ mod tests {
         };
         assert!(FilePart::decode(&with(vec![old(1), old(1)])).is_err());
         assert!(FilePart::decode(&with(vec![own])).is_err());
-        assert!(FilePart::decode(&with((0..17).map(old).collect())).is_err());
+        assert!(FilePart::decode(&with((0..65).map(old).collect())).is_err());
         let mut run = RunPart {
             chunks: 1,
             bases: vec![
@@ -497,12 +497,12 @@ mod tests {
                     first: 0,
                     count: 1
                 };
-                5
+                limits::RUN_BASES + 1
             ],
             frame: b"",
         };
         assert!(RunPart::decode(&run.encode()).is_err());
-        run.bases.truncate(4);
+        run.bases.truncate(limits::RUN_BASES);
         assert!(RunPart::decode(&run.encode()).is_ok());
         run.bases[3].count = 0;
         assert!(RunPart::decode(&run.encode()).is_err());

@@ -8,7 +8,7 @@ use tidecast_proto::wire::FetchRuns;
 
 use super::*;
 use crate::sample::{Day, Feed, Scale};
-use crate::store::Store;
+use crate::store::{Store, StoredRelease};
 use support::{Receiver, Shelf, parts};
 
 /// Builds the core, has a receiver read it, and says where its bytes went.
@@ -19,6 +19,15 @@ fn carried(store: &Store, old: &Manifest, new: &Manifest) -> BundleReport {
     let (got, sections) = Receiver::new(store, old).apply(&core);
     assert_eq!((got.id(), sections), (new.id(), report.files.len()));
     report
+}
+
+const CACHE_BYTES: u64 = 1 << 30;
+
+fn stored(manifest: &Manifest) -> StoredRelease {
+    StoredRelease {
+        release: manifest.release,
+        manifest: manifest.id(),
+    }
 }
 
 fn share<'a>(report: &'a BundleReport, path: &str) -> &'a FileShare {
@@ -190,15 +199,15 @@ fn the_cache_keeps_cores_until_they_are_of_no_use() {
     let mut shelf = Shelf::new();
     let (old, new) = days(&mut shelf, &[Day::Ordinary]);
     let cache = BundleCache::new(shelf.folder.path(), CACHE_BYTES);
-    assert!(cache.open(old.id(), new.id()).is_none());
+    assert!(cache.open(stored(&old), stored(&new)).is_none());
     let report = cache.build(shelf.store(), &old, &new).unwrap();
-    let core = cache.open(old.id(), new.id()).unwrap();
+    let core = cache.open(stored(&old), stored(&new)).unwrap();
     assert_eq!(core.len() as u64, report.bytes);
     Receiver::new(shelf.store(), &old).apply(&core);
 
-    assert_eq!(cache.sweep(new.id()).unwrap(), 0);
-    assert_eq!(cache.sweep(old.id()).unwrap(), report.bytes + 32);
-    assert!(cache.open(old.id(), new.id()).is_none());
+    assert_eq!(cache.sweep(new.release).unwrap(), 0);
+    assert_eq!(cache.sweep(old.release).unwrap(), report.bytes + 32);
+    assert!(cache.open(stored(&old), stored(&new)).is_none());
     assert_eq!(
         parts(&core).last().unwrap().0,
         PartKind::END,
@@ -227,7 +236,10 @@ fn a_damaged_core_is_never_given_out() {
         // Replaced, never written over: it may be mapped.
         let _ = std::fs::remove_file(&path);
         std::fs::write(&path, bad).unwrap();
-        assert!(cache.open(old.id(), new.id()).is_none(), "byte {at}");
+        assert!(
+            cache.open(stored(&old), stored(&new)).is_none(),
+            "byte {at}"
+        );
     }
 }
 
@@ -245,7 +257,7 @@ fn the_oldest_cores_go_when_there_are_too_many() {
         .collect();
     let folder = shelf.folder.path().join(BUNDLES);
     for (age, old) in olds.iter().rev().enumerate() {
-        let path = folder.join(format!("{}-{}.bundle", old.id(), new.id()));
+        let path = folder.join(format!("{}-{}.bundle", old.release, new.release));
         let when = std::time::SystemTime::now() - std::time::Duration::from_secs(age as u64 * 60);
         std::fs::File::options()
             .append(true)
@@ -255,17 +267,17 @@ fn the_oldest_cores_go_when_there_are_too_many() {
             .unwrap();
     }
     let cache = BundleCache::new(shelf.folder.path(), built[2] + built[3]);
-    assert_eq!(cache.sweep(new.id()).unwrap(), built[0] + built[1]);
+    assert_eq!(cache.sweep(new.release).unwrap(), built[0] + built[1]);
     let left: Vec<bool> = olds
         .iter()
-        .map(|old| cache.open(old.id(), new.id()).is_some())
+        .map(|old| cache.open(stored(old), stored(&new)).is_some())
         .collect();
     assert_eq!(left, [false, false, true, true]);
     // The newest stays, however large.
     BundleCache::new(shelf.folder.path(), 0)
-        .sweep(new.id())
+        .sweep(new.release)
         .unwrap();
-    assert!(cache.open(olds[3].id(), new.id()).is_some());
+    assert!(cache.open(stored(&olds[3]), stored(&new)).is_some());
 }
 
 #[test]
