@@ -14,7 +14,9 @@ use tidecast_engine::keyfile::KeyFileError;
 use tidecast_engine::master::{
     ExportError, FeedError, HeadsError, MasterError, NodesError, RELEASE_KEY, ROOT_KEY,
 };
-use tidecast_engine::mirror::{MemoryError, MirrorError, SyncError, SyncFailure, with_port};
+use tidecast_engine::mirror::{
+    ImportError, MemoryError, MirrorError, SyncError, SyncFailure, with_port,
+};
 use tidecast_engine::publish::PublishError;
 use tidecast_engine::quic::{LinkError, ListenError};
 use tidecast_engine::roots::RootsError;
@@ -478,6 +480,29 @@ impl Diagnose for SyncFailure {
                 ),
                 _ => Some(self.advice()),
             },
+            _ => Some(self.advice()).filter(|advice| !advice.is_empty()),
+        }
+    }
+}
+
+impl Diagnose for ImportError {
+    fn exit(&self) -> Exit {
+        match self {
+            Self::File { source, .. } => source.exit(),
+            Self::NotABundle { .. } | Self::Bundle { .. } | Self::Incomplete { .. } => Exit::Data,
+            Self::OtherFeed { .. } | Self::OtherStart { .. } => Exit::Data,
+            Self::NothingLive => Exit::NoInput,
+            Self::Sync(SyncError::Docroot(error)) => error.exit(),
+            Self::Sync(SyncError::Memory(error)) => error.exit(),
+            Self::Sync(error) => diagnosis::exit_of(error.whose()),
+            Self::Mirror(error) => error.exit(),
+            _ => Exit::General,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Mirror(error) => error.hint(),
             _ => Some(self.advice()).filter(|advice| !advice.is_empty()),
         }
     }

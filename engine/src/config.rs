@@ -75,6 +75,14 @@ impl Default for RetentionConfig {
     }
 }
 
+impl MasterConfig {
+    /// Most bytes of bundles that are kept ready.
+    #[must_use]
+    pub fn bundle_cache_bytes(&self) -> u64 {
+        self.retention.bundle_cache_bytes
+    }
+}
+
 impl RetentionConfig {
     fn is_default(&self) -> bool {
         *self == Self::default()

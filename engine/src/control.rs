@@ -27,7 +27,7 @@ const IDLE: Duration = Duration::from_secs(30);
 
 /// What may be asked of a daemon.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(from = "Line", into = "Line")]
+#[serde(try_from = "Line", into = "Line")]
 pub enum Command {
     /// How are you?
     Status,
@@ -35,13 +35,24 @@ pub enum Command {
     Reload,
     /// Look for news now and say how that ended.
     Sync,
+    /// Install a bundle that lies on this machine.
+    Import {
+        /// Where; absolute, for the daemon stands elsewhere.
+        path: PathBuf,
+        /// What time it is, in Unix milliseconds, if the clock cannot be trusted.
+        at_ms: Option<u64>,
+    },
 }
 
 /// A command as it is written. A field nobody knows is refused: it may change what is meant.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Line {
     command: Word,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    path: Option<PathBuf>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    at_ms: Option<u64>,
 }
 
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
@@ -50,26 +61,37 @@ enum Word {
     Status,
     Reload,
     Sync,
+    Import,
 }
 
-impl From<Line> for Command {
-    fn from(line: Line) -> Self {
-        match line.command {
-            Word::Status => Self::Status,
-            Word::Reload => Self::Reload,
-            Word::Sync => Self::Sync,
-        }
+impl TryFrom<Line> for Command {
+    type Error = &'static str;
+
+    fn try_from(line: Line) -> Result<Self, Self::Error> {
+        Ok(match (line.command, line.path, line.at_ms) {
+            (Word::Status, None, None) => Self::Status,
+            (Word::Reload, None, None) => Self::Reload,
+            (Word::Sync, None, None) => Self::Sync,
+            (Word::Import, Some(path), at_ms) => Self::Import { path, at_ms },
+            (Word::Import, None, _) => return Err("import without a path"),
+            _ => return Err("a field that this command does not have"),
+        })
     }
 }
 
 impl From<Command> for Line {
     fn from(command: Command) -> Self {
-        let command = match command {
-            Command::Status => Word::Status,
-            Command::Reload => Word::Reload,
-            Command::Sync => Word::Sync,
+        let (command, path, at_ms) = match command {
+            Command::Status => (Word::Status, None, None),
+            Command::Reload => (Word::Reload, None, None),
+            Command::Sync => (Word::Sync, None, None),
+            Command::Import { path, at_ms } => (Word::Import, Some(path), at_ms),
         };
-        Self { command }
+        Self {
+            command,
+            path,
+            at_ms,
+        }
     }
 }
 
@@ -261,6 +283,9 @@ mod tests {
                 Command::Status => Ok(serde_json::json!({ "role": "test" })),
                 Command::Reload => Err("no".into()),
                 Command::Sync => Ok(Value::Null),
+                Command::Import { path, at_ms } => {
+                    Ok(serde_json::json!({ "path": path, "at_ms": at_ms }))
+                }
             }
         }
     }
@@ -311,6 +336,23 @@ mod tests {
             assert!(line.contains("error") && line.contains(part), "{line}");
         }
         assert_eq!(lines[3], "{\"ok\":{\"role\":\"test\"}}");
+    }
+
+    #[tokio::test]
+    async fn a_bundle_is_named_with_its_path_and_other_commands_take_none() {
+        let sent = "{\"command\":\"import\",\"path\":\"/b\",\"at_ms\":7}\n{\"command\":\"import\"}\n{\"command\":\"status\",\"path\":\"/b\"}\n";
+        let answers = talk(sent).await;
+        let lines: Vec<&str> = answers.lines().collect();
+        assert_eq!(lines[0], "{\"ok\":{\"at_ms\":7,\"path\":\"/b\"}}");
+        for (line, part) in lines[1..].iter().zip(["without a path", "does not have"]) {
+            assert!(line.contains("error") && line.contains(part), "{line}");
+        }
+        let command = Command::Import {
+            path: "/b".into(),
+            at_ms: None,
+        };
+        let line = serde_json::to_string(&command).unwrap();
+        assert_eq!(line, "{\"command\":\"import\",\"path\":\"/b\"}");
     }
 
     #[tokio::test]

@@ -17,6 +17,7 @@ pub mod network;
 mod packing;
 pub mod publish;
 pub mod quic;
+pub mod rebuild;
 pub mod roots;
 pub mod sample;
 #[cfg(test)]

@@ -49,6 +49,15 @@ pub type SignedHead = Signed<HeadBody>;
 /// A head that [`crate::trust::Trust`] accepted.
 pub type Head = Verified<HeadBody>;
 
+impl SignedHead {
+    /// What it says, **before** anybody has looked who signed it: for messages that name what was refused, and for
+    /// nothing else.
+    #[must_use]
+    pub fn claims(&self) -> Option<HeadBody> {
+        self.open().ok()
+    }
+}
+
 impl Body for HeadBody {
     const NAME: &'static str = "head";
     const BYTES_MAX: usize = limits::SMALL_OBJECT_BYTES;

@@ -30,6 +30,7 @@ pub mod plan;
 pub mod rate;
 pub mod receipt;
 pub mod recipe;
+pub mod road;
 pub mod root;
 pub mod session;
 pub mod signed;

@@ -147,6 +147,12 @@ impl<T: Body> Signed<T> {
         ObjectId::of(&self.body)
     }
 
+    /// The body as received: what the signatures cover.
+    #[must_use]
+    pub fn body(&self) -> &[u8] {
+        &self.body
+    }
+
     /// Length of the body in bytes.
     #[must_use]
     pub fn body_len(&self) -> usize {

@@ -138,7 +138,8 @@ async fn sync(shell: &Shell<'_>, config: MirrorConfig) -> Result<SyncReport, Fai
     }
 }
 
-fn render(report: &SyncReport) -> String {
+/// What a sync or an import came to, for people.
+pub(crate) fn render(report: &SyncReport) -> String {
     let mut text = String::new();
     let traffic = format!(
         "{} received, {} sent, {:.2} s",
@@ -170,6 +171,20 @@ fn render(report: &SyncReport) -> String {
             )
         }
     };
+    for file in report.files.iter().take(FILES_LISTED) {
+        let _ = writeln!(
+            text,
+            "  {}  {} ({})  {} for {}",
+            file.path,
+            file.road,
+            file.reason,
+            text::bytes(file.received_bytes),
+            text::bytes(file.bytes)
+        );
+    }
+    if let more @ 1.. = report.files.len().saturating_sub(FILES_LISTED) {
+        let _ = writeln!(text, "  and {more} more");
+    }
     for warning in &report.warnings {
         let _ = writeln!(text, "warning: {}", text::plain(warning));
     }
@@ -204,6 +219,23 @@ fn render_plan(plan: &SyncPlan, verbose: bool) -> String {
             let _ = writeln!(text, "  {sign} and {more} more (-v lists all)");
         }
     }
+    if let Some(bytes) = plan.bundle_bytes {
+        let _ = writeln!(text, "a bundle of {} leads there", text::bytes(bytes));
+    }
+    for file in plan.files.iter().take(most) {
+        let cost = match file.road.as_str() {
+            "bundle" => String::new(),
+            _ => format!("  {}", text::bytes(file.received_bytes)),
+        };
+        let _ = writeln!(
+            text,
+            "  {}  {} ({}){cost} for {}",
+            file.path,
+            file.road,
+            file.reason,
+            text::bytes(file.bytes)
+        );
+    }
     let _ = writeln!(
         text,
         "{} added, {} changed, {} removed, {} unchanged\n{} to fetch before compression, {} here already; {} of disk needed meanwhile",
@@ -221,6 +253,7 @@ fn render_plan(plan: &SyncPlan, verbose: bool) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use tidecast_engine::mirror::FileRoad;
 
     #[test]
     fn a_sync_is_told_in_two_lines() {
@@ -234,9 +267,20 @@ mod tests {
             seconds: 0.5,
             switched: true,
             reason: "update".into(),
+            files: vec![FileRoad {
+                path: "daily.cvd".into(),
+                road: "bundle".into(),
+                reason: "in_bundle".into(),
+                bytes: 64_700_000,
+                received_bytes: 7_900,
+            }],
             ..SyncReport::default()
         };
         let text = render(&report);
+        assert!(
+            text.contains("  daily.cvd  bundle (in_bundle)  7.90 kB for 64.7 MB\n"),
+            "{text}"
+        );
         assert!(
             text.starts_with(
                 "release 2 instead of release 1: 2 changed, 0 removed\n140 kB received"

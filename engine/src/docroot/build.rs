@@ -18,6 +18,7 @@ use super::error::DocrootError;
 use super::files::{FSYNC_EACH_MAX, FolderCache};
 use super::layout::Folders;
 use super::leftovers::Leftovers;
+use super::spool::Spool;
 use super::targets::Targets;
 use super::tree::LiveTree;
 use super::{leftovers, reuse, strangers};
@@ -43,6 +44,8 @@ pub struct Build {
     /// Files written by this build, to be synced.
     pub(super) written: Vec<u32>,
     pub(super) bytes: BuildBytes,
+    /// Opened once it is needed.
+    pub(super) spool: Option<Spool>,
     #[cfg(test)]
     pub(super) stop_after: Option<super::switch::Step>,
 }
@@ -109,6 +112,7 @@ impl Build {
             buffer: Vec::new(),
             written: Vec::new(),
             bytes: BuildBytes::default(),
+            spool: None,
             #[cfg(test)]
             stop_after: None,
         };
@@ -233,6 +237,12 @@ impl Build {
     /// Distinct chunks that must be fetched, in the order of the files that need them.
     pub fn missing(&self) -> impl Iterator<Item = Entry> + '_ {
         self.targets.missing()
+    }
+
+    /// Bytes that each file lacks, by its number in the manifest.
+    #[must_use]
+    pub fn missing_by_file(&self) -> HashMap<u32, u64> {
+        self.targets.missing_by_file()
     }
 
     /// Bytes that are still to be written into files.

@@ -10,7 +10,7 @@ use super::files::{self, FileRecord, FolderCache};
 use super::layout;
 use super::switch::record_live;
 use super::tree::{self, LiveTree};
-use super::{Docroot, adopt, removed, reuse};
+use super::{Docroot, adopt, keep, removed, reuse};
 
 /// What was deleted because its time was over.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -138,18 +138,25 @@ impl Docroot {
             .collect()
     }
 
-    /// Keeps the lists that a kept tree's manifest names.
+    /// Keeps the recipes and lists that a kept tree's manifest names, and the lists that those recipes name.
     pub(super) fn prune_lists(&self) -> Result<(), DocrootError> {
         if !reuse::has_lists(&self.folders)? {
             // Reading the manifests of 50,000 small files would be for nothing.
             return Ok(());
         }
-        let mut keep = HashSet::new();
+        let (mut lists, mut recipes) = (HashSet::new(), HashSet::new());
         for release in tree::releases_on_disk(&self.folders)? {
             if let Some(kept) = tree::read_kept(&self.folders, release)? {
-                keep.extend(kept.manifest.files.iter().filter_map(|file| file.list));
+                lists.extend(kept.manifest.files.iter().filter_map(|file| file.list));
+                recipes.extend(kept.manifest.files.iter().filter_map(|file| file.recipe));
             }
         }
-        reuse::prune_lists(&self.folders, &keep)
+        for id in &recipes {
+            if let Some(recipe) = keep::stored_recipe(&self.folders, id)? {
+                lists.insert(recipe.opened());
+            }
+        }
+        keep::prune_recipes(&self.folders, &recipes)?;
+        reuse::prune_lists(&self.folders, &lists)
     }
 }

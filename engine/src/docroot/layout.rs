@@ -31,6 +31,10 @@ pub(super) const LOCK: &str = "lock";
 pub(super) const FEED: &str = "feed";
 /// Chunk lists of the kept trees and of the one being built.
 pub(super) const LISTS: &str = "lists";
+/// Recipes of the same trees.
+pub(super) const RECIPES: &str = "recipes";
+/// Chunks of opened contents that wait for their file to be rebuilt.
+pub(super) const SPOOL: &str = "spool";
 /// What was moved out of the docroot, by day.
 pub(super) const REMOVED: &str = "removed";
 /// Between docroot and [`REMOVED`]: a link here changes places with what stands in the docroot, which is judged here.

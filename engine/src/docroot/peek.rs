@@ -6,11 +6,11 @@ use std::sync::Arc;
 
 use tidecast_proto::id::{ChunkId, FeedId};
 use tidecast_proto::list::List;
-use tidecast_proto::manifest::Manifest;
+use tidecast_proto::manifest::{File, Manifest};
 
 use super::error::DocrootError;
 use super::layout::Folders;
-use super::{check_feed, reuse, tree};
+use super::{check_feed, keep, reuse, tree};
 
 /// What a docroot serves at the moment.
 #[derive(Debug)]
@@ -19,6 +19,25 @@ pub struct Peek {
     pub manifest: Arc<Manifest>,
     /// Chunks of its files, as far as their lists are kept.
     pub chunks: BTreeSet<ChunkId>,
+    folders: Folders,
+}
+
+impl Peek {
+    /// The list of a file's opened content, if it and the recipe are kept.
+    ///
+    /// # Errors
+    /// [`DocrootError`] of the disk.
+    pub fn opened_list(&self, file: &File) -> Result<Option<List>, DocrootError> {
+        let Some(id) = &file.recipe else {
+            return Ok(None);
+        };
+        match keep::stored_recipe(&self.folders, id)? {
+            Some(recipe) => {
+                reuse::stored_list(&self.folders, &recipe.opened(), recipe.opened_bytes())
+            }
+            None => Ok(None),
+        }
+    }
 }
 
 /// Looks at `path`; `None` when there is no docroot yet, or nothing live in it.
@@ -51,5 +70,6 @@ pub fn peek(path: &Path, feed: &FeedId) -> Result<Option<Peek>, DocrootError> {
     Ok(Some(Peek {
         manifest: kept.manifest,
         chunks,
+        folders,
     }))
 }

@@ -241,6 +241,15 @@ impl Build {
                 });
             }
         }
+        self.settle(at, opened)
+    }
+
+    /// Gives a file whose content is right its mode.
+    pub(super) fn settle(&mut self, at: u32, opened: &File) -> Result<(), DocrootError> {
+        let manifest = self.manifest.clone();
+        let file = &manifest.files[at as usize];
+        let path = file.path.as_str();
+        let folders = self.folders.clone();
         rustix::fs::fchmod(opened, Mode::from_raw_mode(mode_of(file)))
             .map_err(folders.fault("change the mode of", path))?;
         // A file that was only damaged keeps the time it was served with.

@@ -21,6 +21,7 @@ use super::files::{self, FSYNC_EACH_MAX, FileRecord, FolderCache};
 use super::index::Index;
 use super::layout::{self, Folders};
 use super::links::{self, Settled, Standing};
+use super::spool;
 use super::tree::{self, LiveTree};
 
 /// New files are stamped this far ahead, so that no client that fetched an old file holds a later time.
@@ -246,6 +247,7 @@ impl Docroot {
         record_live(&self.folders, live)?;
         forget_intent(&self.folders)?;
         self.passed(Step::Recorded)?;
+        spool::remove(&self.folders)?;
         self.prune_lists()
     }
 

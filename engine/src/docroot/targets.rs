@@ -1,5 +1,7 @@
 //! Which chunks a build lacks, and every place each of them goes.
 
+use std::collections::HashMap;
+
 use tidecast_proto::id::ChunkId;
 use tidecast_proto::list::Entry;
 
@@ -102,6 +104,17 @@ impl Targets {
             .filter(|(_, done)| !**done)
             .map(|(t, _)| u64::from(t.entry.len))
             .sum()
+    }
+
+    /// Bytes of the places that lack their chunk, by file.
+    pub(super) fn missing_by_file(&self) -> HashMap<u32, u64> {
+        let mut bytes = HashMap::new();
+        for (target, done) in self.sorted.iter().zip(&self.done) {
+            if !done {
+                *bytes.entry(target.file).or_default() += u64::from(target.entry.len);
+            }
+        }
+        bytes
     }
 
     /// The file of every place.

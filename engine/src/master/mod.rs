@@ -283,7 +283,9 @@ impl Handler for Master {
                 self.reload().map_err(|error| error.to_string())?;
                 serde_json::to_value(self.status()).map_err(|error| error.to_string())
             }
-            Command::Sync => Err("this daemon is a master; it has nothing to sync".into()),
+            Command::Sync | Command::Import { .. } => {
+                Err("this daemon is a master; it has nothing to sync".into())
+            }
         }
     }
 }

@@ -15,7 +15,7 @@ use super::Mirror;
 use super::error::SyncError;
 use super::status::SyncReport;
 use super::sync::Sync;
-use crate::quic::{Link, LinkError, close_code};
+use crate::quic::{Link, LinkError, News, PushedBundle, close_code};
 
 /// How often the docroot is looked after: old trees go when their grace is over.
 const TIDY: Duration = Duration::from_secs(30);
@@ -37,7 +37,7 @@ struct Happened {
 enum What {
     Dialled(Link),
     Greeted(Result<Welcome, SyncError>),
-    News(FrameType, Vec<u8>),
+    News(News),
     Polled(Result<Option<Vec<u8>>, SyncError>),
     Synced(Result<SyncReport, SyncError>),
     Probed(bool),
@@ -84,6 +84,8 @@ pub(super) struct Running {
     connection: u64,
     /// The connection whose news are passed on.
     listening: u64,
+    /// The newest bundle that came unasked, with its head; kept until that head's sync begins.
+    pushed: Option<(Vec<u8>, Arc<PushedBundle>)>,
     link: Option<Link>,
     syncing: bool,
     /// The next sync also checks a docroot that is current: asked for, or something was found damaged.
@@ -120,6 +122,7 @@ impl Running {
             started: Instant::now(),
             connection: 0,
             listening: 0,
+            pushed: None,
             link: None,
             syncing: false,
             thorough,
@@ -213,11 +216,9 @@ impl Running {
     fn sync_on(&self, link: &Link) -> Sync {
         Sync {
             link: link.clone(),
-            beliefs: self.mirror.beliefs.clone(),
-            disk: self.mirror.disk.clone(),
-            clock: self.mirror.clock.clone(),
-            progress: self.mirror.progress.clone(),
+            work: self.mirror.work(),
             thorough: false,
+            pushed: None,
         }
     }
 
@@ -295,7 +296,7 @@ impl Running {
                 What::Greeted(greeted)
             }),
             Action::Poll => self.start(async move {
-                let Some(trust) = sync.beliefs.trust() else {
+                let Some(trust) = sync.work.beliefs.trust() else {
                     return What::Polled(Ok(None));
                 };
                 let poll = Poll {
@@ -307,8 +308,11 @@ impl Running {
             Action::Sync(head) => {
                 self.syncing = true;
                 self.thorough_now = std::mem::take(&mut self.thorough);
+                // One that came with another head is of no use any more.
+                let pushed = self.pushed.take_if(|(with, _)| *with == head);
                 let sync = Sync {
                     thorough: self.thorough_now,
+                    pushed: pushed.map(|(_, bundle)| bundle),
                     ..sync
                 };
                 self.start(async move { What::Synced(sync.run(&head).await) });
@@ -361,11 +365,7 @@ impl Running {
             What::Greeted(Err(error)) | What::Lost(error) | What::Polled(Err(error)) => {
                 self.failed(error);
             }
-            What::News(FrameType::ANNOUNCE, head) => self.handle(Event::Announced(head)),
-            What::News(FrameType::ADMITTED, _) => self.handle(Event::Admitted),
-            What::News(kind, _) => {
-                self.failed(LinkError::Protocol(format!("{kind} sent unasked")).into());
-            }
+            What::News(news) => self.told(news),
             What::Polled(Ok(Some(head))) => self.handle(Event::Announced(head)),
             What::Polled(Ok(None)) => {
                 self.handle(Event::Unchanged);
@@ -394,7 +394,7 @@ impl Running {
         tokio::spawn(async move {
             loop {
                 let what = match link.news().await {
-                    Ok((kind, body)) => What::News(kind, body),
+                    Ok(news) => What::News(news),
                     Err(error) => What::Lost(error.into()),
                 };
                 let over = matches!(what, What::Lost(_));
@@ -403,6 +403,19 @@ impl Running {
                 }
             }
         });
+    }
+
+    fn told(&mut self, news: News) {
+        match news.kind {
+            FrameType::ANNOUNCE => {
+                if let Some(bundle) = news.bundle {
+                    self.pushed = Some((news.body.clone(), Arc::new(bundle)));
+                }
+                self.handle(Event::Announced(news.body));
+            }
+            FrameType::ADMITTED => self.handle(Event::Admitted),
+            kind => self.failed(LinkError::Protocol(format!("{kind} sent unasked")).into()),
+        }
     }
 
     fn refused(&mut self, refused: Refused) {

@@ -63,6 +63,11 @@ impl Disk {
         Ok(Self::Thread(jobs))
     }
 
+    /// Whether jobs are done by whoever hands them in, who must not block then.
+    pub(super) fn is_inline(&self) -> bool {
+        matches!(self, Self::Inline(_))
+    }
+
     /// Runs `job` after everything that was handed in before, and brings back its result.
     pub(super) async fn run<T: Send + 'static>(
         &self,

@@ -6,6 +6,7 @@ use tidecast_proto::key::PublicKey;
 use tidecast_proto::list::ListError;
 use tidecast_proto::manifest::ManifestError;
 use tidecast_proto::mirror::SyncOutcome;
+use tidecast_proto::recipe::RecipeError;
 use tidecast_proto::root::RootError;
 use tidecast_proto::trust::HeadError;
 
@@ -34,6 +35,9 @@ pub enum SyncError {
     /// A chunk list is wrong.
     #[error("list refused: {0}")]
     List(#[from] ListError),
+    /// A recipe is wrong.
+    #[error("recipe refused: {0}")]
+    Recipe(#[from] RecipeError),
     /// Something else it sent is not readable.
     #[error("the upstream sent something unreadable: {0}")]
     Codec(#[from] CodecError),
@@ -58,6 +62,7 @@ impl SyncError {
             Self::Link(_)
             | Self::Root(_)
             | Self::List(_)
+            | Self::Recipe(_)
             | Self::Codec(_)
             | Self::NotAMaster(_)
             | Self::Manifest(ManifestError::NotTheHeads { .. }) => SyncOutcome::UpstreamAtFault,
@@ -87,6 +92,7 @@ impl SyncError {
             | Self::Head(_)
             | Self::Root(_)
             | Self::List(_)
+            | Self::Recipe(_)
             | Self::Codec(_)
             | Self::NotAMaster(_) => "upstream",
             Self::Docroot(_) | Self::Memory(_) => "disk",
@@ -112,7 +118,9 @@ impl SyncError {
             Self::Head(HeadError::Equivocation { .. }) => {
                 "tell the feed's operators: a master's key is in wrong hands".into()
             }
-            Self::Head(_) | Self::Root(_) | Self::Manifest(_) | Self::List(_) | Self::Codec(_) => {
+            Self::Head(_) | Self::Root(_) | Self::Manifest(_) | Self::List(_)
+            | Self::Recipe(_)
+            | Self::Codec(_) => {
                 "nothing was installed; tell the feed's operators if it repeats".into()
             }
             Self::NotAMaster(_) => "check the upstream's address and the fingerprint".into(),

@@ -3,13 +3,16 @@
 mod course;
 mod disk;
 mod error;
+mod import;
 mod memory;
 mod once;
 mod plan;
+mod road;
 mod site;
 mod status;
 mod sync;
 mod upstream;
+mod work;
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -22,10 +25,14 @@ use tokio::sync::{mpsc, watch};
 
 pub use disk::{DiskGone, DiskMode};
 pub use error::SyncError;
+pub use import::ImportError;
 pub use memory::MemoryError;
 pub use once::SyncFailure;
 pub use plan::plan;
-pub use status::{ConnectionStatus, Fault, MirrorStatus, Progress, SyncPlan, SyncReport};
+pub use road::BundleFault;
+pub use status::{
+    ConnectionStatus, Fault, FileRoad, MirrorStatus, Progress, RoadTotal, SyncPlan, SyncReport,
+};
 pub use upstream::with_port;
 
 use crate::clock::Clock;
@@ -39,6 +46,7 @@ use crate::quic::{Link, LinkError};
 use course::{Notice, Running, Wish};
 use disk::Disk;
 use memory::{Beliefs, Memory};
+use work::Work;
 
 /// The configuration's name in the state folder: what makes a folder a mirror's.
 pub const MIRROR_CONFIG: &str = "mirror.toml";
@@ -116,6 +124,7 @@ pub struct Mirror {
     beliefs: Arc<Beliefs>,
     disk: Disk,
     progress: watch::Sender<Progress>,
+    turn: Arc<tokio::sync::Mutex<()>>,
     site: SiteHandle,
     health: HealthHandle,
     present: Mutex<Present>,
@@ -182,6 +191,7 @@ impl Mirror {
             beliefs: Arc::new(Beliefs::new(memory, trust)),
             disk: Disk::start(docroot, disk).map_err(MirrorError::Thread)?,
             progress: watch::Sender::new(Progress::default()),
+            turn: Arc::default(),
             site: SiteHandle::default(),
             health: HealthHandle::default(),
             present: Mutex::default(),
@@ -255,6 +265,16 @@ impl Mirror {
         let _ = wishes.send(Wish::Stop).await;
         let _ = running.await;
         telling.abort();
+    }
+
+    fn work(&self) -> Work {
+        Work {
+            beliefs: self.beliefs.clone(),
+            disk: self.disk.clone(),
+            clock: self.clock.clone(),
+            progress: self.progress.clone(),
+            turn: self.turn.clone(),
+        }
     }
 
     async fn dial(&self, upstream: &str) -> Result<Link, LinkError> {
@@ -347,6 +367,11 @@ impl Handler for Mirror {
                 "a mirror has nothing to reload; restart it after editing its configuration".into(),
             ),
             Command::Sync => json(serde_json::to_value(self.look().await?)),
+            Command::Import { path, at_ms } => {
+                let at = at_ms.map(tidecast_proto::id::Timestamp);
+                let report = self.import(&path, at).await.map_err(|e| e.told())?;
+                json(serde_json::to_value(report))
+            }
         }
     }
 }

@@ -1,18 +1,23 @@
 //! What a sync would do, without doing it: `tidecast sync -n`. Writes nothing.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
+use tidecast_proto::bundle::{Origins, bytes_of};
 use tidecast_proto::head::SignedHead;
-use tidecast_proto::id::{RootVersion, Timestamp};
+use tidecast_proto::id::{ChunkId, RootVersion, Timestamp};
 use tidecast_proto::list::List;
 use tidecast_proto::manifest::{File, Manifest, SignedManifest};
 use tidecast_proto::plan::Plan;
+use tidecast_proto::recipe::Recipe;
+use tidecast_proto::road::{Base, BundleState, Choice, Road, RoadFacts, Tried};
 use tidecast_proto::root::SignedRoot;
 use tidecast_proto::trust::Trust;
-use tidecast_proto::wire::{ObjectName, RefusalReason};
+use tidecast_proto::wire::{FetchBundle, FetchRuns, ObjectName, RefusalReason};
 
 use super::memory::Memory;
+use super::status::{FILES_TOLD, FileRoad};
 use super::{MIRROR_CONFIG, MirrorError, NODE_KEY, SyncError, SyncFailure, SyncPlan, upstream};
 use crate::clock::Clock;
 use crate::config::MirrorConfig;
@@ -157,20 +162,43 @@ impl Look<'_> {
                 .map(|f| (f.path.to_string(), f.size))
                 .collect::<Vec<_>>()
         };
+        let bundle_bytes = match self.live {
+            Some(live) => {
+                let fetch = FetchBundle {
+                    from: live.manifest.id(),
+                    to: manifest.id(),
+                };
+                // What it would cost stands in front of it; the rest is not sent when the answer is dropped.
+                let answer = self.link.bundle(fetch).await?;
+                answer.map(|answer| answer.header().bytes)
+            }
+            None => None,
+        };
+        let bundle = match bundle_bytes {
+            None => BundleState::Absent,
+            Some(bytes) if bytes > plan.build_bytes() => BundleState::TooDear,
+            Some(_) => BundleState::Good { holds_file: true },
+        };
         let mut on_this_machine = self
             .live
             .map(|live| live.chunks.clone())
             .unwrap_or_default();
-        let (mut fetch_bytes, mut reuse_bytes) = (0, 0);
+        let mut fetch_bytes = match bundle {
+            BundleState::Good { .. } => bundle_bytes.unwrap_or(0),
+            _ => 0,
+        };
+        let mut files = Vec::new();
         for file in plan.to_build() {
-            for entry in self.list(file).await?.entries() {
-                let bytes = u64::from(entry.len);
-                // A chunk is fetched once, however often it occurs.
-                if on_this_machine.insert(entry.id) {
-                    fetch_bytes += bytes;
-                } else {
-                    reuse_bytes += bytes;
-                }
+            let (choice, bytes) = self.road(file, bundle, &mut on_this_machine).await?;
+            fetch_bytes += bytes;
+            if files.len() < FILES_TOLD {
+                files.push(FileRoad {
+                    path: file.path.to_string(),
+                    road: choice.road.code().into(),
+                    reason: choice.reason.code().into(),
+                    bytes: file.size,
+                    received_bytes: bytes,
+                });
             }
         }
         Ok(SyncPlan {
@@ -182,8 +210,10 @@ impl Look<'_> {
             removed: named(&plan.removed),
             unchanged: plan.unchanged.len() as u64,
             fetch_bytes,
-            reuse_bytes,
+            reuse_bytes: plan.build_bytes().saturating_sub(fetch_bytes),
             disk_bytes: plan.build_bytes(),
+            bundle_bytes,
+            files,
             reason: if self.live.is_some() {
                 "update"
             } else {
@@ -191,6 +221,104 @@ impl Look<'_> {
             }
             .into(),
         })
+    }
+
+    /// The road a file would take, and what would be received for it; what a bundle brings is counted with the bundle.
+    async fn road(
+        &self,
+        file: &File,
+        bundle: BundleState,
+        on_this_machine: &mut BTreeSet<ChunkId>,
+    ) -> Result<(Choice, u64), SyncError> {
+        let old = self
+            .live
+            .and_then(|live| Some((live, live.manifest.file(file.path.as_str())?)));
+        let base_list = match old {
+            Some((live, old)) => live.opened_list(old)?,
+            None => None,
+        };
+        let mut facts = RoadFacts {
+            base: match (self.live, old, &base_list) {
+                (None, ..) => Base::NothingLive,
+                (_, None, _) => Base::None,
+                (.., Some(_)) => Base::Opened,
+                (.., None) => Base::NotOpened,
+            },
+            opens: file.recipe.is_some(),
+            bundle,
+            runs: Tried::NotYet,
+            differs: false,
+            missing_opened_bytes: Some(0),
+            whole_bytes: file.size,
+        };
+        let mut opened = None;
+        loop {
+            let choice = facts.choose();
+            let (Road::Runs | Road::Chunks, Some(base)) = (choice.road, &base_list) else {
+                let bytes = match choice.road {
+                    Road::Whole => self.missing(&self.list(file).await?, on_this_machine),
+                    _ => 0,
+                };
+                return Ok((choice, bytes));
+            };
+            if opened.is_none() {
+                opened = self.opened_list(file).await?;
+            }
+            let Some(list) = &opened else {
+                facts.opens = false;
+                continue;
+            };
+            let missing = Origins::new(list, &[base]);
+            let missing: u64 = missing
+                .missing()
+                .map(|range| bytes_of(&list.entries()[range]))
+                .sum();
+            if choice.road == Road::Chunks && facts.missing_opened_bytes == Some(missing) {
+                return Ok((choice, missing));
+            }
+            facts.missing_opened_bytes = Some(missing);
+            if choice.road == Road::Runs {
+                let fetch = FetchRuns {
+                    list: list.id(),
+                    bases: vec![base.id()],
+                };
+                let answer = match list.id() == base.id() {
+                    true => None,
+                    false => self.link.runs(fetch).await?,
+                };
+                match answer.map(|answer| answer.header().bytes) {
+                    Some(bytes) if bytes <= file.size => return Ok((choice, bytes)),
+                    _ => facts.runs = Tried::Closed,
+                }
+            }
+        }
+    }
+
+    /// Bytes of the chunks that would be fetched, each once, however often it occurs.
+    fn missing(&self, list: &List, on_this_machine: &mut BTreeSet<ChunkId>) -> u64 {
+        let entries = list.entries().iter();
+        let missing = entries.filter(|entry| on_this_machine.insert(entry.id));
+        missing.map(|entry| u64::from(entry.len)).sum()
+    }
+
+    /// The list of what a file opens to; `None` when the upstream has none.
+    async fn opened_list(&self, file: &File) -> Result<Option<List>, SyncError> {
+        let Some(id) = file.recipe else {
+            return Ok(None);
+        };
+        let absent = |error| match error {
+            LinkError::Absent { .. } => Ok(None),
+            error => Err(SyncError::from(error)),
+        };
+        let recipe = match self.link.object(ObjectName::Recipe(id)).await {
+            Ok(bytes) => Recipe::decode(&bytes, id, file.size)?,
+            Err(error) => return absent(error),
+        };
+        let (id, bytes) = (recipe.opened(), recipe.opened_bytes());
+        match self.link.object(ObjectName::List(id)).await {
+            Ok(list) => Ok(Some(List::decode(&list, id, bytes)?)),
+            Err(error) => absent(error),
+        }
     }
 
     async fn list(&self, file: &File) -> Result<List, SyncError> {

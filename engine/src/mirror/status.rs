@@ -29,8 +29,48 @@ pub struct SyncReport {
     pub switched: bool,
     /// Why it was done that way: `current`, `no_release`, `fresh`, `update`, `repair`, `prepared`.
     pub reason: String,
+    /// What went along each road, cheapest first; roads nothing went along are left out.
+    #[serde(default)]
+    pub roads: Vec<RoadTotal>,
+    /// Files added, changed or repaired, in path order; at most 1,000.
+    #[serde(default)]
+    pub files: Vec<FileRoad>,
+    /// Bytes of the bundle that were read, 0 for none.
+    #[serde(default)]
+    pub bundle_bytes: u64,
     /// What the operator should know: foreign files moved away and the like.
     pub warnings: Vec<String>,
+}
+
+/// Files that a report tells one by one.
+pub(super) const FILES_TOLD: usize = 1000;
+
+/// What went along one road.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RoadTotal {
+    /// [`Road::code`](tidecast_proto::road::Road::code).
+    pub road: String,
+    /// Files.
+    pub files: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// What was received for them: bytes of bundle and runs, or of opened chunks.
+    pub received_bytes: u64,
+}
+
+/// How one file came, or would come.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileRoad {
+    /// Its path.
+    pub path: String,
+    /// [`Road::code`](tidecast_proto::road::Road::code).
+    pub road: String,
+    /// [`RoadReason::code`](tidecast_proto::road::RoadReason::code).
+    pub reason: String,
+    /// Its bytes.
+    pub bytes: u64,
+    /// As in [`RoadTotal::received_bytes`].
+    pub received_bytes: u64,
 }
 
 /// What a sync would do.
@@ -50,10 +90,17 @@ pub struct SyncPlan {
     pub removed: Vec<(String, u64)>,
     /// Files that would be linked.
     pub unchanged: u64,
-    /// Bytes of chunks that would be fetched, opened.
+    /// Bytes that would be fetched: the bundle, runs, and chunks, opened.
     pub fetch_bytes: u64,
-    /// Bytes of changed files that are on this machine.
+    /// Bytes of changed files beyond those: they are on this machine, or compressed away.
     pub reuse_bytes: u64,
+    /// Length of the bundle that would bring it, if the upstream has one.
+    #[serde(default)]
+    pub bundle_bytes: Option<u64>,
+    /// The road of each file that would be built, in path order; at most 1,000. What comes with a bundle is counted in
+    /// [`Self::bundle_bytes`] only.
+    #[serde(default)]
+    pub files: Vec<FileRoad>,
     /// Most bytes the disk needs on top of what is there.
     pub disk_bytes: u64,
     /// Why: as in [`SyncReport::reason`].

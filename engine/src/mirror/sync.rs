@@ -5,27 +5,23 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use tidecast_proto::chunker::Chunker;
 use tidecast_proto::fetch::ChunkQueue;
-use tidecast_proto::head::{Head, Phase, SignedHead};
-use tidecast_proto::id::{ChunkId, ListId, RootVersion, Timestamp};
-use tidecast_proto::limits;
+use tidecast_proto::head::{Head, Phase};
+use tidecast_proto::id::{ChunkId, ListId};
 use tidecast_proto::list::List;
 use tidecast_proto::manifest::{Manifest, SignedManifest};
 use tidecast_proto::plan::Plan;
-use tidecast_proto::root::SignedRoot;
-use tidecast_proto::trust::{HeadError, Trust, Verdict};
+use tidecast_proto::recipe::Recipe;
+use tidecast_proto::trust::Trust;
 use tidecast_proto::wire::ObjectName;
-use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use super::disk::{Disk, DiskState};
 use super::error::SyncError;
-use super::memory::{Beliefs, Change};
+use super::road::{ByBundle, Journeys};
 use super::status::{Progress, SyncReport};
-use crate::clock::Clock;
+use super::work::{Begin, RootSource, Work, building, moved_away, no_build};
 use crate::docroot::{Build, BuildBytes, DocrootError, MendReport};
-use crate::quic::{Link, LinkError};
+use crate::quic::{Link, PushedBundle};
 
 /// Lists asked for at once; each may be 4 MiB.
 const LISTS_AT_ONCE: usize = 4;
@@ -34,43 +30,29 @@ const LISTS_AT_ONCE: usize = 4;
 #[derive(Debug, Clone)]
 pub(super) struct Sync {
     pub(super) link: Link,
-    pub(super) beliefs: Arc<Beliefs>,
-    pub(super) disk: Disk,
-    pub(super) clock: Arc<dyn Clock>,
-    pub(super) progress: watch::Sender<Progress>,
+    pub(super) work: Work,
     /// Whether a docroot that is current is checked and mended as well.
     pub(super) thorough: bool,
+    /// A bundle that came with the head.
+    pub(super) pushed: Option<Arc<PushedBundle>>,
+}
+
+/// Where fetched chunks go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Into {
+    /// To their places in the files being built.
+    Files,
+    /// To the spool, for a rebuild.
+    Spool,
 }
 
 impl Sync {
-    /// Fetches the roots we lack, one by one, each kept before the next is asked for. Roots are walked past
-    /// expiry; only the last one's counts.
-    ///
-    /// # Errors
-    /// [`SyncError`]; what was accepted so far stays.
-    pub(super) async fn walk_roots(
-        &self,
-        change: &Change<'_>,
-        mut trust: Trust,
-    ) -> Result<Trust, SyncError> {
-        for _ in 0..limits::ROOT_WALK {
-            let next = RootVersion(trust.root().version.0.saturating_add(1));
-            let Some(bytes) = self.link.root(next).await? else {
-                break;
-            };
-            let root = SignedRoot::from_bytes(&bytes)?;
-            trust.accept_root(root.clone())?;
-            change.keep(&trust, Some(&root))?;
-            tracing::info!(root = %next, "root accepted");
-        }
-        Ok(trust)
-    }
-
     /// Brings the docroot to what `head` points at.
     ///
     /// # Errors
     /// [`SyncError`].
     pub(super) async fn run(&self, head: &[u8]) -> Result<SyncReport, SyncError> {
+        let _turn = self.work.turn.lock().await;
         let started = tokio::time::Instant::now();
         let (received, sent) = self.link.traffic();
         let mut report = self.bring_to(head).await?;
@@ -82,22 +64,34 @@ impl Sync {
     }
 
     async fn bring_to(&self, head: &[u8]) -> Result<SyncReport, SyncError> {
-        let (trust, head) = self.judge(head).await?;
-        let live = self
-            .disk
-            .run(|disk| disk.docroot.current().map(|live| live.manifest().clone()))
-            .await?;
+        let clock = self.work.clock.now();
+        let roots = RootSource::Link(&self.link);
+        let (trust, head) = self.work.judge(head, clock, roots).await?;
+        let live = self.work.live().await?;
         let from = live.as_ref().map_or(0, |live| live.release.0);
         if let Some(live) = live.as_ref().filter(|live| live.id() == head.manifest) {
             let mut report = self.stay(&trust, live).await?;
-            let moved = self.write_timestamp(&trust, &head).await?;
+            let moved = self.work.write_timestamp(&trust, &head, clock).await?;
             report.warnings.extend(moved_away(moved.as_slice()));
+            self.fill_gaps().await;
             return Ok(report);
         }
-        let manifest = self.manifest(&trust, &head).await?;
-        if let Some(live) = &live {
-            manifest.check_replaces(live)?;
-        }
+        let mut by_bundle = match &live {
+            Some(live) => self.by_bundle(&trust, &head, live).await?,
+            None => ByBundle::default(),
+        };
+        let manifest = match by_bundle.manifest.take() {
+            Some(manifest) => manifest,
+            None => {
+                let manifest = self.manifest(&trust, &head).await?;
+                if let Some(live) = &live {
+                    manifest.check_replaces(live)?;
+                }
+                let begun = self.work.begin(&manifest, Begin::Release).await?;
+                by_bundle.damaged = begun.damaged;
+                manifest
+            }
+        };
         let mut report = SyncReport {
             from,
             to: manifest.release.0,
@@ -108,21 +102,50 @@ impl Sync {
         report.files_changed = plan.to_build().count() as u64;
         report.files_removed = plan.removed.len() as u64;
         drop(plan);
-        report.moved(self.build(&trust, &manifest, Begin::Release).await?);
+        let mut journeys = Journeys::new(&manifest, live.as_ref(), by_bundle);
+        self.travel(&trust, &mut journeys).await?;
+        let moved = self.complete(&trust, &manifest, &mut journeys).await?;
+        report.moved(moved);
+        journeys.tell(&mut report);
         if head.phase == Phase::PREPARE {
             report.reason = "prepared".into();
             report.to = from;
             return Ok(report);
         }
-        self.switch(&manifest, &mut report).await?;
-        // The release is live: a disk too full for this must not hide that, and the next head writes it anyway.
-        match self.write_timestamp(&trust, &head).await {
-            Ok(moved) => report.warnings.extend(moved_away(moved.as_slice())),
-            Err(error) => report
-                .warnings
-                .push(format!("`timestamp` was not written: {error}")),
-        }
+        self.work
+            .go_live(&trust, &head, clock, &manifest, &mut report)
+            .await?;
+        self.fill_gaps().await;
         Ok(report)
+    }
+
+    /// Fetches what the next release will want to build on. What cannot be had now is asked for by the next sync.
+    async fn fill_gaps(&self) {
+        if let Err(error) = self.try_to_fill_gaps().await {
+            tracing::info!(%error, "recipes and lists for the next release could not be fetched yet");
+        }
+    }
+
+    async fn try_to_fill_gaps(&self) -> Result<(), SyncError> {
+        let gaps = self.work.disk.run(|disk| disk.docroot.gaps()).await??;
+        for (id, size) in gaps.recipes {
+            let bytes = self.link.object(ObjectName::Recipe(id)).await?;
+            let recipe = Recipe::decode(&bytes, id, size)?;
+            self.work
+                .disk
+                .run(move |disk| disk.docroot.add_recipe(&id, &recipe))
+                .await??;
+        }
+        // Those that have just come name lists, too.
+        let gaps = self.work.disk.run(|disk| disk.docroot.gaps()).await??;
+        for (id, bytes) in gaps.lists {
+            let list = List::decode(&self.link.object(ObjectName::List(id)).await?, id, bytes)?;
+            self.work
+                .disk
+                .run(move |disk| disk.docroot.add_list(&id, &list))
+                .await??;
+        }
+        Ok(())
     }
 
     /// The docroot has the release already: when asked to be thorough, its names, links and files are checked,
@@ -137,14 +160,18 @@ impl Sync {
         if !self.thorough {
             return Ok(report);
         }
-        let mended = self.disk.run(|disk| disk.docroot.mend()).await??;
+        let mended = self.work.disk.run(|disk| disk.docroot.mend()).await??;
         report.warnings = mended.lines();
         if !mended.damaged.is_empty() {
             report.reason = "repair".into();
             report.files_changed = mended.damaged.len() as u64;
+            let mut journeys = Journeys::of_repair(live, &mended.damaged);
             let begin = Begin::Repair(mended.damaged);
-            report.moved(self.build(trust, live, begin).await?);
-            self.disk
+            self.work.begin(live, begin).await?;
+            report.moved(self.complete(trust, live, &mut journeys).await?);
+            journeys.tell(&mut report);
+            self.work
+                .disk
                 .run(|disk| match disk.build.take() {
                     Some(build) => disk.docroot.finish_repair(build),
                     None => Err(no_build()),
@@ -152,31 +179,6 @@ impl Sync {
                 .await??;
         }
         Ok(report)
-    }
-
-    /// Judges a head, after fetching the roots it speaks of, and keeps its number.
-    async fn judge(&self, bytes: &[u8]) -> Result<(Trust, Head), SyncError> {
-        let signed = SignedHead::from_bytes(bytes)?;
-        let change = self.beliefs.change().await;
-        let mut trust = change
-            .trust()
-            .ok_or_else(|| LinkError::Protocol("a head before any root".into()))?;
-        // One moment for the whole update: a clock that jumps meanwhile changes nothing.
-        let now = trust.now(self.clock.now());
-        let mut accepted = trust.clone();
-        let mut verdict = accepted.accept_head(signed.clone(), now);
-        if let Err(HeadError::NewerRoot { .. } | HeadError::RootExpired { .. }) = verdict {
-            trust = self.walk_roots(&change, trust).await?;
-            accepted = trust.clone();
-            verdict = accepted.accept_head(signed, now);
-        }
-        // Equivocation changes the counters too: its evidence must survive.
-        if accepted.to_bytes() != trust.to_bytes() {
-            change.keep(&accepted, None)?;
-        }
-        match verdict? {
-            Verdict::Newer(head) | Verdict::Current(head) => Ok((accepted, head)),
-        }
     }
 
     /// Fetches and judges the manifest.
@@ -190,54 +192,38 @@ impl Sync {
         Ok(Arc::new(manifest))
     }
 
-    /// Builds the release's tree, or the damaged files of the live one, as far as the switch.
-    pub(super) async fn build(
+    /// Builds what is still lacking of the tree from chunks of the files as they are, as far as the switch.
+    async fn complete(
         &self,
         trust: &Trust,
         manifest: &Arc<Manifest>,
-        begin: Begin,
+        journeys: &mut Journeys,
     ) -> Result<BuildBytes, SyncError> {
-        let chunker = Chunker::new(trust.root().chunking);
-        let release = manifest.clone();
-        let lists = self
-            .disk
-            .run(move |disk| {
-                let mut build = match begin {
-                    Begin::Release => disk.docroot.begin(release)?,
-                    Begin::Repair(damaged) => disk.docroot.begin_repair(&damaged)?,
-                };
-                let linked = build.link_unchanged()?;
-                for path in &linked.damaged {
-                    tracing::warn!(%path, "a served file was changed by somebody; it is fetched again");
-                }
-                let lists = build.missing_lists()?;
-                disk.build = Some(build);
-                Ok::<_, DocrootError>(lists)
-            })
-            .await??;
+        let chunker = Work::chunker(trust);
+        let disk = &self.work.disk;
+        let lists = disk.run(|disk| building(disk)?.missing_lists()).await??;
         self.fetch_lists(lists).await?;
-        let missing = self
-            .disk
+        let (missing, by_file) = disk
             .run(move |disk| {
                 let build = building(disk)?;
                 build.start(&chunker)?;
                 build.check_space()?;
-                Ok::<_, DocrootError>(build.missing().collect::<Vec<_>>())
+                let missing: Vec<_> = build.missing().collect();
+                Ok::<_, DocrootError>((missing, build.missing_by_file()))
             })
             .await??;
+        journeys.whole(by_file);
         let fetch_bytes = missing.iter().map(|entry| u64::from(entry.len)).sum();
-        self.progress.send_replace(Progress {
+        self.work.progress.send_replace(Progress {
             release: manifest.release.0,
             fetched_bytes: 0,
             fetch_bytes,
         });
-        let fetched = self
-            .fetch_chunks(missing.iter().map(|entry| entry.id).collect(), fetch_bytes)
-            .await;
-        self.progress.send_replace(Progress::default());
+        let ids = missing.iter().map(|entry| entry.id).collect();
+        let fetched = self.fetch_chunks(ids, fetch_bytes, Into::Files).await;
+        self.work.progress.send_replace(Progress::default());
         fetched?;
-        Ok(self
-            .disk
+        Ok(disk
             .run(|disk| disk.build.as_ref().map(Build::bytes))
             .await?
             .unwrap_or_default())
@@ -260,21 +246,27 @@ impl Sync {
                 return Ok(());
             };
             let (id, list) = fetched.map_err(|_| super::disk::DiskGone)??;
-            self.disk
+            self.work
+                .disk
                 .run(move |disk| building(disk)?.add_list(id, list))
                 .await??;
         }
     }
 
     /// Fetches chunks; each is opened, hashed and written on the disk thread while the next ones come in.
-    async fn fetch_chunks(&self, missing: Vec<ChunkId>, fetch_bytes: u64) -> Result<(), SyncError> {
+    pub(super) async fn fetch_chunks(
+        &self,
+        missing: Vec<ChunkId>,
+        fetch_bytes: u64,
+        into: Into,
+    ) -> Result<(), SyncError> {
         let queue = ChunkQueue::new(missing);
         let failed = Arc::new(Failed::default());
         let fetched = self
             .link
             .at_a_useful_rate(async {
                 // Errors of our own side travel in `failed`; the rate rule only knows those of the link.
-                match self.pump(queue, &failed, fetch_bytes).await {
+                match self.pump(queue, &failed, fetch_bytes, into).await {
                     Ok(()) => Ok(()),
                     Err(SyncError::Link(error)) => Err(error),
                     Err(other) => {
@@ -285,7 +277,7 @@ impl Sync {
             })
             .await;
         // What was handed to the disk is done first, so that an interrupted fetch keeps all of it.
-        self.disk.run(|_| ()).await?;
+        self.work.disk.run(|_| ()).await?;
         match failed.take() {
             Some(error) => Err(error),
             None => Ok(fetched?),
@@ -297,19 +289,21 @@ impl Sync {
         mut queue: ChunkQueue,
         failed: &Arc<Failed>,
         fetch_bytes: u64,
+        into: Into,
     ) -> Result<(), SyncError> {
         let fetched = Arc::new(AtomicU64::new(0));
         let mut requests = JoinSet::new();
         while !queue.is_done() && !failed.is_set() {
             while let Some(ids) = queue.next_request() {
-                requests.spawn(self.clone().request(ids, failed.clone(), fetched.clone()));
+                let (failed, fetched) = (failed.clone(), fetched.clone());
+                requests.spawn(self.clone().request(ids, failed, fetched, into));
             }
             let Some(ended) = requests.join_next().await else {
                 break;
             };
             ended.map_err(|_| super::disk::DiskGone)??;
             queue.request_ended();
-            self.progress.send_modify(|progress| {
+            self.work.progress.send_modify(|progress| {
                 progress.fetched_bytes = fetched.load(Ordering::Relaxed).min(fetch_bytes);
             });
         }
@@ -322,6 +316,7 @@ impl Sync {
         ids: Vec<ChunkId>,
         failed: Arc<Failed>,
         fetched: Arc<AtomicU64>,
+        into: Into,
     ) -> Result<(), SyncError> {
         let mut answers = self.link.chunks(ids.clone()).await?;
         for id in ids {
@@ -330,11 +325,17 @@ impl Sync {
             }
             let packed = answers.next(id).await?;
             let (failed, fetched) = (failed.clone(), fetched.clone());
-            self.disk
+            self.work
+                .disk
                 .post(move |disk| {
                     let put = packed.open().map_err(SyncError::from).and_then(|bytes| {
                         fetched.fetch_add(bytes.len() as u64, Ordering::Relaxed);
-                        Ok(building(disk)?.put(&packed.id, &bytes)?)
+                        let build = building(disk)?;
+                        match into {
+                            Into::Files => build.put(&packed.id, &bytes).map(drop)?,
+                            Into::Spool => build.spool_chunk(&packed.id, &bytes)?,
+                        }
+                        Ok(())
                     });
                     if let Err(error) = put {
                         failed.set(error);
@@ -344,62 +345,6 @@ impl Sync {
         }
         Ok(())
     }
-
-    /// Counters first, then the switch.
-    async fn switch(
-        &self,
-        manifest: &Arc<Manifest>,
-        report: &mut SyncReport,
-    ) -> Result<(), SyncError> {
-        let prepared = self
-            .disk
-            .run(|disk| match disk.build.take() {
-                Some(build) => build.finish(),
-                None => Err(no_build()),
-            })
-            .await??;
-        let change = self.beliefs.change().await;
-        if let Some(mut installed) = change.trust() {
-            installed.install(manifest);
-            change.keep(&installed, None)?;
-        }
-        drop(change);
-        let switched = self
-            .disk
-            .run(move |disk| disk.docroot.switch(prepared))
-            .await??;
-        report.switched = true;
-        report.warnings = switched.warnings;
-        report.warnings.extend(moved_away(&switched.moved_away));
-        Ok(())
-    }
-
-    /// Says when this docroot was last vouched for. Returns where an operator's file of that name is now.
-    async fn write_timestamp(
-        &self,
-        trust: &Trust,
-        head: &Head,
-    ) -> Result<Option<String>, SyncError> {
-        let now: Timestamp = trust.now(self.clock.now());
-        let bytes = head.to_bytes();
-        Ok(self
-            .disk
-            .run(move |disk| disk.docroot.write_timestamp(now.seconds(), &bytes))
-            .await??)
-    }
-}
-
-/// Most foreign files that a report names one by one.
-const MOVED_NAMED: usize = 20;
-
-/// A sentence for each foreign file that was moved, so that nothing of an operator's vanishes without a word.
-fn moved_away(files: &[String]) -> impl Iterator<Item = String> + '_ {
-    let more = files.len().saturating_sub(MOVED_NAMED);
-    let each = files
-        .iter()
-        .take(MOVED_NAMED)
-        .map(|to| format!("a file that is not of the release was moved to {to}"));
-    each.chain((more > 0).then(|| format!("and {more} more beside them")))
 }
 
 impl MendReport {
@@ -421,30 +366,11 @@ impl MendReport {
 }
 
 impl SyncReport {
-    fn moved(&mut self, bytes: BuildBytes) {
+    /// What a build came to.
+    pub(super) fn moved(&mut self, bytes: BuildBytes) {
         self.linked_bytes = bytes.linked;
         self.reused_bytes = bytes.reused;
         self.fetched_bytes = bytes.written;
-    }
-}
-
-/// What a build begins with.
-#[derive(Debug)]
-pub(super) enum Begin {
-    /// A newer release.
-    Release,
-    /// Damaged files of the live one.
-    Repair(Vec<tidecast_proto::name::ReleasePath>),
-}
-
-pub(super) fn building(disk: &mut DiskState) -> Result<&mut Build, DocrootError> {
-    disk.build.as_mut().ok_or_else(no_build)
-}
-
-fn no_build() -> DocrootError {
-    DocrootError::Incomplete {
-        files: 0,
-        path: "the build was given up".into(),
     }
 }
 

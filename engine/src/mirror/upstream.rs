@@ -13,6 +13,7 @@ use tidecast_proto::wire::{DEFAULT_PORT, Hello, PROTOCOL, Serves, Welcome};
 
 use super::error::SyncError;
 use super::sync::Sync;
+use super::work::RootSource;
 use crate::config::MirrorConfig;
 use crate::network::Network;
 use crate::quic::{self, Link, LinkError};
@@ -112,7 +113,7 @@ impl Sync {
     /// # Errors
     /// [`SyncError`]; the caller closes the link.
     pub(super) async fn prove_master(&self, feed: &FeedId) -> Result<(), SyncError> {
-        let change = self.beliefs.change().await;
+        let change = self.work.beliefs.change().await;
         let mut trust = match change.trust() {
             Some(trust) => trust,
             None => {
@@ -125,7 +126,8 @@ impl Sync {
         };
         let key = self.link.upstream();
         if !trust.root().names_master(&key) {
-            trust = self.walk_roots(&change, trust).await?;
+            let roots = RootSource::Link(&self.link);
+            trust = self.work.walk_roots(&change, trust, roots).await?;
         }
         if !trust.root().names_master(&key) {
             return Err(SyncError::NotAMaster(key));
@@ -142,15 +144,16 @@ impl Sync {
         feed: FeedId,
         config: &MirrorConfig,
     ) -> Result<Welcome, SyncError> {
-        let trust = self.beliefs.trust();
+        let trust = self.work.beliefs.trust();
         let welcome = self
             .link
             .greet(&hello(feed, config, trust.as_ref()))
             .await?;
         if trust.is_some_and(|trust| welcome.root_version > trust.root().version) {
-            let change = self.beliefs.change().await;
+            let change = self.work.beliefs.change().await;
             if let Some(trust) = change.trust() {
-                let trust = self.walk_roots(&change, trust).await?;
+                let roots = RootSource::Link(&self.link);
+                let trust = self.work.walk_roots(&change, trust, roots).await?;
                 if !trust.root().names_master(&self.link.upstream()) {
                     return Err(SyncError::NotAMaster(self.link.upstream()));
                 }

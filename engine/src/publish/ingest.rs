@@ -9,14 +9,13 @@ use tidecast_proto::{
     database::VerifyPolicy,
     deflate::Parameters,
     id::{FileHash, ListId, RecipeId, Timestamp},
-    limits,
     list::List,
     recipe::{Recipe, RecipeBody, Segment},
 };
 
 use super::cutter::Cutter;
 use super::databases::{self, Check};
-use super::opening::{self, Layout};
+use super::opening::{self, Layout, Limits};
 use super::stamp::Stamp;
 use super::stat_cache::Entry;
 use super::tree::{Found, Tree};
@@ -232,8 +231,8 @@ impl<'a> Ingest<'a> {
         let reading =
             |error| PublishError::File(FileError::at("open the streams of", &path)(error));
         let guess = before.and_then(|id| self.parameters(id));
-        let looked = opening::look(file, found.stamp.size, guess, limits::OPENED_BYTES as u64)
-            .map_err(reading)?;
+        let looked =
+            opening::look(file, found.stamp.size, guess, Limits::USUAL).map_err(reading)?;
         let mut opening = Opening {
             opened: None,
             closed: looked.closed,
@@ -241,7 +240,7 @@ impl<'a> Ingest<'a> {
         let Some((first, _)) = looked.streams.first() else {
             return Ok((None, opening));
         };
-        let first_at = first.at;
+        let stream_at = first.at;
         let layout = Layout::new(file, found.stamp.size, looked.streams).map_err(reading)?;
         self.cutter.restart();
         layout
@@ -254,26 +253,20 @@ impl<'a> Ingest<'a> {
                 ContentError::Read(error) => reading(error),
                 ContentError::Store(error) => error.into(),
             })?;
-        let recipe = match self.cutter.finish(self.writer)? {
-            Ok(list) => Recipe::new(RecipeBody {
+        let made = self.cutter.finish(self.writer)?.and_then(|list| {
+            let recipe = Recipe::new(RecipeBody {
                 opened: list.id(),
                 segments: layout.segments().to_vec(),
-            })
-            .map(|recipe| (list, recipe)),
-            Err(too_long) => Err(too_long),
-        };
-        let (list, recipe) = match recipe {
-            Ok(both) => both,
+            })?;
+            Ok((list, recipe))
+        });
+        let (list, recipe) = match made {
+            Ok(made) => made,
+            // A feed with chunks so small that a list does not hold them all.
             Err(over) => {
                 let why = over.to_string();
                 let reason = ClosedReason::Limit { why };
-                opening.closed.insert(
-                    0,
-                    Closed {
-                        stream_at: first_at,
-                        reason,
-                    },
-                );
+                opening.closed = vec![Closed { stream_at, reason }];
                 return Ok((None, opening));
             }
         };

@@ -12,8 +12,8 @@ use tidecast_proto::key::PublicKey;
 use tidecast_proto::limits;
 use tidecast_proto::rate::{Millis, TooSlow, UsefulRate};
 use tidecast_proto::wire::{
-    Answer, Encoding, FrameType, Hello, ObjectName, Poll, RefusalReason, Refused, Request, Welcome,
-    WireError,
+    Answer, BundleHeader, Encoding, FetchBundle, FetchRuns, FrameType, Hello, ObjectName, Poll,
+    RefusalReason, Refused, Request, Welcome, WireError,
 };
 
 use super::close_code;
@@ -290,18 +290,71 @@ impl Link {
         Ok(())
     }
 
-    /// The next frame sent unasked: a head, or the nudge to greet again.
+    /// Asks for the bundle from one release to another; `None` when the upstream has none. It may keep us waiting while
+    /// it builds one. What has not been read yet is given up by dropping it.
     ///
     /// # Errors
-    /// [`LinkError`]: the connection is gone.
-    pub async fn news(&self) -> Result<(FrameType, Vec<u8>), LinkError> {
+    /// [`LinkError`].
+    pub async fn bundle(&self, fetch: FetchBundle) -> Result<Option<BundleAnswer>, LinkError> {
+        let answer = self.bundle_of(&Request::Bundle(fetch)).await?;
+        if let Some(answer) = &answer
+            && (answer.header.from, answer.header.to) != (fetch.from, fetch.to)
+        {
+            return Err(LinkError::Protocol("another bundle than asked for".into()));
+        }
+        Ok(answer)
+    }
+
+    /// Asks for runs; as [`Self::bundle`].
+    ///
+    /// # Errors
+    /// [`LinkError`].
+    pub async fn runs(&self, fetch: FetchRuns) -> Result<Option<BundleAnswer>, LinkError> {
+        self.bundle_of(&Request::Runs(fetch)).await
+    }
+
+    async fn bundle_of(&self, request: &Request) -> Result<Option<BundleAnswer>, LinkError> {
+        self.at_a_useful_rate(async {
+            let mut stream = self.ask(request).await?;
+            match self.answer(&mut stream).await? {
+                Answer::Bundle(header) => Ok(Some(BundleAnswer {
+                    link: self.clone(),
+                    stream,
+                    left_bytes: header.bytes,
+                    header,
+                })),
+                Answer::Absent => Ok(None),
+                _ => Err(LinkError::Protocol("not an answer to FETCH_BUNDLE".into())),
+            }
+        })
+        .await
+    }
+
+    /// The next thing sent unasked: a head, with a bundle or without, or the nudge to greet again.
+    ///
+    /// # Errors
+    /// [`LinkError`]: the connection is gone, or the upstream broke the protocol.
+    pub async fn news(&self) -> Result<News, LinkError> {
         let mut stream = self.connection.accept_uni().await?;
-        in_time("an announcement", async {
+        let (kind, body) = in_time("an announcement", async {
             read_frame(&mut stream)
                 .await?
                 .ok_or_else(|| LinkError::Protocol("an empty announcement".into()))
         })
-        .await
+        .await?;
+        let mut news = News {
+            kind,
+            body,
+            bundle: None,
+        };
+        if kind == FrameType::ANNOUNCE {
+            // One that does not come in time can still be asked for.
+            news.bundle = match in_time("a bundle", pushed(&mut stream)).await {
+                Err(LinkError::Timeout { .. }) => None,
+                other => other?,
+            };
+        }
+        Ok(news)
     }
 
     /// Runs `work` while the upstream keeps to the useful rate.
@@ -382,6 +435,91 @@ impl Link {
         self.answered
             .fetch_add(frame.1.len() as u64, Ordering::Relaxed);
         Ok(frame)
+    }
+}
+
+/// What an upstream says unasked.
+#[derive(Debug)]
+pub struct News {
+    /// What it is.
+    pub kind: FrameType,
+    /// The frame's body.
+    pub body: Vec<u8>,
+    /// A small bundle that leads to the announced head's release.
+    pub bundle: Option<PushedBundle>,
+}
+
+/// A bundle that came unasked, whole; worth no more than one that was asked for.
+#[derive(Clone, PartialEq, Eq)]
+pub struct PushedBundle {
+    /// What its sender says it is.
+    pub header: BundleHeader,
+    /// At most [`limits::UNASKED_BUNDLE_BYTES`].
+    pub bytes: Vec<u8>,
+}
+
+impl std::fmt::Debug for PushedBundle {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("PushedBundle").field(&self.header).finish()
+    }
+}
+
+/// The bundle that follows an announcement on its stream, if one does.
+async fn pushed(stream: &mut RecvStream) -> Result<Option<PushedBundle>, LinkError> {
+    let Some((kind, body)) = read_frame(stream).await? else {
+        return Ok(None);
+    };
+    if kind != FrameType::BUNDLE {
+        return Err(unexpected(kind, "BUNDLE"));
+    }
+    let header = BundleHeader::decode(&body)?;
+    let length = usize::try_from(header.bytes)
+        .ok()
+        .filter(|length| *length <= limits::UNASKED_BUNDLE_BYTES)
+        .ok_or_else(|| LinkError::Protocol("a bundle unasked that is too long for that".into()))?;
+    let mut bytes = Vec::new();
+    while bytes.len() < length {
+        match read_frame(stream).await?.ok_or(StreamError::Cut)? {
+            (FrameType::PART, part) if !part.is_empty() && bytes.len() + part.len() <= length => {
+                bytes.extend_from_slice(&part);
+            }
+            (kind, _) => return Err(unexpected(kind, "a PART of the bundle")),
+        }
+    }
+    Ok(Some(PushedBundle { header, bytes }))
+}
+
+/// A bundle, or runs, on the way. Dropped, the rest is not sent.
+#[derive(Debug)]
+pub struct BundleAnswer {
+    link: Link,
+    stream: RecvStream,
+    header: BundleHeader,
+    left_bytes: u64,
+}
+
+impl BundleAnswer {
+    /// What it begins with.
+    #[must_use]
+    pub fn header(&self) -> &BundleHeader {
+        &self.header
+    }
+
+    /// The next bytes; `None` after the last.
+    ///
+    /// # Errors
+    /// [`LinkError`].
+    pub async fn next(&mut self) -> Result<Option<Vec<u8>>, LinkError> {
+        if self.left_bytes == 0 {
+            return Ok(None);
+        }
+        match self.link.answer(&mut self.stream).await? {
+            Answer::Part(part) if !part.is_empty() && part.len() as u64 <= self.left_bytes => {
+                self.left_bytes -= part.len() as u64;
+                Ok(Some(part))
+            }
+            _ => Err(LinkError::Protocol("not a PART of the bundle".into())),
+        }
     }
 }
 

@@ -6,6 +6,6 @@ mod stream;
 mod tls;
 
 pub use endpoint::{Bind, ListenError, client, close_code, server};
-pub use link::{ChunkAnswers, Link, LinkError, PackedChunk};
+pub use link::{BundleAnswer, ChunkAnswers, Link, LinkError, News, PackedChunk, PushedBundle};
 pub use stream::{StreamError, read_frame, write_frame};
 pub use tls::{TlsError, peer_key};

@@ -42,6 +42,23 @@ const ATTEMPT_BYTES: u64 = 16 * 1024;
 /// Plain bytes out of one packed byte, beyond which a stream that cannot be rebuilt counts as wasted effort.
 const EXPANSION_USUAL: u64 = 32;
 
+/// What opening one file may cost.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Limits {
+    /// Bytes its opened content may have.
+    pub(super) opened_bytes: u64,
+    /// Bytes of work that may lead to nothing; the stream that exceeds it is read as far as it goes.
+    pub(super) effort_bytes: u64,
+}
+
+impl Limits {
+    /// Two GiB, and a second or so of effort: only a file that is made to look like gzip everywhere comes near it.
+    pub(super) const USUAL: Self = Self {
+        opened_bytes: limits::OPENED_BYTES as u64,
+        effort_bytes: 256 * 1024 * 1024,
+    };
+}
+
 /// A deflate stream in a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Stream {
@@ -77,7 +94,6 @@ impl Looked {
 }
 
 /// Finds the streams of a file of `size` bytes and how they were made; `guess` is how they were made the last time.
-/// The opened content is to have at most `opened_bytes_max` bytes.
 ///
 /// # Errors
 /// What the disk says. Bytes that are no sound stream are no error.
@@ -85,15 +101,15 @@ pub(super) fn look(
     file: &File,
     size: u64,
     guess: Option<Parameters>,
-    opened_bytes_max: u64,
+    limits: Limits,
 ) -> io::Result<Looked> {
     let mut looked = Looked::default();
-    let mut scan = Scan::new(file, size);
+    let mut scan = Scan::new(file, size, limits.effort_bytes);
     let mut search = Search {
         file,
         size,
         guess,
-        opened_bytes_max,
+        opened_bytes_max: limits.opened_bytes,
         opened_bytes: 0,
         last_end: 0,
     };
@@ -217,10 +233,14 @@ mod tests {
         encoder.finish().unwrap()
     }
 
-    fn look_at(bytes: &[u8], opened_bytes_max: u64) -> Looked {
+    fn look_at(bytes: &[u8], opened_bytes: u64) -> Looked {
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(bytes).unwrap();
-        look(&file, bytes.len() as u64, None, opened_bytes_max).unwrap()
+        let limits = Limits {
+            opened_bytes,
+            effort_bytes: 16 << 20,
+        };
+        look(&file, bytes.len() as u64, None, limits).unwrap()
     }
 
     fn is_over_limit(looked: &Looked) -> bool {
@@ -250,13 +270,16 @@ mod tests {
 
     #[test]
     fn effort_on_streams_that_lead_to_nothing_is_bounded() {
-        // Each opens to 2 MiB and is then damaged; the header of the next one lies inside.
+        // Each opens to 2 MiB and more and is then damaged; the header of the next one lies inside.
         let mut damaged = gzip(&vec![0; 2 << 20]);
         damaged.truncate(damaged.len() - 12);
         damaged.push(7);
-        let file = damaged.repeat(1_000);
-        let looked = look_at(&file, u64::MAX);
-        assert!(looked.streams.is_empty());
+        let good = gzip(b"behind them");
+        let few = [damaged.repeat(2), good.clone()].concat();
+        assert_eq!(look_at(&few, 4 << 20).streams.len(), 1);
+        let many = [damaged.repeat(50), good].concat();
+        let looked = look_at(&many, 4 << 20);
+        assert!(looked.streams.is_empty(), "{looked:?}");
         assert_eq!(looked.closed.len(), CLOSED_LISTED);
     }
 }

@@ -13,10 +13,6 @@ const BUFFER_BYTES: usize = 256 * 1024;
 
 const _: () = assert!(BUFFER_BYTES > HEADER_BYTES);
 
-/// Bytes of work that may lead to nothing in one file: a second or so. Only a file that is made to look like gzip
-/// everywhere comes near it.
-pub(super) const EFFORT_BYTES: u64 = 256 * 1024 * 1024;
-
 /// What a header that is none costs at most.
 const ATTEMPT_BYTES: u64 = 8 * 1024;
 
@@ -34,28 +30,29 @@ pub(super) struct Candidate {
 pub(super) struct Scan<'a> {
     file: &'a File,
     buffer: Vec<u8>,
-    effort_bytes: u64,
+    /// May still be spent on what leads to nothing.
+    effort_left: u64,
 }
 
 impl<'a> Scan<'a> {
-    /// Over a file of `size` bytes.
-    pub(super) fn new(file: &'a File, size: u64) -> Self {
+    /// Over a file of `size` bytes, on which at most `effort_bytes` are spent for nothing.
+    pub(super) fn new(file: &'a File, size: u64, effort_bytes: u64) -> Self {
         let len = usize::try_from(size).map_or(BUFFER_BYTES, |size| size.min(BUFFER_BYTES));
         Self {
             file,
             buffer: vec![0; len],
-            effort_bytes: 0,
+            effort_left: effort_bytes,
         }
     }
 
     /// Counts work that led to nothing.
     pub(super) fn spend(&mut self, bytes: u64) {
-        self.effort_bytes = self.effort_bytes.saturating_add(bytes);
+        self.effort_left = self.effort_left.saturating_sub(bytes);
     }
 
-    /// Whether [`EFFORT_BYTES`] were spent; nothing is found from then on.
+    /// Whether that was too much; nothing is found from then on.
     pub(super) fn is_spent(&self) -> bool {
-        self.effort_bytes > EFFORT_BYTES
+        self.effort_left == 0
     }
 
     /// The first header at offset `from` or behind it.
@@ -137,7 +134,7 @@ mod tests {
 
     fn headers(bytes: &[u8]) -> Vec<u64> {
         let file = file(bytes);
-        let mut scan = Scan::new(&file, bytes.len() as u64);
+        let mut scan = Scan::new(&file, bytes.len() as u64, u64::MAX);
         let (mut from, mut found) = (0, Vec::new());
         while let Some(candidate) = scan.next(from).unwrap() {
             assert_eq!(candidate.stream_at, candidate.header_at + 10);
@@ -173,9 +170,9 @@ mod tests {
     #[test]
     fn a_file_that_looks_like_gzip_everywhere_costs_bounded_effort() {
         // A name that never ends, begun anew every four bytes.
-        let bytes = [0x1f, 0x8b, 8, 8].repeat(4 * BUFFER_BYTES);
+        let bytes = [0x1f, 0x8b, 8, 8].repeat(BUFFER_BYTES);
         let file = file(&bytes);
-        let mut scan = Scan::new(&file, bytes.len() as u64);
+        let mut scan = Scan::new(&file, bytes.len() as u64, 8 << 20);
         assert_eq!(scan.next(0).unwrap(), None);
         assert!(scan.is_spent());
     }

@@ -1,0 +1,148 @@
+//! Verified chunks of opened contents that wait for their file to be rebuilt. SPEC §8.7.
+//!
+//! As everywhere in a build there is no journal: what an interrupted one spooled is found again by its hash.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+
+use rustix::fs::{Mode, OFlags};
+use tidecast_proto::id::ChunkId;
+use tidecast_proto::limits;
+
+use super::build::Build;
+use super::error::DocrootError;
+use super::files;
+use super::layout::{Folders, SPOOL};
+
+/// Most bytes of chunks in the spool: a file that lacks more opened content than this is fetched whole, or rebuilt from
+/// runs, of which only this much outlives a cut.
+pub const SPOOL_BYTES: u64 = 256 * 1024 * 1024;
+
+/// In front of each chunk: its id, then its length in 4 bytes LE.
+const RECORD_HEAD_BYTES: usize = 32 + 4;
+
+/// Chunks in a file, found by their ids.
+#[derive(Debug)]
+pub(super) struct Spool {
+    file: File,
+    places: HashMap<ChunkId, (u64, u32)>,
+    end: u64,
+}
+
+impl Spool {
+    /// Opens the spool, and hashes what an earlier build left in it. What comes after the first record that is not whole
+    /// is cut off.
+    fn open(folders: &Folders) -> io::Result<Self> {
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        let mode = Mode::from_raw_mode(0o600);
+        let file = File::from(rustix::fs::openat(&folders.state, SPOOL, flags, mode)?);
+        let mut spool = Self {
+            file,
+            places: HashMap::new(),
+            end: 0,
+        };
+        let mut head = [0; RECORD_HEAD_BYTES];
+        let mut chunk = vec![0; limits::CHUNK_BYTES];
+        while files::read_exact_at(&spool.file, &mut head, spool.end)? {
+            let (id, len) = head.split_at(32);
+            let (Ok(id), Ok(len)) = (id.try_into().map(ChunkId), len.try_into()) else {
+                break;
+            };
+            let len = u32::from_le_bytes(len);
+            let at = spool.end + RECORD_HEAD_BYTES as u64;
+            let Some(chunk) = chunk.get_mut(..len as usize).filter(|c| !c.is_empty()) else {
+                break;
+            };
+            if !files::read_exact_at(&spool.file, chunk, at)? || ChunkId::of(chunk) != id {
+                break;
+            }
+            spool.places.insert(id, (at, len));
+            spool.end = at + u64::from(len);
+        }
+        spool.file.set_len(spool.end)?;
+        Ok(spool)
+    }
+
+    fn put(&mut self, id: &ChunkId, bytes: &[u8]) -> io::Result<()> {
+        let Some(len) = u32::try_from(bytes.len())
+            .ok()
+            .filter(|len| *len > 0 && *len as usize <= limits::CHUNK_BYTES)
+        else {
+            return Ok(());
+        };
+        if self.places.contains_key(id) || self.end >= SPOOL_BYTES {
+            return Ok(());
+        }
+        let record = [&id.0[..], &len.to_le_bytes(), bytes].concat();
+        self.file.write_all_at(&record, self.end)?;
+        let at = self.end + RECORD_HEAD_BYTES as u64;
+        self.places.insert(*id, (at, len));
+        self.end = at + u64::from(len);
+        Ok(())
+    }
+
+    fn read(&self, id: &ChunkId, out: &mut Vec<u8>) -> io::Result<bool> {
+        let Some((at, len)) = self.places.get(id) else {
+            return Ok(false);
+        };
+        let from = out.len();
+        out.resize(from + *len as usize, 0);
+        let whole = files::read_exact_at(&self.file, &mut out[from..], *at)?;
+        if !whole || ChunkId::of(&out[from..]) != *id {
+            out.truncate(from);
+            return Ok(false);
+        }
+        Ok(true)
+    }
+}
+
+/// Removes the spool; a release that is complete needs it no more.
+pub(super) fn remove(folders: &Folders) -> Result<(), DocrootError> {
+    files::unlink(&folders.state, SPOOL).map_err(folders.fault("remove", SPOOL))
+}
+
+impl Build {
+    fn spool(&mut self) -> Result<&mut Spool, DocrootError> {
+        if self.spool.is_none() {
+            let spool = Spool::open(&self.folders).map_err(self.folders.fault("open", SPOOL))?;
+            self.spool = Some(spool);
+        }
+        self.spool.as_mut().ok_or_else(|| DocrootError::State {
+            path: self.folders.state_path(SPOOL),
+            what: "it went away".to_owned(),
+        })
+    }
+
+    /// Keeps a chunk of opened content, whose bytes the caller has checked against `id`, until its file is rebuilt; past
+    /// [`SPOOL_BYTES`] it is let go.
+    ///
+    /// # Errors
+    /// [`DocrootError`] of the disk.
+    pub fn spool_chunk(&mut self, id: &ChunkId, bytes: &[u8]) -> Result<(), DocrootError> {
+        let path = self.folders.state_path(SPOOL);
+        self.spool()?
+            .put(id, bytes)
+            .map_err(DocrootError::writing(&path, bytes.len() as u64))
+    }
+
+    /// Whether a chunk is in the spool.
+    ///
+    /// # Errors
+    /// [`DocrootError`] of the disk.
+    pub fn has_spooled(&mut self, id: &ChunkId) -> Result<bool, DocrootError> {
+        Ok(self.spool()?.places.contains_key(id))
+    }
+
+    /// Appends a spooled chunk to `out`, hashed as it is read; false when it is not there.
+    ///
+    /// # Errors
+    /// [`DocrootError`] of the disk.
+    pub fn read_spooled(&mut self, id: &ChunkId, out: &mut Vec<u8>) -> Result<bool, DocrootError> {
+        let folders = self.folders.clone();
+        self.spool()?
+            .read(id, out)
+            .map_err(folders.fault("read", SPOOL))
+    }
+}

@@ -1,0 +1,248 @@
+//! Taking a bundle: from an upstream, asked for or not, or from a file. SPEC §8.6.
+
+use std::io::Cursor;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tidecast_proto::head::Head;
+use tidecast_proto::manifest::{Manifest, SignedManifest};
+use tidecast_proto::name::ReleasePath;
+use tidecast_proto::trust::Trust;
+use tidecast_proto::wire::FetchBundle;
+
+use super::super::error::SyncError;
+use super::super::sync::Sync;
+use super::super::work::{Begin, Work, building};
+use super::bundle::{Applied, apply, open_manifest};
+use super::fault::BundleFault;
+use super::is_of_the_link;
+use super::parts::{Parts, Preamble};
+use crate::docroot::DocrootError;
+use crate::quic::LinkError;
+
+/// Longest bundle that is held in memory, where nothing may block to read it piece by piece.
+const HELD_BYTES: u64 = 16 * 1024 * 1024;
+
+/// What came of a bundle, for the roads that are left.
+#[derive(Debug, Default)]
+pub(crate) struct ByBundle {
+    /// The release's manifest, if the bundle held it: its tree has been begun.
+    pub(crate) manifest: Option<Arc<Manifest>>,
+    /// Files of it that are the live release's, but damaged here.
+    pub(crate) damaged: Vec<ReleasePath>,
+    /// Whether there was one at all.
+    pub(crate) found: bool,
+    /// Whether it was left alone because it is longer than the files.
+    pub(crate) too_dear: bool,
+    /// What it brought.
+    pub(crate) applied: Applied,
+    /// Bytes of it that were read.
+    pub(crate) bytes: u64,
+}
+
+impl ByBundle {
+    fn failed(fault: BundleFault, bytes: u64) -> Self {
+        Self {
+            found: true,
+            applied: Applied {
+                fault: Some(fault),
+                ..Applied::default()
+            },
+            bytes,
+            ..Self::default()
+        }
+    }
+}
+
+/// A bundle whose beginning has been read.
+#[derive(Debug)]
+pub(crate) struct Taken {
+    /// What it begins with.
+    pub(crate) preamble: Preamble,
+    /// The rest.
+    pub(crate) parts: Parts,
+}
+
+impl Sync {
+    /// Has a bundle carry this mirror to the release of `head`: the one that came with it, or one that is asked for.
+    ///
+    /// # Errors
+    /// [`SyncError`]: the link, the disk, or a release that may not follow the live one. Whatever else is wrong with a bundle is told
+    /// in what comes back.
+    pub(in super::super) async fn by_bundle(
+        &self,
+        trust: &Trust,
+        head: &Head,
+        live: &Arc<Manifest>,
+    ) -> Result<ByBundle, SyncError> {
+        let fetch = FetchBundle {
+            from: live.id(),
+            to: head.manifest,
+        };
+        if let Some(pushed) = &self.pushed {
+            if (pushed.header.from, pushed.header.to) == (fetch.from, fetch.to) {
+                let bytes = pushed.bytes.len() as u64;
+                let parts = Parts::new(Cursor::new(Bytes::from(pushed.bytes.clone())));
+                return self.work.by_bundle(parts, bytes, trust, head, live).await;
+            }
+            tracing::debug!("a bundle that came unasked starts elsewhere or leads elsewhere");
+        }
+        let Some(mut answer) = self.link.bundle(fetch).await? else {
+            return Ok(ByBundle::default());
+        };
+        let bytes = answer.header().bytes;
+        if self.work.disk.is_inline() {
+            // What reads may not wait there.
+            if bytes > HELD_BYTES {
+                return Ok(ByBundle {
+                    found: true,
+                    too_dear: true,
+                    ..ByBundle::default()
+                });
+            }
+            let held = self.link.at_a_useful_rate(async {
+                let mut held = Vec::new();
+                while let Some(piece) = answer.next().await? {
+                    held.extend_from_slice(&piece);
+                }
+                Ok::<_, LinkError>(held)
+            });
+            let held = match held.await {
+                Ok(held) => held,
+                Err(error) if is_of_the_link(&error) => return Err(error.into()),
+                Err(_) => Vec::new(),
+            };
+            let parts = Parts::new(Cursor::new(held));
+            return self.work.by_bundle(parts, bytes, trust, head, live).await;
+        }
+        let (fed, taken) = self
+            .feed(answer, |parts| {
+                self.work.by_bundle(parts, bytes, trust, head, live)
+            })
+            .await;
+        let taken = taken?;
+        match fed {
+            Err(error) if taken.applied.fault.is_some() && is_of_the_link(&error) => {
+                Err(error.into())
+            }
+            _ => Ok(taken),
+        }
+    }
+}
+
+impl Work {
+    /// Reads a bundle's beginning.
+    ///
+    /// # Errors
+    /// [`SyncError`] only for a bug; what is wrong with the bundle is inside.
+    pub(in super::super) async fn open_bundle(
+        &self,
+        mut parts: Parts,
+    ) -> Result<Result<Taken, BundleFault>, SyncError> {
+        Ok(self
+            .disk
+            .run(move |_| {
+                let preamble = parts.preamble()?;
+                Ok(Taken { preamble, parts })
+            })
+            .await?)
+    }
+
+    /// The manifest that came with a bundle, as a delta of the live one.
+    ///
+    /// # Errors
+    /// As [`Self::open_bundle`].
+    pub(in super::super) async fn bundled_manifest(
+        &self,
+        packed: Vec<u8>,
+        live: &Arc<Manifest>,
+    ) -> Result<Result<SignedManifest, BundleFault>, SyncError> {
+        let live = live.clone();
+        Ok(self
+            .disk
+            .run(move |_| open_manifest(&packed, &live))
+            .await?)
+    }
+
+    /// Applies a bundle of `bytes` that is to lead to the release of `head`, which has been judged.
+    async fn by_bundle(
+        &self,
+        parts: Parts,
+        bytes: u64,
+        trust: &Trust,
+        head: &Head,
+        live: &Arc<Manifest>,
+    ) -> Result<ByBundle, SyncError> {
+        let failed = |fault: BundleFault| {
+            tracing::warn!(%fault, "the bundle is of no use");
+            Ok(ByBundle::failed(fault, 0))
+        };
+        let Taken { preamble, parts } = match self.open_bundle(parts).await? {
+            Ok(taken) => taken,
+            Err(fault) => return failed(fault),
+        };
+        if preamble.header.from != live.id() {
+            return failed(BundleFault::OtherStart);
+        }
+        let signed = match self.bundled_manifest(preamble.manifest, live).await? {
+            Ok(signed) => signed,
+            Err(fault) => return failed(fault),
+        };
+        // The head that was followed is at least as new as the one in the bundle, and it names the manifest. Signatures that do
+        // not hold may be this copy's fault: the manifest can still be asked for by its name.
+        let Some(manifest) = (signed.id() == head.manifest)
+            .then(|| trust.verify_manifest(signed, head).ok())
+            .flatten()
+        else {
+            return failed(BundleFault::OtherRelease);
+        };
+        let manifest = Arc::new(manifest);
+        manifest.check_replaces(live)?;
+        let begun = self.begin(&manifest, Begin::Release).await?;
+        if bytes > begun.lacking_bytes {
+            return Ok(ByBundle {
+                manifest: Some(manifest),
+                damaged: begun.damaged,
+                found: true,
+                too_dear: true,
+                bytes: parts.read_bytes(),
+                ..ByBundle::default()
+            });
+        }
+        let taken = self.apply_sections(trust, manifest, parts).await?;
+        Ok(ByBundle {
+            damaged: begun.damaged,
+            ..taken
+        })
+    }
+
+    /// Applies the sections of a bundle to the build that has begun.
+    ///
+    /// # Errors
+    /// [`SyncError`] of the disk.
+    pub(in super::super) async fn apply_sections(
+        &self,
+        trust: &Trust,
+        manifest: Arc<Manifest>,
+        mut parts: Parts,
+    ) -> Result<ByBundle, SyncError> {
+        let chunker = Self::chunker(trust);
+        let (applied, bytes) = self
+            .disk
+            .run(move |disk| {
+                let applied = apply(building(disk)?, &mut parts, &chunker)?;
+                Ok::<_, DocrootError>((applied, parts.read_bytes()))
+            })
+            .await??;
+        if let Some(fault) = &applied.fault {
+            tracing::warn!(%fault, "the bundle failed; what was verified is kept");
+        }
+        Ok(ByBundle {
+            manifest: Some(manifest),
+            found: true,
+            applied,
+            bytes,
+            ..ByBundle::default()
+        })
+    }
+}

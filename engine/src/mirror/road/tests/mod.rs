@@ -1,0 +1,7 @@
+//! A bundle brings exactly the release that was signed, or nothing that was not verified.
+
+mod hostile;
+mod kit;
+mod roads;
+mod upstream;
+mod whole;

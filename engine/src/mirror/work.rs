@@ -1,0 +1,277 @@
+//! What every change of a docroot goes through, wherever its bytes come from: judging, beginning a build, switching.
+//! SPEC §8.6.
+
+use std::sync::Arc;
+
+use tidecast_proto::chunker::Chunker;
+use tidecast_proto::head::{Head, SignedHead};
+use tidecast_proto::id::{RootVersion, Timestamp};
+use tidecast_proto::limits;
+use tidecast_proto::manifest::Manifest;
+use tidecast_proto::name::ReleasePath;
+use tidecast_proto::root::SignedRoot;
+use tidecast_proto::trust::{HeadError, Trust, Verdict};
+use tokio::sync::watch;
+
+use super::disk::{Disk, DiskState};
+use super::error::SyncError;
+use super::memory::{Beliefs, Change};
+use super::status::{Progress, SyncReport};
+use crate::clock::Clock;
+use crate::docroot::{Build, DocrootError};
+use crate::quic::{Link, LinkError};
+
+/// What a change of the docroot works with.
+#[derive(Debug, Clone)]
+pub(super) struct Work {
+    pub(super) beliefs: Arc<Beliefs>,
+    pub(super) disk: Disk,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) progress: watch::Sender<Progress>,
+    /// Held by whoever builds: there is one tree being built.
+    pub(super) turn: Arc<tokio::sync::Mutex<()>>,
+}
+
+/// Where newer roots come from.
+#[derive(Debug)]
+pub(super) enum RootSource<'a> {
+    /// They are asked for.
+    Link(&'a Link),
+    /// They came with a bundle, in order.
+    Carried(std::vec::IntoIter<SignedRoot>),
+}
+
+impl RootSource<'_> {
+    /// The root after `trust`'s, if there is one.
+    async fn after(&mut self, trust: &Trust) -> Result<Option<SignedRoot>, SyncError> {
+        match self {
+            Self::Link(link) => {
+                let next = RootVersion(trust.root().version.0.saturating_add(1));
+                let bytes = link.root(next).await?;
+                Ok(bytes.map(|b| SignedRoot::from_bytes(&b)).transpose()?)
+            }
+            // Those we have are passed over, and each is looked at once.
+            Self::Carried(roots) => {
+                Ok(roots.find(|root| trust.clone().accept_root(root.clone()).is_ok()))
+            }
+        }
+    }
+}
+
+/// What a build begins with.
+#[derive(Debug)]
+pub(super) enum Begin {
+    /// A newer release.
+    Release,
+    /// Damaged files of the live one.
+    Repair(Vec<ReleasePath>),
+}
+
+impl Work {
+    /// Takes the roots we lack, one by one, each kept before the next is looked for. Roots are walked past expiry;
+    /// only the last one's counts.
+    ///
+    /// # Errors
+    /// [`SyncError`]; what was accepted so far stays.
+    pub(super) async fn walk_roots(
+        &self,
+        change: &Change<'_>,
+        mut trust: Trust,
+        mut source: RootSource<'_>,
+    ) -> Result<Trust, SyncError> {
+        for _ in 0..limits::ROOT_WALK {
+            let Some(root) = source.after(&trust).await? else {
+                break;
+            };
+            trust.accept_root(root.clone())?;
+            change.keep(&trust, Some(&root))?;
+            tracing::info!(root = %trust.root().version, "root accepted");
+        }
+        Ok(trust)
+    }
+
+    /// Judges a head, after taking the roots it speaks of, and keeps its number. `clock` is what time it is.
+    ///
+    /// # Errors
+    /// [`SyncError`].
+    pub(super) async fn judge(
+        &self,
+        bytes: &[u8],
+        clock: Timestamp,
+        roots: RootSource<'_>,
+    ) -> Result<(Trust, Head), SyncError> {
+        let signed = SignedHead::from_bytes(bytes)?;
+        let change = self.beliefs.change().await;
+        let mut trust = change
+            .trust()
+            .ok_or_else(|| LinkError::Protocol("a head before any root".into()))?;
+        // One moment for the whole update: a clock that jumps meanwhile changes nothing.
+        let now = trust.now(clock);
+        let mut accepted = trust.clone();
+        let mut verdict = accepted.accept_head(signed.clone(), now);
+        if let Err(HeadError::NewerRoot { .. } | HeadError::RootExpired { .. }) = verdict {
+            trust = self.walk_roots(&change, trust, roots).await?;
+            accepted = trust.clone();
+            verdict = accepted.accept_head(signed, now);
+        }
+        // Equivocation changes the counters too: its evidence must survive.
+        if accepted.to_bytes() != trust.to_bytes() {
+            change.keep(&accepted, None)?;
+        }
+        match verdict? {
+            Verdict::Newer(head) | Verdict::Current(head) => Ok((accepted, head)),
+        }
+    }
+
+    /// What is live.
+    pub(super) async fn live(&self) -> Result<Option<Arc<Manifest>>, SyncError> {
+        Ok(self
+            .disk
+            .run(|disk| disk.docroot.current().map(|live| live.manifest().clone()))
+            .await?)
+    }
+
+    /// Begins a release's tree, or the damaged files of the live one: what is unchanged is linked, and what an earlier
+    /// attempt completed is taken over.
+    ///
+    /// # Errors
+    /// [`SyncError`] of the docroot.
+    pub(super) async fn begin(
+        &self,
+        manifest: &Arc<Manifest>,
+        begin: Begin,
+    ) -> Result<Begun, SyncError> {
+        let release = manifest.clone();
+        Ok(self
+            .disk
+            .run(move |disk| {
+                let mut build = match begin {
+                    Begin::Release => disk.docroot.begin(release)?,
+                    Begin::Repair(damaged) => disk.docroot.begin_repair(&damaged)?,
+                };
+                let linked = build.link_unchanged()?;
+                for path in &linked.damaged {
+                    tracing::warn!(%path, "a served file was changed by somebody; it is fetched again");
+                }
+                build.take_complete()?;
+                let begun = Begun {
+                    lacking_bytes: build.lacking_bytes(),
+                    damaged: linked.damaged,
+                };
+                disk.build = Some(build);
+                Ok::<_, DocrootError>(begun)
+            })
+            .await??)
+    }
+
+    /// Counters first, then the switch.
+    ///
+    /// # Errors
+    /// [`SyncError`]; before the switch what was live still is.
+    pub(super) async fn switch(
+        &self,
+        manifest: &Arc<Manifest>,
+        report: &mut SyncReport,
+    ) -> Result<(), SyncError> {
+        let prepared = self
+            .disk
+            .run(|disk| match disk.build.take() {
+                Some(build) => build.finish(),
+                None => Err(no_build()),
+            })
+            .await??;
+        let change = self.beliefs.change().await;
+        if let Some(mut installed) = change.trust() {
+            installed.install(manifest);
+            change.keep(&installed, None)?;
+        }
+        drop(change);
+        let switched = self
+            .disk
+            .run(move |disk| disk.docroot.switch(prepared))
+            .await??;
+        report.switched = true;
+        report.warnings.extend(switched.warnings);
+        report.warnings.extend(moved_away(&switched.moved_away));
+        Ok(())
+    }
+
+    /// Says when this docroot was last vouched for. Returns where an operator's file of that name is now.
+    ///
+    /// # Errors
+    /// [`SyncError`] of the docroot.
+    pub(super) async fn write_timestamp(
+        &self,
+        trust: &Trust,
+        head: &Head,
+        clock: Timestamp,
+    ) -> Result<Option<String>, SyncError> {
+        let now: Timestamp = trust.now(clock);
+        let bytes = head.to_bytes();
+        Ok(self
+            .disk
+            .run(move |disk| disk.docroot.write_timestamp(now.seconds(), &bytes))
+            .await??)
+    }
+
+    /// Switches, and writes `timestamp` after it.
+    ///
+    /// # Errors
+    /// As [`Self::switch`].
+    pub(super) async fn go_live(
+        &self,
+        trust: &Trust,
+        head: &Head,
+        clock: Timestamp,
+        manifest: &Arc<Manifest>,
+        report: &mut SyncReport,
+    ) -> Result<(), SyncError> {
+        self.switch(manifest, report).await?;
+        // The release is live: a disk too full for this must not hide that, and the next head writes it anyway.
+        match self.write_timestamp(trust, head, clock).await {
+            Ok(moved) => report.warnings.extend(moved_away(moved.as_slice())),
+            Err(error) => report
+                .warnings
+                .push(format!("`timestamp` was not written: {error}")),
+        }
+        Ok(())
+    }
+
+    /// Cuts as the feed says.
+    pub(super) fn chunker(trust: &Trust) -> Chunker {
+        Chunker::new(trust.root().chunking)
+    }
+}
+
+/// A build that has begun.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Begun {
+    /// Bytes of files that are still to be built.
+    pub(super) lacking_bytes: u64,
+    /// Files that could not be linked, because somebody changed them.
+    pub(super) damaged: Vec<ReleasePath>,
+}
+
+pub(super) fn building(disk: &mut DiskState) -> Result<&mut Build, DocrootError> {
+    disk.build.as_mut().ok_or_else(no_build)
+}
+
+pub(super) fn no_build() -> DocrootError {
+    DocrootError::Incomplete {
+        files: 0,
+        path: "the build was given up".into(),
+    }
+}
+
+/// Most foreign files that a report names one by one.
+const MOVED_NAMED: usize = 20;
+
+/// A sentence for each foreign file that was moved, so that nothing of an operator's vanishes without a word.
+pub(super) fn moved_away(files: &[String]) -> impl Iterator<Item = String> + '_ {
+    let more = files.len().saturating_sub(MOVED_NAMED);
+    let each = files
+        .iter()
+        .take(MOVED_NAMED)
+        .map(|to| format!("a file that is not of the release was moved to {to}"));
+    each.chain((more > 0).then(|| format!("and {more} more beside them")))
+}
