@@ -1,4 +1,4 @@
-//! Built cores on disk. SPEC §7.12.
+//! Built cores on disk. SPEC §7.6.
 //!
 //! ```text
 //! <store>/bundles/<A>-<N>.bundle      the core from release A to release N, then 32 bytes: BLAKE3 of the

@@ -1,4 +1,4 @@
-//! Bundles a master has ready, and one more at a time. SPEC §7.12.
+//! Bundles a master has ready, and one more at a time. SPEC §7.6.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -75,7 +75,7 @@ impl Bundles {
         let Some(to) = known.to.filter(|to| to.manifest == fetch.to) else {
             return Some(None);
         };
-        if known.impossible.contains(&fetch.from) {
+        if fetch.from == fetch.to || known.impossible.contains(&fetch.from) {
             return Some(None);
         }
         if let Some(core) = known.open.get(&fetch.from) {

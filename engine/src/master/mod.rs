@@ -182,13 +182,14 @@ impl Master {
             head,
             nodes,
         }));
-        self.news.send_modify(|count| *count += 1);
         if let Some(head) = &self.view.load().head {
             self.bundles.lead_to(StoredRelease {
                 release: head.body.release,
                 manifest: head.body.manifest,
             });
         }
+        // Last: whoever hears of it finds everything in its place.
+        self.news.send_modify(|count| *count += 1);
     }
 
     fn newest_head(&self, signer: &mut HeadSigner) -> Result<Option<IssuedHead>, MasterError> {

@@ -27,6 +27,7 @@ const PATIENCE: Duration = Duration::from_millis(1_500);
 /// How often a mirror is asked to go on waiting: a little before the last word runs out.
 const WAIT_EVERY: Duration = Duration::from_millis(limits::WAIT_MS as u64 - 5_000);
 
+#[expect(clippy::cast_possible_truncation, reason = "a minute")]
 const WAIT: Wait = Wait {
     ms: limits::WAIT_MS as u32,
 };

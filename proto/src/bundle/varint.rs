@@ -9,7 +9,6 @@ use crate::codec::CodecError;
 pub(super) fn put(value: u64, out: &mut Vec<u8>) {
     let mut rest = value;
     while rest >= 0x80 {
-        #[expect(clippy::cast_possible_truncation, reason = "seven bits")]
         out.push((rest & 0x7f) as u8 | 0x80);
         rest >>= 7;
     }

@@ -62,7 +62,7 @@ frame_types! {
     FETCH_BUNDLE = 0x19;
     /// [`super::FetchRuns`].
     FETCH_RUNS = 0x1a;
-    /// [`super::BundleHeader`]; the bundle follows in PART frames. The answer to FETCH_BUNDLE and FETCH_RUNS; unasked
+    /// [`super::BundleHeader`]; the bundle follows in PART frames. The answer to `FETCH_BUNDLE` and `FETCH_RUNS`; unasked
     /// after an announcement, on the same stream.
     BUNDLE = 0x1b;
     /// A signed receipt, mirror to upstream, on a stream of its own in one direction.

@@ -259,7 +259,8 @@ impl<'a> Receiver<'a> {
                 let prefix: Vec<u8> = ranges
                     .iter()
                     .flat_map(|(base, range)| {
-                        let (start, end) = (range.start as usize, range.end as usize);
+                        let at = |at| usize::try_from(at).unwrap();
+                        let (start, end) = (at(range.start), at(range.end));
                         bases[*base as usize].bytes[start..end].iter().copied()
                     })
                     .collect();
