@@ -48,9 +48,8 @@ fn publish(world: &World, files: &Files) {
 }
 
 fn served(world: &World, mirror: &str, files: &Files) -> bool {
-    let right = |(name, bytes): (&String, &Vec<u8>)| {
-        world.served(mirror, name).as_deref() == Some(bytes)
-    };
+    let right =
+        |(name, bytes): (&String, &Vec<u8>)| world.served(mirror, name).as_deref() == Some(bytes);
     files.iter().all(right)
 }
 
@@ -130,7 +129,10 @@ async fn a_bundle_exported_to_a_file_is_imported_elsewhere() {
     export(&world, &file);
     drop(master);
     let report = mirror.import(&file, None).await.unwrap();
-    assert!(report.switched && served(&world, "m", &second), "{report:?}");
+    assert!(
+        report.switched && served(&world, "m", &second),
+        "{report:?}"
+    );
     let again = mirror.import(&file, None).await.unwrap();
     assert_eq!((again.reason.as_str(), again.switched), ("current", false));
 }
