@@ -66,7 +66,6 @@ fn an_ordinary_day_costs_its_cdiff_and_little_more() {
         (Side::Old, Side::New)
     );
     let packed = new.file("daily-27902.cdiff").unwrap().size;
-    println!("cdiff file {packed}: {report:#?}");
     assert!(cdiff.bytes() < packed + 200, "{cdiff:?}, packed {packed}");
     assert!(daily.run_bytes < 1_500, "{daily:?}");
     assert!(report.bytes < packed + 4_000, "{report:?}");
@@ -78,7 +77,6 @@ fn a_busy_day_costs_its_cdiff_and_little_more() {
     let (old, new) = days(&mut shelf, &[Day::Busy]);
     let report = carried(shelf.store(), &old, &new);
     let packed = new.file("daily-27902.cdiff").unwrap().size;
-    println!("cdiff file {packed}: {report:#?}");
     assert!(report.bytes < packed + 12_000, "{report:?}");
 }
 
@@ -99,10 +97,6 @@ fn many_days_at_once_cost_less_than_one_after_the_other() {
         .map(|pair| carried(shelf.store(), &pair[0], &pair[1]).bytes);
     let single: u64 = single.sum();
     let at_once = carried(shelf.store(), &releases[0], releases.last().unwrap());
-    println!(
-        "{single} one by one, {} at once: {at_once:#?}",
-        at_once.bytes
-    );
     assert!(at_once.bytes <= single, "{} > {single}", at_once.bytes);
 }
 
@@ -117,7 +111,6 @@ fn what_moves_from_one_database_to_another_is_not_sent_again() {
     feed.write(tree.path()).unwrap();
     let new = shelf.release_of(tree.path());
     let report = carried(shelf.store(), &old, &new);
-    println!("{report:#?}");
     let main = share(&report, "main.cvd");
     assert_eq!(main.bases.len(), 2, "{main:?}");
     let whole = new.file("main.cvd").unwrap().size + new.file("daily.cvd").unwrap().size;
@@ -165,21 +158,25 @@ fn the_same_release_again_and_files_without_gzip_are_carried_too() {
 }
 
 #[test]
-fn a_bundle_that_saves_nothing_or_has_lost_its_content_is_not_built() {
+fn without_the_new_content_there_is_no_bundle_and_without_the_old_one_a_dearer_one() {
     let mut shelf = Shelf::new();
     let (old, new) = days(&mut shelf, &[Day::Ordinary]);
     let mut other = Shelf::new();
-    let only_manifests = other.release(&[("x", b"y")]);
-    let missing = build(other.store(), &only_manifests, &new, &mut Vec::new());
+    other.release(&[("x", b"y")]);
+    let missing = build(other.store(), &old, &new, &mut Vec::new());
     assert!(
         matches!(missing, Err(BundleBuildError::Gone { .. })),
         "{missing:?}"
     );
-    // What only the old side has is no more than a chance missed.
-    let mut fresh = Shelf::new();
-    let (_, same) = days(&mut fresh, &[Day::Ordinary]);
-    assert_eq!(same.files, new.files);
-    let _ = old;
+    // Retention has taken all of the old release but its manifest.
+    let (_, same) = days(&mut other, &[Day::Ordinary]);
+    let before = shelf.release(&[("unknown.cvd.sign", b"z")]);
+    let report = carried(other.store(), &before, &same);
+    assert_eq!(report.files.len(), same.files.len());
+    let old_bases = |file: &FileShare| file.bases.iter().any(|base| base.side == Side::Old);
+    assert!(!report.files.iter().any(old_bases), "{report:?}");
+    let daily = share(&report, "daily.cvd");
+    assert_eq!((daily.form, daily.reason), (Form::Stored, "no_base"));
 }
 
 #[test]
