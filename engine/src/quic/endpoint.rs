@@ -118,6 +118,9 @@ pub fn client(bind: Bind, key: &SecretKey) -> Result<quinn::Endpoint, ListenErro
     let mut transport = transport();
     // The side that dials keeps the connection alive; it is the one behind a NAT.
     transport.keep_alive_interval(Some(Duration::from_millis(limits::KEEP_ALIVE_MS as u64)));
+    // A mirror asks and acknowledges: its packets are small, and probes for a larger MTU would be most of the bytes
+    // a short connection sends.
+    transport.mtu_discovery_config(None);
     let mut config = quinn::ClientConfig::new(Arc::new(tls::client_config(key)?));
     config.transport_config(Arc::new(transport));
     let mut endpoint = quinn::Endpoint::new_with_abstract_socket(
