@@ -22,6 +22,7 @@ use tidecast_proto::{
     name::{NameError, ReleasePath},
     receipt::{ServingState, SignedReceipt},
     recipe::Recipe,
+    road::{Road, RoadReason},
     root::SignedRoot,
     trust::Trust,
     wire::{
@@ -184,6 +185,23 @@ fn the_other_numbers_are_those_of_the_code() {
     .map(|(code, word)| (code.into_inner().to_string(), word.to_owned()))
     .to_vec();
     assert_eq!(spec().pairs("6.8", "code | word"), codes);
+}
+
+#[test]
+fn the_roads_and_their_reasons_are_those_of_the_code() {
+    let words = |header| -> Vec<String> {
+        let rows = spec().table("8.6", header).into_iter();
+        rows.map(|row| row[0].clone()).collect()
+    };
+    assert_eq!(
+        words("road | what is received"),
+        Road::ALL.map(Road::code),
+        "cheapest first"
+    );
+    assert_eq!(
+        words("reason | why this road and no cheaper one"),
+        RoadReason::ALL.map(RoadReason::code)
+    );
 }
 
 #[test]

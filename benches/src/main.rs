@@ -1,4 +1,4 @@
-//! tidecast measured beside an rsync daemon, on this machine.
+//! tidecast measured beside rsync and other tools that send differences, on this machine.
 //!
 //! Every number is printed with its unit and, where one was promised, its target. Sides run in turns
 //! on one file system, both sync what they write to disk, and processor time is that of whole
@@ -32,7 +32,7 @@ use fresh::Arena;
 use report::{Report, Row};
 use samples::Sample;
 
-/// Measures tidecast beside rsync.
+/// Measures tidecast beside rsync and other tools that send differences.
 #[derive(Parser)]
 #[command(version)]
 struct Arguments {
