@@ -9,7 +9,7 @@ use tidecast_proto::{
     bundle::{BaseRange, ContentRef, FilePart, Form, Header, PartKind, RunPart, Side, put_part},
     chunker::{Chunker, Chunking},
     codec,
-    deflate::Parameters,
+    deflate::{Parameters, Strategy},
     extension::Extension,
     fingerprint,
     head::{HeadBody, Phase, SignedHead},
@@ -33,6 +33,7 @@ use tidecast_proto::{
     },
 };
 
+use crate::bundle;
 use crate::page::{hex, hex_lines};
 
 /// When the head of the vectors is judged.
@@ -85,6 +86,15 @@ pub(crate) fn mirror_key() -> SecretKey {
     key("mirror-node")
 }
 
+/// The two ways a text is deflated, by what §5.4 calls their parameters.
+pub(crate) fn deflates() -> [(&'static str, Parameters); 2] {
+    let usual = Parameters::new(6, Strategy::Default, 8).expect("zlib's own");
+    [
+        ("9 filtered 8", Parameters::SIGTOOL),
+        ("6 default 8", usual),
+    ]
+}
+
 fn key(role: &str) -> SecretKey {
     let (_, seed) = SEEDS
         .iter()
@@ -104,9 +114,9 @@ fn sign<T: Body>(body: &T, roles: &[&str]) -> Signed<T> {
     Signed::sign(body, &keys.iter().collect::<Vec<_>>()).expect("a legal body")
 }
 
-fn root() -> SignedRoot {
+fn root(version: u64) -> SignedRoot {
     let body = RootBody {
-        version: RootVersion(1),
+        version: RootVersion(version),
         epoch: Epoch(0),
         feed: FeedName::new("vectors").expect("a legal name"),
         expires: NOW.plus(400 * 24 * HOUR_MS),
@@ -242,7 +252,7 @@ impl Vectors {
         vectors.hex("list", &list.encode());
         vectors.hex("list id", &list.id().0);
 
-        let root = root();
+        let root = root(1);
         let feed = FeedId(root.id().0);
         vectors.text("fingerprint words", fingerprint::to_words(&feed));
         let manifest = manifest(feed, list.id(), &noise);
@@ -258,6 +268,8 @@ impl Vectors {
         vectors.seed("list", "list", list.encode());
         vectors.recipe(list.id());
         vectors.parts();
+        vectors.deflate();
+        vectors.bundle(feed);
         vectors
     }
 
@@ -309,6 +321,47 @@ impl Vectors {
             self.hex(&format!("part {name}"), &bytes);
             self.seed("parts", &name.to_lowercase(), bytes);
         }
+    }
+
+    /// One text and what zlib makes of it in two ways.
+    fn deflate(&mut self) {
+        let plain = bundle::lines(0..20);
+        self.text("deflate plain", plain.trim_end().to_owned());
+        for (name, parameters) in deflates() {
+            let packed = bundle::packed(plain.as_bytes(), parameters);
+            self.hex(&format!("deflate {name}"), &packed);
+            self.seed("deflate", &name.replace(' ', "-"), packed);
+        }
+    }
+
+    /// From release 4 to 5, with root 2 between them.
+    fn bundle(&mut self, feed: FeedId) {
+        let manifest = |content: bundle::Content, previous| {
+            let body = content.body(feed, previous);
+            sign(&body, &["release-1", "release-2"])
+        };
+        let old = manifest(bundle::Content::old(), None);
+        let new = manifest(bundle::Content::new(), Some(old.id()));
+        let head = HeadBody {
+            feed,
+            epoch: Epoch(0),
+            seq: Seq(NOW.0 + 1),
+            issued: NOW,
+            expires: NOW.plus(6 * HOUR_MS),
+            release: ReleaseNumber(5),
+            manifest: new.id(),
+            manifest_bytes: new.body_len() as u64,
+            root_version: RootVersion(2),
+            phase: Phase::LIVE,
+            extensions: Vec::new(),
+        };
+        let head: SignedHead = sign(&head, &["head"]);
+        self.hex("bundle old manifest", &old.to_bytes());
+        let recipe = bundle::Content::old().recipe();
+        self.hex("bundle old recipe", &recipe.encode());
+        let bundle = bundle::make(&old, &new, &head.to_bytes(), root(2).to_bytes());
+        self.hex("bundle", &bundle);
+        self.seed("parts", "bundle", bundle);
     }
 
     fn text(&mut self, name: &str, text: String) {
