@@ -20,6 +20,15 @@ const OWN: (&str, &[u8]) = ("local_notice.html", b"<p>kept</p>");
 /// What a release may cost beyond its `.cdiff`, in bytes received: packet headers, head, manifest, runs; with a handshake.
 const DAY_BYTES: u64 = 24 * 1024;
 
+/// The same over a connection that was there before.
+const PUSHED_DAY_BYTES: u64 = 5 * 1024;
+
+/// Packed size of a large feed's `daily.cvd`, in million bytes: that of real ones in the long form, which keeps a core busy for
+/// three minutes.
+fn feed_mb() -> u32 {
+    if support::long() { 60 } else { 12 }
+}
+
 /// A mirror that has synced once and holds a file of its operator's.
 fn synced(world: &World, name: &str) -> Mirror {
     let mirror = world.admitted(name);
@@ -233,11 +242,16 @@ fn sync(mirror: &Mirror) -> Value {
     mirror.run(&["sync", "--json"]).object()
 }
 
+/// UDP payload that its connection has brought so far.
+fn received(mirror: &Mirror) -> u64 {
+    number(&mirror.status()["connection"], "received_bytes")
+}
+
 /// Three mirrors: one that follows, one that stays three days behind, and one that is served by hand and whose disk
 /// goes bad.
 #[test]
 fn every_day_of_a_large_feed_travels_as_a_bundle() {
-    let mut days = Days::begin(if support::long() { 60 } else { FEED_MB });
+    let mut days = Days::begin(feed_mb());
     let mut following = synced(&days.world, "following");
     let behind = synced(&days.world, "behind");
     let distant = synced(&days.world, "distant");
@@ -248,8 +262,16 @@ fn every_day_of_a_large_feed_travels_as_a_bundle() {
     following.reaches(1);
     let connected = || days.world.node(&following)["connected"] == true;
     assert!(eventually(connected));
+    let before = received(&following);
     let first = days.pass(Day::Ordinary, 2);
     let report = report_of(&following, 2);
+    // Over the connection, because the bundle was there before the sync began.
+    let day = received(&following) - before;
+    days.took(&format!("{day} bytes came over the connection"));
+    assert!(
+        day > number(&report, "bundle_bytes")
+            && day < days.published_bytes(&first) + PUSHED_DAY_BYTES
+    );
     days.came_by_bundle(&following, &report, &[&first]);
     assert_eq!(following.daemon().stop().code(), Some(0));
 
@@ -305,9 +327,6 @@ fn every_day_of_a_large_feed_travels_as_a_bundle() {
     }
     days.took("all is verified");
 }
-
-/// Half a gigabyte of opened content in all: what continuous tests can afford.
-const FEED_MB: u32 = 60;
 
 /// Two feeds' files: text that grows, and bytes that do not pack.
 fn small_release(world: &World, number: u8) -> u64 {
@@ -372,7 +391,7 @@ fn what_cannot_be_imported_is_refused_with_its_reason_and_changes_nothing() {
         &good,
         &[],
         66,
-        &["holds no release yet", "tidecast sync"],
+        &["holds no release yet", "install the first release by"],
     );
     // No mirror believes a head for years.
     let years = ["--at", "2099-01-01T00:00:00Z"];
@@ -380,11 +399,10 @@ fn what_cannot_be_imported_is_refused_with_its_reason_and_changes_nothing() {
 
     let whole = fs::read(&good).unwrap();
     let bad = world.path("bad.bundle");
-    for content in [
-        &b"<html>404</html>"[..],
-        &noise(3, 5000),
-        b"\x01\x28\x89tidebn\x02",
-    ] {
+    let mut other_version = whole.clone();
+    assert_eq!(whole[2..10], *b"\x89tidebn\x01");
+    other_version[9] = 2;
+    for content in [&b"<html>404</html>"[..], &noise(3, 5000), &other_version] {
         fs::write(&bad, content).unwrap();
         let parts = [
             "bad.bundle is no tidecast bundle of this version",
@@ -392,16 +410,9 @@ fn what_cannot_be_imported_is_refused_with_its_reason_and_changes_nothing() {
         ];
         refuse(&mirror, &bad, &[], 65, &parts);
     }
-    for bytes in [
-        0,
-        1,
-        41,
-        42,
-        200,
-        whole.len() / 2,
-        whole.len() - 2,
-        whole.len() - 1,
-    ] {
+    // The END part is two bytes: whoever has all before them has the release.
+    let middle = whole.len() / 2;
+    for bytes in [0, 1, 41, 42, 200, middle, whole.len() - 3] {
         fs::write(&bad, &whole[..bytes]).unwrap();
         let parts = [
             "bad.bundle",
@@ -417,7 +428,7 @@ fn what_cannot_be_imported_is_refused_with_its_reason_and_changes_nothing() {
     refuse(&mirror, &bad, &[], 65, &["copy the file again"]);
 
     assert_eq!((mirror.release(), empty.release()), (1, 0));
-    assert_eq!(mirror.file("small.hdb").unwrap().len(), 4_700);
+    assert_eq!(mirror.file("small.hdb").unwrap().len(), 4_600);
     let report = mirror.run(&["bundle", "import", text, "--json"]).object();
     assert_eq!(
         (number(&report, "to"), &report["switched"]),
