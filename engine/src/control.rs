@@ -362,7 +362,7 @@ mod tests {
         assert_eq!(talk(&command.repeat(many)).await.lines().count(), many);
         let long = " ".repeat(usize::try_from(COMMAND_BYTES).unwrap());
         let answers = talk(&long).await;
-        assert!(answers.contains("at most 4096 bytes"), "{answers}");
+        assert!(answers.contains("at most 32768 bytes"), "{answers}");
     }
 
     #[tokio::test]
