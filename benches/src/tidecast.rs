@@ -205,11 +205,6 @@ impl Mirror {
         Daemon::start(&mut command, File::create(self.folder.join("mirror.log"))?)
     }
 
-    /// Where its daemon is asked how it is.
-    pub(crate) fn state(&self) -> PathBuf {
-        self.folder.join("state")
-    }
-
     /// A file as clients see it.
     pub(crate) fn served(&self, name: &str) -> PathBuf {
         self.folder.join("docroot").join(name)

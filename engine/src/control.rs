@@ -13,8 +13,8 @@ use tokio::net::{UnixListener, UnixStream};
 /// The socket's name in the state folder.
 pub const SOCKET: &str = "control.sock";
 
-/// Longest command, in bytes with its line feed; they have some 20.
-const COMMAND_BYTES: u64 = 4 * 1024;
+/// Longest command, in bytes with its line feed: the longest path of Linux, each byte escaped.
+const COMMAND_BYTES: u64 = 32 * 1024;
 
 /// Longest answer, in bytes with its line feed: the status of some 30,000 nodes.
 const ANSWER_BYTES: u64 = 16 * 1024 * 1024;
