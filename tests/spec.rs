@@ -2,9 +2,8 @@
 //!
 //! After a change of the format on purpose, `UPDATE_SPEC=1 cargo test -p tidecast --test spec` writes the vectors
 //! of SPEC.md §11 and the fuzz seeds anew (tests that read them meanwhile may fail: run again without it); look at
-//! the difference before you commit it. Under `CI` that is
-//! refused: a format must not change unseen. The bundle of §11.9 is compared by what its frames open to, for zstd's next
-//! version may pack the same content into other bytes.
+//! the difference before you commit it. Under `CI` that is refused: a format must not change unseen. The bundle of
+//! §11.9 is compared by what its frames open to, for zstd's next version may pack the same content into other bytes.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
