@@ -208,15 +208,16 @@ impl Application<'_> {
                 (made, base)
             }
         };
-        if made != Made::Whole {
-            self.parts.skip_section()?;
-        }
         let damaged = base
             .filter(|_| matches!(made, Made::Damaged(..)))
             .and_then(|base| part.bases.get(base))
             .copied();
+        // At once: the bundle may end here.
         if let Some(base) = damaged {
             self.condemn(base)?;
+        }
+        if made != Made::Whole {
+            self.parts.skip_section()?;
         }
         Ok((made, damaged.map(|base| self.path_of(base))))
     }
