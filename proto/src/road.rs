@@ -30,7 +30,7 @@ impl Road {
         Self::Whole,
     ];
 
-    /// The word that logs, JSON, metrics and status print.
+    /// The word for it in the log, in `tidecast sync -n`, and in the JSON of reports and status.
     #[must_use]
     pub fn code(self) -> &'static str {
         match self {
@@ -92,7 +92,7 @@ impl RoadReason {
         Self::RebuildDiffers,
     ];
 
-    /// The word that logs, JSON, metrics and status print.
+    /// The word for it in the log, in `tidecast sync -n`, and in the JSON of reports and status.
     #[must_use]
     pub fn code(self) -> &'static str {
         match self {

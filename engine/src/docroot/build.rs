@@ -22,6 +22,7 @@ use super::spool::Spool;
 use super::targets::Targets;
 use super::tree::LiveTree;
 use super::{leftovers, reuse, strangers};
+use crate::rebuild::SoundBases;
 
 /// A tree that is being built. Dropping it loses nothing: the next build of any release goes on from what is there.
 #[derive(Debug)]
@@ -46,6 +47,8 @@ pub struct Build {
     pub(super) bytes: BuildBytes,
     /// Opened once it is needed.
     pub(super) spool: Option<Spool>,
+    /// What need not be read again to find out why a rebuild made another file.
+    pub(crate) sound: SoundBases,
     #[cfg(test)]
     pub(super) stop_after: Option<super::switch::Step>,
 }
@@ -113,6 +116,7 @@ impl Build {
             written: Vec::new(),
             bytes: BuildBytes::default(),
             spool: None,
+            sound: SoundBases::default(),
             #[cfg(test)]
             stop_after: None,
         };

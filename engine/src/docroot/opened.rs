@@ -14,6 +14,9 @@ use tidecast_proto::recipe::{Recipe, Segment};
 /// How much is read or opened at once.
 const PIECE_BYTES: usize = 256 * 1024;
 
+/// Chunks in the longest list.
+const ENTRIES_MAX: usize = limits::LIST_BYTES / 36;
+
 /// Cuts a file, or what `recipe` says is its opened content, and lists the chunks; `None` when it cannot be read or is
 /// not what the recipe says.
 pub(super) fn list_of(file: &File, recipe: Option<&Recipe>, chunker: &Chunker) -> Option<List> {
@@ -52,7 +55,7 @@ fn copy(file: &File, from: u64, bytes: u64, cutter: &mut Cutter<'_>) -> io::Resu
     while at < end {
         let count = usize::try_from(end - at).map_or(PIECE_BYTES, |left| left.min(PIECE_BYTES));
         file.read_exact_at(&mut piece[..count], at)?;
-        cutter.take(&piece[..count]);
+        cutter.take(&piece[..count])?;
         at += count as u64;
     }
     Ok(())
@@ -79,7 +82,7 @@ fn inflate(
             opened
                 .get(..usize::try_from(made).unwrap_or(0))
                 .unwrap_or_default(),
-        );
+        )?;
         at += taken;
         let wrong = stream.total_out() > plain_bytes;
         match status {
@@ -108,12 +111,13 @@ impl<'a> Cutter<'a> {
         }
     }
 
-    fn take(&mut self, bytes: &[u8]) {
+    fn take(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.held.extend_from_slice(bytes);
-        self.cut_while(self.chunker.window());
+        self.cut_while(self.chunker.window())
     }
 
-    fn cut_while(&mut self, least: usize) {
+    /// Fails once there are more chunks than a list of ours has: reading on would only pile up.
+    fn cut_while(&mut self, least: usize) -> io::Result<()> {
         let mut from = 0;
         while self.held.len() - from >= least.max(1) {
             let chunk = &self.held[from..];
@@ -123,16 +127,16 @@ impl<'a> Cutter<'a> {
                 len: u32::try_from(chunk.len()).unwrap_or(u32::MAX),
             });
             from += chunk.len();
-            // Never so many in a list of ours; what is cut on is thrown away.
-            if self.entries.len() > limits::LIST_BYTES / 36 {
-                break;
+            if self.entries.len() > ENTRIES_MAX {
+                return Err(io::ErrorKind::FileTooLarge.into());
             }
         }
         self.held.drain(..from);
+        Ok(())
     }
 
     fn end(mut self) -> Option<List> {
-        self.cut_while(1);
+        self.cut_while(1).ok()?;
         List::new(self.entries).ok()
     }
 }
@@ -145,6 +149,22 @@ mod tests {
     use tidecast_proto::deflate::Parameters;
     use tidecast_proto::id::ListId;
     use tidecast_proto::recipe::{Deflate, RecipeBody};
+
+    #[test]
+    fn what_has_more_chunks_than_a_list_is_not_read_on() {
+        let chunker = Chunker::new(Chunking::default());
+        let mut cutter = Cutter::new(&chunker);
+        cutter.entries = vec![
+            Entry {
+                id: ChunkId([0; 32]),
+                len: 1
+            };
+            ENTRIES_MAX
+        ];
+        let piece = vec![7; 4 * limits::CHUNK_BYTES];
+        assert!(cutter.take(&piece).is_err());
+        assert!(cutter.held.len() <= piece.len());
+    }
 
     #[test]
     fn a_list_is_made_of_the_file_or_of_what_it_holds() {

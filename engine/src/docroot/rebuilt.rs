@@ -1,6 +1,7 @@
 //! Files of a build that are made as a whole, from a file of the live tree and what is new in them. SPEC §8.7.
 
 use std::fs::File;
+use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 
 use tidecast_proto::chunker::Chunker;
@@ -9,12 +10,15 @@ use tidecast_proto::manifest;
 use tidecast_proto::name::ReleasePath;
 use tidecast_proto::recipe::Recipe;
 
-use super::build::{Build, FileState};
+use super::build::{Build, FileState, unchanged_in};
 use super::error::DocrootError;
 use super::files::{self, FolderCache};
 use super::tree::LiveTree;
-use super::{opened, reuse};
+use super::{layout, opened, reuse};
 use crate::rebuild::Source;
+
+/// What `st_blocks` counts in, whatever the file system (stat(2)).
+const BLOCK_BYTES: u64 = 512;
 
 impl Build {
     /// The tree it builds on.
@@ -33,6 +37,19 @@ impl Build {
     #[must_use]
     pub fn has(&self, at: usize) -> bool {
         self.states.get(at) == Some(&FileState::Done)
+    }
+
+    /// The number in this release of the live release's file number `before`, if it is the same file.
+    #[must_use]
+    pub fn unchanged_since(&self, before: u32) -> Option<u32> {
+        let live = self.live.as_ref()?;
+        let old = live.manifest().files.get(before as usize)?;
+        let files = &self.manifest.files;
+        let at = files
+            .binary_search_by(|file| file.path.cmp(&old.path))
+            .ok()?;
+        let same = files[at].same_as(old);
+        same.then(|| u32::try_from(at).ok()).flatten()
     }
 
     /// Takes over files that an earlier build completed: those of the right length are hashed.
@@ -195,6 +212,82 @@ impl Build {
         files
             .filter(|(_, state)| matches!(state, FileState::ToBuild { .. }))
             .fold(0, |sum, (file, _)| sum.saturating_add(file.size))
+    }
+
+    /// Refuses a build that cannot fit, before anything is fetched or rebuilt for it: every file that is to be built needs
+    /// its length, less what an earlier build of it occupies.
+    ///
+    /// # Errors
+    /// [`DocrootError::NoSpace`], or of the disk; what is there stays for the next attempt.
+    pub fn check_room(&mut self) -> Result<(), DocrootError> {
+        let written: Vec<u32> = self.there.written.iter().copied().collect();
+        let mut here_bytes = 0_u64;
+        for at in written {
+            if !self.lacks(at as usize) {
+                continue;
+            }
+            let manifest = self.manifest.clone();
+            let path = manifest.files[at as usize].path.as_str();
+            let found = self.open_file(at)?.metadata();
+            let found = found.map_err(self.folders.fault("look at", path))?;
+            here_bytes = here_bytes.saturating_add(found.blocks().saturating_mul(BLOCK_BYTES));
+        }
+        let need_bytes = self.lacking_bytes().saturating_sub(here_bytes);
+        let free_bytes = self.folders.free_bytes()?;
+        if need_bytes > free_bytes {
+            return Err(DocrootError::NoSpace {
+                action: "build the release in",
+                path: self.folders.path.clone(),
+                need_bytes,
+                free_bytes,
+            });
+        }
+        Ok(())
+    }
+
+    /// Takes file number `at` out of the build again: what lies there is damaged, though nothing but its content shows it.
+    /// Where the live tree has the same file, its record is spoiled, so that no later build and no look-over takes that
+    /// for sound without reading it.
+    ///
+    /// # Errors
+    /// [`DocrootError`] of the disk.
+    pub fn condemn(&mut self, at: u32) -> Result<(), DocrootError> {
+        let manifest = self.manifest.clone();
+        let Some(file) = manifest.files.get(at as usize) else {
+            return Ok(());
+        };
+        let folders = self.folders.clone();
+        let live = self.live.clone();
+        let linked = live
+            .as_deref()
+            .and_then(|live| Some((live, unchanged_in(live, file)?)));
+        if let Some((live, before)) = linked {
+            let mut records = live.records().to_vec();
+            // Its modification time is kept: the repaired file is served with it.
+            (records[before].ctime_s, records[before].ctime_ns) = (0, 0);
+            live.replace_records(records);
+            let name = layout::index_name(live.release());
+            files::write_whole(&folders.state, &name, &live.index().encode())
+                .map_err(folders.fault("write", &name))?;
+        }
+        if !self.has(at as usize) {
+            return Ok(());
+        }
+        let path = file.path.as_str();
+        let (folder, name) = self
+            .cache
+            .place(path)
+            .map_err(folders.fault("open", path))?;
+        files::unlink(&folder, name).map_err(folders.fault("remove", path))?;
+        self.open.remove(&at);
+        self.written.retain(|written| *written != at);
+        self.there.written.remove(&at);
+        self.there.linked.remove(&at);
+        if linked.is_some() {
+            self.bytes.linked = self.bytes.linked.saturating_sub(file.size);
+        }
+        self.states[at as usize] = FileState::ToBuild { missing: 0 };
+        Ok(())
     }
 
     /// What to say about the disk when a rebuild could not write file number `at`.

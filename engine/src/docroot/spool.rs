@@ -29,6 +29,8 @@ pub(super) struct Spool {
     file: File,
     places: HashMap<ChunkId, (u64, u32)>,
     end: u64,
+    /// Set once the disk was full: the room is for the release.
+    closed: bool,
 }
 
 impl Spool {
@@ -42,6 +44,7 @@ impl Spool {
             file,
             places: HashMap::new(),
             end: 0,
+            closed: false,
         };
         let mut head = [0; RECORD_HEAD_BYTES];
         let mut chunk = vec![0; limits::CHUNK_BYTES];
@@ -72,15 +75,31 @@ impl Spool {
         else {
             return Ok(());
         };
-        if self.places.contains_key(id) || self.end >= SPOOL_BYTES {
+        if self.closed || self.places.contains_key(id) || self.end >= SPOOL_BYTES {
             return Ok(());
         }
         let record = [&id.0[..], &len.to_le_bytes(), bytes].concat();
-        self.file.write_all_at(&record, self.end)?;
+        if let Err(error) = self.file.write_all_at(&record, self.end) {
+            return self.let_go(error);
+        }
         let at = self.end + RECORD_HEAD_BYTES as u64;
         self.places.insert(*id, (at, len));
         self.end = at + u64::from(len);
         Ok(())
+    }
+
+    /// On a full disk the spool makes way: what was in it comes another way.
+    fn let_go(&mut self, error: io::Error) -> io::Result<()> {
+        use rustix::io::Errno;
+        match Errno::from_io_error(&error) {
+            Some(Errno::NOSPC | Errno::DQUOT) => {}
+            _ => return Err(error),
+        }
+        tracing::warn!("the disk is full: chunks put aside for rebuilding are let go");
+        self.closed = true;
+        self.places.clear();
+        self.end = 0;
+        self.file.set_len(0)
     }
 
     fn read(&self, id: &ChunkId, out: &mut Vec<u8>) -> io::Result<bool> {
@@ -116,7 +135,7 @@ impl Build {
     }
 
     /// Keeps a chunk of opened content, whose bytes the caller has checked against `id`, until its file is rebuilt; past
-    /// [`SPOOL_BYTES`] it is let go.
+    /// [`SPOOL_BYTES`], or once the disk is full, it is let go.
     ///
     /// # Errors
     /// [`DocrootError`] of the disk.

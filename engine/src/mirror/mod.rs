@@ -125,6 +125,7 @@ pub struct Mirror {
     disk: Disk,
     progress: watch::Sender<Progress>,
     turn: Arc<tokio::sync::Mutex<()>>,
+    cut: road::Cut,
     site: SiteHandle,
     health: HealthHandle,
     present: Mutex<Present>,
@@ -192,6 +193,7 @@ impl Mirror {
             disk: Disk::start(docroot, disk).map_err(MirrorError::Thread)?,
             progress: watch::Sender::new(Progress::default()),
             turn: Arc::default(),
+            cut: road::Cut::default(),
             site: SiteHandle::default(),
             health: HealthHandle::default(),
             present: Mutex::default(),
@@ -274,6 +276,7 @@ impl Mirror {
             clock: self.clock.clone(),
             progress: self.progress.clone(),
             turn: self.turn.clone(),
+            cut: self.cut.clone(),
         }
     }
 

@@ -7,10 +7,10 @@ use std::sync::Arc;
 use tidecast_proto::bundle::{Origins, bytes_of};
 use tidecast_proto::head::SignedHead;
 use tidecast_proto::id::{ChunkId, RootVersion, Timestamp};
-use tidecast_proto::list::List;
+use tidecast_proto::list::{List, ListError};
 use tidecast_proto::manifest::{File, Manifest, SignedManifest};
 use tidecast_proto::plan::Plan;
-use tidecast_proto::recipe::Recipe;
+use tidecast_proto::recipe::{Recipe, RecipeError};
 use tidecast_proto::road::{Base, BundleState, Choice, Road, RoadFacts, Tried};
 use tidecast_proto::root::SignedRoot;
 use tidecast_proto::trust::Trust;
@@ -24,7 +24,7 @@ use crate::config::MirrorConfig;
 use crate::docroot::{self, Peek};
 use crate::keyfile;
 use crate::network::SystemNetwork;
-use crate::quic::{Link, LinkError, close_code};
+use crate::quic::{BundleAnswer, Link, LinkError, close_code};
 
 /// Asks the first upstream that answers, and compares what it offers with the docroot.
 ///
@@ -76,6 +76,16 @@ pub async fn plan(
         }
     }
     Err(closed.unwrap_or(SyncFailure::Unreachable { tried }))
+}
+
+/// As in a sync: an upstream that only asks for patience closes the road.
+fn open_road(
+    answer: Result<Option<BundleAnswer>, LinkError>,
+) -> Result<Option<BundleAnswer>, LinkError> {
+    match answer {
+        Err(LinkError::Busy) => Ok(None),
+        answer => answer,
+    }
 }
 
 struct Look<'a> {
@@ -169,7 +179,7 @@ impl Look<'_> {
                     to: manifest.id(),
                 };
                 // What it would cost stands in front of it; the rest is not sent when the answer is dropped.
-                let answer = self.link.bundle(fetch).await?;
+                let answer = open_road(self.link.bundle(fetch).await)?;
                 answer.map(|answer| answer.header().bytes)
             }
             None => None,
@@ -284,7 +294,7 @@ impl Look<'_> {
                 };
                 let answer = match list.id() == base.id() {
                     true => None,
-                    false => self.link.runs(fetch).await?,
+                    false => open_road(self.link.runs(fetch).await)?,
                 };
                 match answer.map(|answer| answer.header().bytes) {
                     Some(bytes) if bytes <= file.size => return Ok((choice, bytes)),
@@ -311,12 +321,21 @@ impl Look<'_> {
             error => Err(SyncError::from(error)),
         };
         let recipe = match self.link.object(ObjectName::Recipe(id)).await {
-            Ok(bytes) => Recipe::decode(&bytes, id, file.size)?,
+            Ok(bytes) => match Recipe::decode(&bytes, id, file.size) {
+                Ok(recipe) => recipe,
+                Err(error @ RecipeError::WrongId { .. }) => return Err(error.into()),
+                // As in a sync: the file would come whole.
+                Err(_) => return Ok(None),
+            },
             Err(error) => return absent(error),
         };
         let (id, bytes) = (recipe.opened(), recipe.opened_bytes());
         match self.link.object(ObjectName::List(id)).await {
-            Ok(list) => Ok(Some(List::decode(&list, id, bytes)?)),
+            Ok(list) => match List::decode(&list, id, bytes) {
+                Ok(list) => Ok(Some(list)),
+                Err(error @ ListError::WrongId { .. }) => Err(error.into()),
+                Err(_) => Ok(None),
+            },
             Err(error) => absent(error),
         }
     }

@@ -9,7 +9,8 @@ pub struct SyncReport {
     pub from: u64,
     /// The release now.
     pub to: u64,
-    /// UDP payload received, in bytes, from dialling to the end (of this sync only, where a connection was up).
+    /// UDP payload received, in bytes, from dialling to the end (where a connection was up, of this sync only, and of the
+    /// bundle that was sent unasked with the release's announcement, whose frames are counted without what carried them).
     pub received_bytes: u64,
     /// UDP payload sent, in bytes.
     pub sent_bytes: u64,

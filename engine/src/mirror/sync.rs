@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tidecast_proto::fetch::ChunkQueue;
 use tidecast_proto::head::{Head, Phase};
-use tidecast_proto::id::{ChunkId, ListId};
+use tidecast_proto::id::{ChunkId, ListId, RecipeId};
 use tidecast_proto::list::List;
 use tidecast_proto::manifest::{Manifest, SignedManifest};
 use tidecast_proto::plan::Plan;
@@ -17,7 +17,7 @@ use tidecast_proto::wire::ObjectName;
 use tokio::task::JoinSet;
 
 use super::error::SyncError;
-use super::road::{ByBundle, Journeys};
+use super::road::{ByBundle, Journeys, is_of_the_link};
 use super::status::{Progress, SyncReport};
 use super::work::{Begin, RootSource, Work, building, moved_away, no_build};
 use crate::docroot::{Build, BuildBytes, DocrootError, MendReport};
@@ -57,7 +57,9 @@ impl Sync {
         let (received, sent) = self.link.traffic();
         let mut report = self.bring_to(head).await?;
         let (received_now, sent_now) = self.link.traffic();
-        report.received_bytes = received_now.saturating_sub(received);
+        // A bundle that came with the head was here before this sync began; the release cost it all the same.
+        let news_bytes = self.pushed.as_ref().map_or(0, |pushed| pushed.news_bytes);
+        report.received_bytes = received_now.saturating_sub(received) + news_bytes;
         report.sent_bytes = sent_now.saturating_sub(sent);
         report.seconds = started.elapsed().as_secs_f64();
         Ok(report)
@@ -129,23 +131,31 @@ impl Sync {
     async fn try_to_fill_gaps(&self) -> Result<(), SyncError> {
         let gaps = self.work.disk.run(|disk| disk.docroot.gaps()).await??;
         for (id, size) in gaps.recipes {
-            let bytes = self.link.object(ObjectName::Recipe(id)).await?;
-            let recipe = Recipe::decode(&bytes, id, size)?;
-            self.work
-                .disk
-                .run(move |disk| disk.docroot.add_recipe(&id, &recipe))
-                .await??;
+            skip_unless_lost(self.fill_recipe(id, size).await)?;
         }
         // Those that have just come name lists, too.
         let gaps = self.work.disk.run(|disk| disk.docroot.gaps()).await??;
         for (id, bytes) in gaps.lists {
-            let list = List::decode(&self.link.object(ObjectName::List(id)).await?, id, bytes)?;
-            self.work
-                .disk
-                .run(move |disk| disk.docroot.add_list(&id, &list))
-                .await??;
+            skip_unless_lost(self.fill_list(id, bytes).await)?;
         }
         Ok(())
+    }
+
+    async fn fill_recipe(&self, id: RecipeId, size: u64) -> Result<(), SyncError> {
+        let bytes = self.link.object(ObjectName::Recipe(id)).await?;
+        let recipe = Recipe::decode(&bytes, id, size)?;
+        let disk = &self.work.disk;
+        Ok(disk
+            .run(move |disk| disk.docroot.add_recipe(&id, &recipe))
+            .await??)
+    }
+
+    async fn fill_list(&self, id: ListId, bytes: u64) -> Result<(), SyncError> {
+        let list = List::decode(&self.link.object(ObjectName::List(id)).await?, id, bytes)?;
+        let disk = &self.work.disk;
+        Ok(disk
+            .run(move |disk| disk.docroot.add_list(&id, &list))
+            .await??)
     }
 
     /// The docroot has the release already: when asked to be thorough, its names, links and files are checked,
@@ -344,6 +354,21 @@ impl Sync {
                 .await?;
         }
         Ok(())
+    }
+}
+
+/// One object that is absent or cannot be read must not keep the others away.
+fn skip_unless_lost(filled: Result<(), SyncError>) -> Result<(), SyncError> {
+    match filled {
+        Err(SyncError::Link(error)) if !is_of_the_link(&error) => {
+            tracing::info!(%error, "passed over; the next sync asks again");
+            Ok(())
+        }
+        Err(error @ (SyncError::Recipe(_) | SyncError::List(_))) => {
+            tracing::info!(%error, "passed over; the next sync asks again");
+            Ok(())
+        }
+        other => other,
     }
 }
 

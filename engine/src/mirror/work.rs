@@ -16,6 +16,7 @@ use tokio::sync::watch;
 use super::disk::{Disk, DiskState};
 use super::error::SyncError;
 use super::memory::{Beliefs, Change};
+use super::road::Cut;
 use super::status::{Progress, SyncReport};
 use crate::clock::Clock;
 use crate::docroot::{Build, DocrootError};
@@ -30,6 +31,8 @@ pub(super) struct Work {
     pub(super) progress: watch::Sender<Progress>,
     /// Held by whoever builds: there is one tree being built.
     pub(super) turn: Arc<tokio::sync::Mutex<()>>,
+    /// The bundle not to ask for again.
+    pub(super) cut: Cut,
 }
 
 /// Where newer roots come from.
@@ -154,6 +157,7 @@ impl Work {
                     tracing::warn!(%path, "a served file was changed by somebody; it is fetched again");
                 }
                 build.take_complete()?;
+                build.check_room()?;
                 let begun = Begun {
                     lacking_bytes: build.lacking_bytes(),
                     damaged: linked.damaged,

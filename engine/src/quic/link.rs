@@ -12,8 +12,8 @@ use tidecast_proto::key::PublicKey;
 use tidecast_proto::limits;
 use tidecast_proto::rate::{Millis, TooSlow, UsefulRate};
 use tidecast_proto::wire::{
-    Answer, BundleHeader, Encoding, FetchBundle, FetchRuns, FrameType, Hello, ObjectName, Poll,
-    RefusalReason, Refused, Request, Welcome, WireError,
+    Answer, BundleHeader, Encoding, FRAME_HEADER_BYTES, FetchBundle, FetchRuns, FrameType, Hello,
+    ObjectName, Poll, RefusalReason, Refused, Request, Welcome, WireError,
 };
 
 use super::close_code;
@@ -59,6 +59,9 @@ pub enum LinkError {
     /// The upstream sent other bytes than those asked for.
     #[error("the upstream sent a wrong {what}")]
     Corrupt { what: String },
+    /// The upstream keeps asking for patience; it may have what was asked for later.
+    #[error("the upstream asked for patience {WAITS_MAX} times and has no answer yet")]
+    Busy,
     /// The upstream does not have it.
     #[error("the upstream does not have {what}")]
     Absent { what: String },
@@ -291,10 +294,10 @@ impl Link {
     }
 
     /// Asks for the bundle from one release to another; `None` when the upstream has none. It may keep us waiting while
-    /// it builds one. What has not been read yet is given up by dropping it.
+    /// it builds one, until it has begun to answer. What has not been read yet is given up by dropping it.
     ///
     /// # Errors
-    /// [`LinkError`].
+    /// [`LinkError`]; [`LinkError::Busy`] closes this road only.
     pub async fn bundle(&self, fetch: FetchBundle) -> Result<Option<BundleAnswer>, LinkError> {
         let answer = self.bundle_of(&Request::Bundle(fetch)).await?;
         if let Some(answer) = &answer
@@ -317,12 +320,16 @@ impl Link {
         self.at_a_useful_rate(async {
             let mut stream = self.ask(request).await?;
             match self.answer(&mut stream).await? {
-                Answer::Bundle(header) => Ok(Some(BundleAnswer {
-                    link: self.clone(),
-                    stream,
-                    left_bytes: header.bytes,
-                    header,
-                })),
+                Answer::Bundle(header) => {
+                    // From here on the disk waits for every part: what patience is left over is over.
+                    self.resting_until_ms.store(0, Ordering::Relaxed);
+                    Ok(Some(BundleAnswer {
+                        link: self.clone(),
+                        stream,
+                        left_bytes: header.bytes,
+                        header,
+                    }))
+                }
                 Answer::Absent => Ok(None),
                 _ => Err(LinkError::Protocol("not an answer to FETCH_BUNDLE".into())),
             }
@@ -349,7 +356,8 @@ impl Link {
         };
         if kind == FrameType::ANNOUNCE {
             // One that does not come in time can still be asked for.
-            news.bundle = match in_time("a bundle", pushed(&mut stream)).await {
+            let announced_bytes = (FRAME_HEADER_BYTES + news.body.len()) as u64;
+            news.bundle = match in_time("a bundle", pushed(&mut stream, announced_bytes)).await {
                 Err(LinkError::Timeout { .. }) => None,
                 other => other?,
             };
@@ -423,9 +431,7 @@ impl Link {
                 answer => return Ok(answer),
             }
         }
-        Err(LinkError::Protocol(
-            "it asked for patience again and again".into(),
-        ))
+        Err(LinkError::Busy)
     }
 
     async fn frame(&self, stream: &mut RecvStream) -> Result<(FrameType, Vec<u8>), LinkError> {
@@ -456,6 +462,8 @@ pub struct PushedBundle {
     pub header: BundleHeader,
     /// At most [`limits::UNASKED_BUNDLE_BYTES`].
     pub bytes: Vec<u8>,
+    /// Length of all frames it came in, in bytes, the announcement's included.
+    pub news_bytes: u64,
 }
 
 impl std::fmt::Debug for PushedBundle {
@@ -464,8 +472,11 @@ impl std::fmt::Debug for PushedBundle {
     }
 }
 
-/// The bundle that follows an announcement on its stream, if one does.
-async fn pushed(stream: &mut RecvStream) -> Result<Option<PushedBundle>, LinkError> {
+/// The bundle that follows an announcement of `announced_bytes` on its stream, if one does.
+async fn pushed(
+    stream: &mut RecvStream,
+    announced_bytes: u64,
+) -> Result<Option<PushedBundle>, LinkError> {
     let Some((kind, body)) = read_frame(stream).await? else {
         return Ok(None);
     };
@@ -473,6 +484,7 @@ async fn pushed(stream: &mut RecvStream) -> Result<Option<PushedBundle>, LinkErr
         return Err(unexpected(kind, "BUNDLE"));
     }
     let header = BundleHeader::decode(&body)?;
+    let mut news_bytes = announced_bytes + (FRAME_HEADER_BYTES + body.len()) as u64;
     let length = usize::try_from(header.bytes)
         .ok()
         .filter(|length| *length <= limits::UNASKED_BUNDLE_BYTES)
@@ -481,12 +493,17 @@ async fn pushed(stream: &mut RecvStream) -> Result<Option<PushedBundle>, LinkErr
     while bytes.len() < length {
         match read_frame(stream).await?.ok_or(StreamError::Cut)? {
             (FrameType::PART, part) if !part.is_empty() && bytes.len() + part.len() <= length => {
+                news_bytes += (FRAME_HEADER_BYTES + part.len()) as u64;
                 bytes.extend_from_slice(&part);
             }
             (kind, _) => return Err(unexpected(kind, "a PART of the bundle")),
         }
     }
-    Ok(Some(PushedBundle { header, bytes }))
+    Ok(Some(PushedBundle {
+        header,
+        bytes,
+        news_bytes,
+    }))
 }
 
 /// A bundle, or runs, on the way. Dropped, the rest is not sent.
@@ -513,7 +530,9 @@ impl BundleAnswer {
         if self.left_bytes == 0 {
             return Ok(None);
         }
-        match self.link.answer(&mut self.stream).await? {
+        // No patience is asked for once it has begun: whoever builds from it waits on the disk's thread.
+        let (kind, body) = self.link.frame(&mut self.stream).await?;
+        match Answer::decode(kind, body)? {
             Answer::Part(part) if !part.is_empty() && part.len() as u64 <= self.left_bytes => {
                 self.left_bytes -= part.len() as u64;
                 Ok(Some(part))

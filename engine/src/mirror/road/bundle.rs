@@ -8,6 +8,7 @@ use tidecast_proto::chunker::Chunker;
 use tidecast_proto::limits;
 use tidecast_proto::list::List;
 use tidecast_proto::manifest::{Manifest, SignedManifest};
+use tidecast_proto::name::ReleasePath;
 use tidecast_proto::recipe::Recipe;
 
 use super::fault::BundleFault;
@@ -47,6 +48,8 @@ pub(crate) struct Section {
 pub(crate) struct Applied {
     /// By file number, for each section that was read to its end.
     pub(crate) sections: BTreeMap<u32, Section>,
+    /// Files that were linked and then found damaged: they are to be built after all.
+    pub(crate) damaged: Vec<ReleasePath>,
     /// What stopped it, if it did not end well.
     pub(crate) fault: Option<BundleFault>,
 }
@@ -205,14 +208,37 @@ impl Application<'_> {
                 (made, base)
             }
         };
-        if made != Made::Whole {
-            self.parts.skip_section()?;
-        }
         let damaged = base
             .filter(|_| matches!(made, Made::Damaged(..)))
             .and_then(|base| part.bases.get(base))
-            .map(|base| self.path_of(*base));
-        Ok((made, damaged))
+            .copied();
+        // At once: the bundle may end here.
+        if let Some(base) = damaged {
+            self.condemn(base)?;
+        }
+        if made != Made::Whole {
+            self.parts.skip_section()?;
+        }
+        Ok((made, damaged.map(|base| self.path_of(base))))
+    }
+
+    /// A base that is damaged must not go live again as a file that did not change.
+    fn condemn(&mut self, base: ContentRef) -> Result<(), BundleFault> {
+        let at = match base.side {
+            Side::New => Some(base.file),
+            Side::Old => self.build.unchanged_since(base.file),
+        };
+        let Some(at) = at.filter(|at| self.build.has(*at as usize)) else {
+            return Ok(());
+        };
+        self.build.condemn(at)?;
+        self.complete.remove(&at);
+        self.applied.sections.remove(&at);
+        let manifest = self.build.manifest();
+        self.applied
+            .damaged
+            .extend(manifest.files.get(at as usize).map(|f| f.path.clone()));
+        Ok(())
     }
 
     /// What a section builds on; `None` when it cannot be had here.

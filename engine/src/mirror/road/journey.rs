@@ -96,6 +96,13 @@ impl Journey {
         self.warnings.push(warning);
     }
 
+    /// Tells the operator that what describes its opened content is of no use.
+    pub(crate) fn unreadable(&mut self, error: &dyn std::error::Error) {
+        let path = self.file().path.clone();
+        tracing::warn!(%path, %error, "what describes its opened content cannot be used");
+        self.warn(format!("{path}: {error}; it is fetched whole"));
+    }
+
     /// Takes in what a rebuild along `road` came to.
     pub(crate) fn came(&mut self, made: Made, received_bytes: u64, road: Road) {
         let reason = self.choose().reason;
@@ -113,6 +120,13 @@ impl Journey {
                 ));
             }
             Made::Differs => self.differs(),
+            Made::NoRoom => {
+                self.facts.opens = false;
+                let path = self.file().path.clone();
+                self.warnings.push(format!(
+                    "{path}: the disk has no room to rebuild it; it is fetched whole"
+                ));
+            }
             Made::Lacking => {}
         }
     }
@@ -176,6 +190,7 @@ impl Journeys {
         let ByBundle {
             found,
             too_dear,
+            given_up,
             applied,
             damaged,
             ..
@@ -185,7 +200,11 @@ impl Journeys {
                 "the bundle was refused: {fault}; what was verified is kept, the rest is fetched another way"
             ));
         }
-        let damaged: HashSet<&str> = damaged.iter().map(ReleasePath::as_str).collect();
+        let damaged: HashSet<&str> = damaged
+            .iter()
+            .chain(&applied.damaged)
+            .map(ReleasePath::as_str)
+            .collect();
         let mut sections = applied.sections;
         for (at, file) in manifest.files.iter().enumerate() {
             let old = live
@@ -203,6 +222,7 @@ impl Journeys {
             let bundle = match (&section, &applied.fault) {
                 _ if !found => BundleState::Absent,
                 _ if too_dear => BundleState::TooDear,
+                _ if given_up => BundleState::Failed,
                 (Some(section), _) if section.made == Made::Whole => {
                     BundleState::Good { holds_file: true }
                 }

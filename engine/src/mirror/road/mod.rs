@@ -14,14 +14,14 @@ pub use fault::BundleFault;
 pub(super) use journey::{Journey, Journeys};
 pub(super) use parts::{Parts, pipe};
 pub(super) use section::{Delivered, Made, Wanted, make};
-pub(super) use take::ByBundle;
+pub(super) use take::{ByBundle, Cut};
 
 use std::future::Future;
 
 use tidecast_proto::bundle::{Origin, Origins};
 use tidecast_proto::id::ListId;
-use tidecast_proto::list::List;
-use tidecast_proto::recipe::Recipe;
+use tidecast_proto::list::{Entry, List, ListError};
+use tidecast_proto::recipe::{Recipe, RecipeError};
 use tidecast_proto::road::{Base, Road, Tried};
 use tidecast_proto::trust::Trust;
 use tidecast_proto::wire::{FetchRuns, ObjectName};
@@ -31,6 +31,22 @@ use super::sync::{Into, Sync};
 use super::work::{Work, building};
 use crate::docroot::{DocrootError, SPOOL_BYTES};
 use crate::quic::{BundleAnswer, LinkError};
+
+/// What the file before does not have of a content.
+#[derive(Debug, Default)]
+struct Missing {
+    /// What is to be fetched.
+    entries: Vec<Entry>,
+    /// What an earlier attempt left in the spool.
+    spooled_bytes: u64,
+}
+
+impl Missing {
+    fn is_mostly_spooled(&self) -> bool {
+        let lacking: u64 = self.entries.iter().map(|entry| u64::from(entry.len)).sum();
+        self.spooled_bytes > lacking
+    }
+}
 
 impl Sync {
     /// Sends each file that is still lacking along the cheapest road that leads there, until it is there or only whole chunks
@@ -44,6 +60,8 @@ impl Sync {
         journeys: &mut Journeys,
     ) -> Result<(), SyncError> {
         self.work.look_around(trust, journeys).await?;
+        // Once it has made us wait in vain for the runs of one file, it is not asked for those of the next.
+        let mut busy = false;
         for journey in journeys.lacking() {
             let mut wanted = None;
             loop {
@@ -56,9 +74,10 @@ impl Sync {
                         }
                         continue;
                     }
+                    Road::Runs if busy => journey.facts.runs = Tried::Closed,
                     Road::Runs => {
                         if let Some(wanted) = &wanted {
-                            self.by_runs(trust, journey, wanted).await?;
+                            busy = self.by_runs(trust, journey, wanted).await?;
                         }
                     }
                     Road::Chunks => {
@@ -76,8 +95,9 @@ impl Sync {
         Ok(())
     }
 
-    /// Recipe and list of a file's opened content: from this disk, or fetched. `None` when the upstream has none.
-    async fn wanted(&self, journey: &Journey) -> Result<Option<Wanted>, SyncError> {
+    /// Recipe and list of a file's opened content: from this disk, or fetched. `None` when the upstream has none, or when they
+    /// cannot be read although they are what was asked for: their maker's fault, which must not keep the release away.
+    async fn wanted(&self, journey: &mut Journey) -> Result<Option<Wanted>, SyncError> {
         let Some(id) = journey.file().recipe else {
             return Ok(None);
         };
@@ -93,7 +113,14 @@ impl Sync {
                 let Some(bytes) = present(self.link.object(ObjectName::Recipe(id)).await)? else {
                     return Ok(None);
                 };
-                let recipe = std::sync::Arc::new(Recipe::decode(&bytes, id, size)?);
+                let recipe = match Recipe::decode(&bytes, id, size) {
+                    Ok(recipe) => std::sync::Arc::new(recipe),
+                    Err(error @ RecipeError::WrongId { .. }) => return Err(error.into()),
+                    Err(error) => {
+                        journey.unreadable(&error);
+                        return Ok(None);
+                    }
+                };
                 let kept = recipe.clone();
                 self.work
                     .disk
@@ -114,7 +141,14 @@ impl Sync {
                 let Some(found) = present(self.link.object(ObjectName::List(id)).await)? else {
                     return Ok(None);
                 };
-                let list = List::decode(&found, id, bytes)?;
+                let list = match List::decode(&found, id, bytes) {
+                    Ok(list) => list,
+                    Err(error @ ListError::WrongId { .. }) => return Err(error.into()),
+                    Err(error) => {
+                        journey.unreadable(&error);
+                        return Ok(None);
+                    }
+                };
                 let kept = list.clone();
                 self.work
                     .disk
@@ -130,17 +164,18 @@ impl Sync {
         }))
     }
 
-    /// Asks for runs against the list of the file before, and rebuilds.
+    /// Asks for runs against the list of the file before, and rebuilds. Returns whether the upstream only asked for
+    /// patience.
     async fn by_runs(
         &self,
         trust: &Trust,
         journey: &mut Journey,
         wanted: &Wanted,
-    ) -> Result<(), SyncError> {
+    ) -> Result<bool, SyncError> {
         journey.facts.runs = Tried::Closed;
         let Some(base) = self.base_list(journey).await? else {
             journey.facts.base = Base::NotOpened;
-            return Ok(());
+            return Ok(false);
         };
         let fetch = FetchRuns {
             list: wanted.list.id(),
@@ -148,14 +183,27 @@ impl Sync {
         };
         if fetch.bases.contains(&fetch.list) {
             // The same content, packed in another way: nothing is missing, and there is nothing to ask for.
-            return Ok(());
+            return Ok(false);
         }
-        let Some(answer) = self.link.runs(fetch).await? else {
-            return Ok(());
+        if let Some(missing) = self.missing(trust, journey, wanted).await?
+            && missing.is_mostly_spooled()
+        {
+            // Runs would bring all of it anew.
+            return Ok(false);
+        }
+        let answer = match self.link.runs(fetch).await {
+            Ok(Some(answer)) => answer,
+            Ok(None) => return Ok(false),
+            Err(LinkError::Busy) => {
+                let path = &journey.file().path;
+                tracing::info!(%path, "{}; it is done without runs", LinkError::Busy);
+                return Ok(true);
+            }
+            Err(error) => return Err(error.into()),
         };
         let announced = answer.header().bytes;
         if announced > journey.file().size {
-            return Ok(());
+            return Ok(false);
         }
         let (chunker, wanted, old) = (Work::chunker(trust), wanted.clone(), journey.old().cloned());
         let made = self
@@ -191,7 +239,41 @@ impl Sync {
             }
             (_, Err(gone)) => return Err(gone.into()),
         }
-        Ok(())
+        Ok(false)
+    }
+
+    /// What neither the file before nor the spool has of the opened content; `None` when there is nothing to build on.
+    async fn missing(
+        &self,
+        trust: &Trust,
+        journey: &Journey,
+        wanted: &Wanted,
+    ) -> Result<Option<Missing>, SyncError> {
+        let chunker = Work::chunker(trust);
+        let (old, list) = (journey.old().cloned(), wanted.list.clone());
+        Ok(self
+            .work
+            .disk
+            .run(move |disk| {
+                let build = building(disk)?;
+                let Some(base) = base_of(build, old.as_ref(), &chunker)? else {
+                    return Ok(None);
+                };
+                let origins = Origins::new(&list, &[&base.list]);
+                let mut missing = Missing::default();
+                for (entry, origin) in list.entries().iter().zip(origins.all()) {
+                    if *origin != Origin::Missing {
+                        continue;
+                    }
+                    if build.has_spooled(&entry.id)? {
+                        missing.spooled_bytes += u64::from(entry.len);
+                    } else {
+                        missing.entries.push(*entry);
+                    }
+                }
+                Ok::<_, DocrootError>(Some(missing))
+            })
+            .await??)
     }
 
     /// Fetches the missing chunks of the opened content, and rebuilds.
@@ -201,30 +283,11 @@ impl Sync {
         journey: &mut Journey,
         wanted: &Wanted,
     ) -> Result<(), SyncError> {
-        let chunker = Work::chunker(trust);
-        let (old, list) = (journey.old().cloned(), wanted.list.clone());
-        let missing = self
-            .work
-            .disk
-            .run(move |disk| {
-                let build = building(disk)?;
-                let Some(base) = base_of(build, old.as_ref(), &chunker)? else {
-                    return Ok(None);
-                };
-                let origins = Origins::new(&list, &[&base.list]);
-                let mut missing = Vec::new();
-                for (entry, origin) in list.entries().iter().zip(origins.all()) {
-                    if *origin == Origin::Missing && !build.has_spooled(&entry.id)? {
-                        missing.push(*entry);
-                    }
-                }
-                Ok::<_, DocrootError>(Some(missing))
-            })
-            .await??;
-        let Some(missing) = missing else {
+        let Some(missing) = self.missing(trust, journey, wanted).await? else {
             journey.facts.base = Base::NotOpened;
             return Ok(());
         };
+        let missing = missing.entries;
         let bytes = missing.iter().map(|entry| u64::from(entry.len)).sum();
         journey.facts.missing_opened_bytes = Some(bytes);
         if bytes >= journey.file().size || bytes > SPOOL_BYTES {

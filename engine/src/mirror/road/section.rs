@@ -17,7 +17,7 @@ use super::parts::Parts;
 use crate::docroot::{Build, DocrootError};
 use crate::packing::delta::open_with_prefix;
 use crate::rebuild::{
-    self, Bases, Delivery, MissingChunks, MissingError, RebuildError, Source, Target,
+    self, Bases, Delivery, MissingChunks, MissingError, Place, RebuildError, Source, Target,
 };
 
 /// Chunks of all bases of one section: twice what the longest list holds. Origins take some 100 bytes for each.
@@ -45,6 +45,8 @@ pub(crate) enum Made {
     Differs,
     /// Chunks that were to be here are not: asked for later, they may be.
     Lacking,
+    /// The disk has no room for what a rebuild puts aside.
+    NoRoom,
 }
 
 /// Where missing chunks come from.
@@ -110,6 +112,7 @@ pub(crate) fn make(
     let origins = Origins::new(&wanted.list, &lists);
     let mut out = build.begin_file(wanted.at)?;
     let scratch = build.scratch();
+    let mut sound = std::mem::take(&mut build.sound);
     let mut incoming = Incoming {
         delivered,
         build,
@@ -127,9 +130,17 @@ pub(crate) fn make(
         origins: &origins,
     };
     let before = incoming.delivered.read_bytes();
-    let rebuilt = rebuild::rebuild(target, bases, &mut incoming, &mut out, scratch.as_fd());
+    let rebuilt = rebuild::rebuild(
+        target,
+        bases,
+        &mut incoming,
+        &mut out,
+        scratch.as_fd(),
+        &mut sound,
+    );
     let read_bytes = incoming.delivered.read_bytes() - before;
     let Incoming { lacking, disk, .. } = incoming;
+    build.sound = sound;
     match rebuilt {
         Ok(rebuilt) => {
             // Runs count as what they have on the wire; chunks were counted opened all along.
@@ -153,6 +164,9 @@ fn judge(build: &Build, at: u32, path: &str, error: RebuildError) -> Result<Made
         RebuildError::Read { base, source } => Ok(Made::Damaged(base, chain(&source))),
         RebuildError::Differs { .. } => Ok(Made::Differs),
         RebuildError::Missing(MissingError::Base(error)) => judge(build, at, path, *error),
+        RebuildError::NoSpace {
+            place: Place::Scratch,
+        } => Ok(Made::NoRoom),
         RebuildError::NoSpace { .. } => {
             let full = rustix::io::Errno::NOSPC.into();
             Err(build.write_fault(at, full).into())

@@ -1,10 +1,11 @@
 //! Taking a bundle: from an upstream, asked for or not, or from a file. SPEC §8.6.
 
 use std::io::Cursor;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use tidecast_proto::head::Head;
+use tidecast_proto::id::ObjectId;
 use tidecast_proto::manifest::{Manifest, SignedManifest};
 use tidecast_proto::name::ReleasePath;
 use tidecast_proto::trust::Trust;
@@ -23,6 +24,25 @@ use crate::quic::LinkError;
 /// Longest bundle that is held in memory, where nothing may block to read it piece by piece.
 const HELD_BYTES: u64 = 16 * 1024 * 1024;
 
+/// The bundle in which the connection was lost, by the releases it leads from and to. It would begin at its first byte
+/// again; runs and chunks go on from what was kept. Forgotten when the process ends.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Cut(Arc<Mutex<Option<(ObjectId, ObjectId)>>>);
+
+impl Cut {
+    fn lock(&self) -> MutexGuard<'_, Option<(ObjectId, ObjectId)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn set(&self, release: (ObjectId, ObjectId)) {
+        *self.lock() = Some(release);
+    }
+
+    fn is(&self, release: &(ObjectId, ObjectId)) -> bool {
+        self.lock().as_ref() == Some(release)
+    }
+}
+
 /// What came of a bundle, for the roads that are left.
 #[derive(Debug, Default)]
 pub(crate) struct ByBundle {
@@ -34,6 +54,8 @@ pub(crate) struct ByBundle {
     pub(crate) found: bool,
     /// Whether it was left alone because it is longer than the files.
     pub(crate) too_dear: bool,
+    /// Whether it was left alone because the connection was lost in it before.
+    pub(crate) given_up: bool,
     /// What it brought.
     pub(crate) applied: Applied,
     /// Bytes of it that were read.
@@ -87,8 +109,23 @@ impl Sync {
             }
             tracing::debug!("a bundle that came unasked starts elsewhere or leads elsewhere");
         }
-        let Some(mut answer) = self.link.bundle(fetch).await? else {
-            return Ok(ByBundle::default());
+        let release = (fetch.from, fetch.to);
+        if self.work.cut.is(&release) {
+            tracing::info!("the connection was lost in this bundle before; it is done without it");
+            return Ok(ByBundle {
+                found: true,
+                given_up: true,
+                ..ByBundle::default()
+            });
+        }
+        let mut answer = match self.link.bundle(fetch).await {
+            Ok(Some(answer)) => answer,
+            Ok(None) => return Ok(ByBundle::default()),
+            Err(LinkError::Busy) => {
+                tracing::info!("{}; it is done without a bundle", LinkError::Busy);
+                return Ok(ByBundle::default());
+            }
+            Err(error) => return Err(error.into()),
         };
         let bytes = answer.header().bytes;
         if self.work.disk.is_inline() {
@@ -109,7 +146,10 @@ impl Sync {
             });
             let held = match held.await {
                 Ok(held) => held,
-                Err(error) if is_of_the_link(&error) => return Err(error.into()),
+                Err(error) if is_of_the_link(&error) => {
+                    self.work.cut.set(release);
+                    return Err(error.into());
+                }
                 Err(_) => Vec::new(),
             };
             let parts = Parts::new(Cursor::new(held));
@@ -123,6 +163,7 @@ impl Sync {
         let taken = taken?;
         match fed {
             Err(error) if taken.applied.fault.is_some() && is_of_the_link(&error) => {
+                self.work.cut.set(release);
                 Err(error.into())
             }
             _ => Ok(taken),

@@ -238,7 +238,14 @@ impl<'a> Case<'a> {
             origins: &origins,
         };
         let folder = File::open(scratch).unwrap();
-        let result = rebuild(target, &self.bases, &mut provider, out, folder.as_fd());
+        let result = rebuild(
+            target,
+            &self.bases,
+            &mut provider,
+            out,
+            folder.as_fd(),
+            &mut SoundBases::default(),
+        );
         self.seen = provider.seen;
         result
     }

@@ -211,6 +211,144 @@ async fn a_connection_lost_in_a_bundle_loses_nothing_that_was_verified() {
     assert!(all_served(&feed, &old));
     let there = feed.docroot().join(".tidecast/new/daily.cvd");
     assert_eq!(std::fs::read(there).unwrap(), new.files["daily.cvd"].bytes);
+    // It is not begun anew, for it would be lost at the same place.
+    let report = mirror.sync_once().await.unwrap();
+    assert!(report.switched && all_served(&feed, &new), "{report:?}");
+    assert_eq!(upstream.asked("bundle"), 1);
+    assert_eq!(upstream.asked("opened chunk"), 0, "{report:?}");
+    assert_eq!(roads(&report)[2].2, "not_opened", "{report:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn runs_are_not_asked_for_when_most_of_them_are_in_the_spool() {
+    let feed = Feed::new();
+    let old_lines = lines(1, 12_000);
+    let mut new_lines = old_lines.clone();
+    for (seed, at) in [(2, new_lines.len() * 7 / 8), (3, new_lines.len() / 8)] {
+        let count = if seed == 3 { 4000 } else { 20 };
+        new_lines.splice(at..at, lines(seed, count));
+    }
+    let old = feed.release(1, None, &[("daily.cvd", Made::cvd(&old_lines))]);
+    let new = feed.release(2, Some(&old), &[("daily.cvd", Made::cvd(&new_lines))]);
+    let plan = Plan {
+        path: "daily.cvd",
+        form: Form::Opened,
+        bases: vec![(Side::Old, "daily.cvd", Form::Opened)],
+    };
+    let bytes = bundle(&old, &new, &new.head, &[plan]);
+    // Inside the last run.
+    let at = bytes.len() - 10;
+    let upstream = Upstream::start(&feed, &old, &new, Answers::bundle(Stream::Lost(bytes, at)));
+    let mirror = feed.mirror_of(&upstream.address, &old).await;
+    mirror.sync_once().await.unwrap_err();
+    let report = mirror.sync_once().await.unwrap();
+    assert!(all_served(&feed, &new));
+    assert_eq!(roads(&report), [("daily.cvd", "chunks", "bundle_failed")]);
+    assert_eq!((upstream.asked("bundle"), upstream.asked("runs")), (1, 0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn patience_asked_for_again_and_again_closes_a_road_and_in_a_bundle_it_is_a_breach() {
+    for (waits, then) in [
+        (Stream::Waits(0, 12), "bundle_absent"),
+        (Stream::Waits(1, 1), "bundle_failed"),
+    ] {
+        let (_feed, upstream, report) = sync(|_, _| Answers {
+            runs: Stream::Waits(0, 12),
+            ..Answers::bundle(waits)
+        })
+        .await;
+        assert_eq!(roads(&report)[1], ("daily.cvd", "chunks", then));
+        assert_eq!((upstream.asked("bundle"), upstream.asked("runs")), (1, 1));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_recipe_that_cannot_be_read_costs_the_whole_file_and_not_the_release() {
+    let feed = Feed::new();
+    let (old, mut new) = day(&feed);
+    // What was signed names a recipe that makes a file of another length.
+    let other = Made::cvd(&lines(9, 50)).opened;
+    new.files.get_mut("daily.cvd").unwrap().opened = other;
+    let files: Vec<_> = new
+        .files
+        .iter()
+        .map(|(p, m)| (p.as_str(), m.clone()))
+        .collect();
+    let new = feed.release(2, Some(&old), &files);
+    let upstream = Upstream::start(&feed, &old, &new, Answers::bundle(Stream::Absent));
+    let mirror = feed.mirror_of(&upstream.address, &old).await;
+    let report = mirror.sync_once().await.unwrap();
+    assert!(report.switched && all_served(&feed, &new), "{report:?}");
+    assert_eq!(roads(&report)[1].1, "whole");
+    assert!(
+        report.warnings.join("\n").contains("daily.cvd: recipe"),
+        "{report:?}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_base_that_did_not_change_and_is_damaged_does_not_go_live_again() {
+    use rustix::fs::{CWD, Timespec, Timestamps};
+    use std::os::unix::fs::MetadataExt;
+    for lost in [false, true] {
+        let feed = Feed::new();
+        let (old_lines, script) = (lines(1, 3000), lines(2, 900));
+        let new_lines = [&old_lines[..], &script[..]].concat();
+        let cdiff = ("daily-1.cdiff", Made::cvd(&script));
+        let old = [cdiff.clone(), ("daily.cvd", Made::cvd(&old_lines))];
+        let new = [cdiff, ("daily.cvd", Made::cvd(&new_lines))];
+        let old = feed.release(1, None, &old);
+        let new = feed.release(2, Some(&old), &new);
+        let plan = Plan {
+            path: "daily.cvd",
+            form: Form::Opened,
+            bases: vec![
+                (Side::Old, "daily.cvd", Form::Opened),
+                (Side::Old, "daily-1.cdiff", Form::Opened),
+            ],
+        };
+        let bytes = bundle(&old, &new, &new.head, &[plan]);
+        let length = bytes.len();
+        let stream = match lost {
+            true => Stream::Lost(bytes, length - 1),
+            false => Stream::Whole(bytes),
+        };
+        let upstream = Upstream::start(&feed, &old, &new, Answers::bundle(stream));
+        let mirror = feed.mirror_of(&upstream.address, &old).await;
+        // The disk forgets a bit, and nothing but the content shows it.
+        let path = feed.docroot().join(".tidecast/r1/daily-1.cdiff");
+        let before = std::fs::metadata(&path).unwrap();
+        let mut rotten = std::fs::read(&path).unwrap();
+        let middle = rotten.len() / 2;
+        rotten[middle] ^= 0x04;
+        std::fs::write(&path, &rotten).unwrap();
+        let time = Timespec {
+            tv_sec: before.mtime(),
+            tv_nsec: before.mtime_nsec(),
+        };
+        let times = Timestamps {
+            last_access: time,
+            last_modification: time,
+        };
+        rustix::fs::utimensat(CWD, &path, &times, rustix::fs::AtFlags::empty()).unwrap();
+        mirror
+            .work()
+            .disk
+            .run(|disk| disk.docroot.believe_times())
+            .await
+            .unwrap();
+        if lost {
+            mirror.sync_once().await.unwrap_err();
+        }
+        let report = mirror.sync_once().await.unwrap();
+        assert!(
+            report.switched && all_served(&feed, &new),
+            "{lost}: {report:?}"
+        );
+        let first = roads(&report)[0];
+        assert_eq!(first, ("daily-1.cdiff", "whole", "base_damaged"), "{lost}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -239,6 +377,19 @@ async fn a_bundle_that_came_unasked_is_used_and_one_that_starts_elsewhere_is_not
         assert!(all_served(&feed, &new));
         assert_eq!(upstream.asked("bundle"), usize::from(!fits));
         assert_eq!(upstream.asked("manifest"), 0);
+        let told = async {
+            loop {
+                if let Some(report) = mirror.status().last_sync.filter(|report| report.switched) {
+                    return report;
+                }
+                tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+            }
+        };
+        let report = tokio::time::timeout(std::time::Duration::from_secs(10), told)
+            .await
+            .unwrap();
+        assert!(report.received_bytes > report.bundle_bytes, "{report:?}");
+        assert!(report.bundle_bytes as usize > whole_bundle(&old, &new).len() / 2);
         let _ = stop.send(());
         running.await.unwrap();
     }

@@ -24,6 +24,8 @@ pub(super) enum Stream {
     Cut(Vec<u8>, usize),
     /// The connection ends there.
     Lost(Vec<u8>, usize),
+    /// So many bytes of a bundle, if any, and then patience is asked for so many times.
+    Waits(usize, usize),
     /// Announces so many bytes, and sends these.
     Claims(u64, Vec<u8>),
 }
@@ -225,6 +227,15 @@ impl Serving {
                 out.extend(header(bytes.len()));
                 out.extend(frame(FrameType::PART, &bytes[..at]));
                 lost = true;
+            }
+            Stream::Waits(begun, waits) => {
+                if begun > 0 {
+                    out.extend(header(1000));
+                    out.extend(frame(FrameType::PART, &vec![1; begun]));
+                }
+                for _ in 0..waits {
+                    out.extend(Wait { ms: 1 }.to_frame());
+                }
             }
             Stream::Claims(claimed, bytes) => {
                 let bytes_claimed = claimed;
