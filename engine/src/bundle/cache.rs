@@ -11,7 +11,7 @@
 use std::fs::{self, File};
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use bytes::Bytes;
 use tidecast_proto::id::{ObjectId, ReleaseNumber};
@@ -19,10 +19,8 @@ use tidecast_proto::manifest::Manifest;
 
 use super::{BundleBuildError, BundleReport, build};
 use crate::durable::{self, FileError};
+use crate::store::bundle_files::{self, BUNDLES};
 use crate::store::{self, Store, StoredRelease};
-
-/// The folder in a store.
-pub const BUNDLES: &str = "bundles";
 
 /// A half-written bundle this old belongs to nobody any more: no build takes an hour.
 const ABANDONED: Duration = Duration::from_secs(3600);
@@ -32,6 +30,7 @@ const HASH_BYTES: usize = 32;
 /// The cached bundles of a store.
 #[derive(Debug, Clone)]
 pub struct BundleCache {
+    store: PathBuf,
     folder: PathBuf,
     bytes_max: u64,
 }
@@ -41,13 +40,14 @@ impl BundleCache {
     #[must_use]
     pub fn new(store: &Path, bytes_max: u64) -> Self {
         Self {
+            store: store.to_owned(),
             folder: store.join(BUNDLES),
             bytes_max,
         }
     }
 
     fn path(&self, from: ReleaseNumber, to: ReleaseNumber) -> PathBuf {
-        self.folder.join(format!("{from}-{to}.bundle"))
+        self.folder.join(bundle_files::name(from, to))
     }
 
     /// A core that is there and as it was written; a damaged one is removed.
@@ -92,44 +92,44 @@ impl BundleCache {
         built
     }
 
-    /// Removes bundles that lead to another release than `newest`, then the oldest ones beyond the size cap. Returns how
-    /// many bytes went.
+    /// Removes bundles that lead to a release before `newest`, then the oldest ones beyond the size cap. Those that
+    /// lead beyond `newest` stay: whoever publishes builds them before the release is known. Returns how many bytes
+    /// went.
     ///
     /// # Errors
     /// [`FileError`]; what was removed before stays removed.
     pub fn sweep(&self, newest: ReleaseNumber) -> Result<u64, FileError> {
-        let suffix = format!("-{newest}.bundle");
-        let mut kept = Vec::new();
-        let mut removed = 0;
-        let remove = |path: &Path, bytes: u64| match fs::remove_file(path) {
-            Ok(()) => Ok(bytes),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(0),
-            Err(error) => Err(FileError::at("remove", path)(error)),
-        };
-        for (name, path) in store::list(&self.folder)? {
-            let Ok(metadata) = path.metadata() else {
-                continue;
-            };
-            let written = metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH);
-            let abandoned = || written.elapsed().is_ok_and(|age| age > ABANDONED);
-            if name.ends_with(&suffix) {
-                kept.push((written, metadata.len(), path));
-            } else if name.ends_with(".bundle") || (name.ends_with(".tmp") && abandoned()) {
-                removed += remove(&path, metadata.len())?;
-            }
-        }
-        kept.sort();
-        let mut total: u64 = kept.iter().map(|(_, bytes, _)| bytes).sum();
+        let bundles = bundle_files::all(&self.store)?;
+        let (mut going, rest): (Vec<_>, Vec<_>) =
+            bundles.into_iter().partition(|bundle| bundle.to < newest);
+        let mut useful: Vec<_> = rest.into_iter().filter(|b| b.to == newest).collect();
         // The last one built is wanted by somebody right now.
-        kept.pop();
-        for (_, bytes, path) in kept {
-            if total <= self.bytes_max {
-                break;
+        let wanted_bytes = useful.pop().map_or(0, |last| last.bytes);
+        let cap = self.bytes_max.saturating_sub(wanted_bytes);
+        going.extend(bundle_files::beyond(useful, cap));
+        let mut removed = 0;
+        for bundle in going {
+            removed += remove(&bundle.path, bundle.bytes)?;
+        }
+        for (name, path) in store::list(&self.folder)? {
+            if let Ok(found) = path.metadata()
+                && name.ends_with(".tmp")
+                && let Ok(written) = found.modified()
+                && written.elapsed().is_ok_and(|age| age > ABANDONED)
+            {
+                removed += remove(&path, found.len())?;
             }
-            removed += remove(&path, bytes)?;
-            total -= bytes;
         }
         Ok(removed)
+    }
+}
+
+/// Returns how many bytes went: none when it was gone.
+fn remove(path: &Path, bytes: u64) -> Result<u64, FileError> {
+    match fs::remove_file(path) {
+        Ok(()) => Ok(bytes),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(0),
+        Err(error) => Err(FileError::at("remove", path)(error)),
     }
 }
 
@@ -176,5 +176,31 @@ impl Write for Hashed {
 
     fn flush(&mut self) -> std::io::Result<()> {
         self.out.flush()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_leads_beyond_the_newest_release_known_outlives_every_sweep() {
+        let folder = tempfile::tempdir().unwrap();
+        let bundles = folder.path().join(BUNDLES);
+        fs::create_dir(&bundles).unwrap();
+        let names = ["7-8.bundle", "7-9.bundle", "8-9.bundle", "9-10.bundle"];
+        for name in names {
+            fs::write(bundles.join(name), [0; 100]).unwrap();
+        }
+        let swept = |cap, newest| {
+            let bytes = BundleCache::new(folder.path(), cap).sweep(ReleaseNumber(newest));
+            let left = names.map(|name| bundles.join(name).exists());
+            (bytes.unwrap(), left)
+        };
+        assert_eq!(swept(1000, 9), (100, [false, true, true, true]));
+        // One of two stays: somebody waits for the last one built.
+        let (bytes, [_, .., above]) = swept(0, 9);
+        assert_eq!((bytes, above), (100, true));
+        assert_eq!(swept(0, 10), (100, [false, false, false, true]));
     }
 }

@@ -19,8 +19,9 @@ mod section;
 #[cfg(test)]
 mod tests;
 
+pub use crate::store::bundle_files::BUNDLES;
 pub use build::build;
-pub use cache::{BUNDLES, BundleCache};
+pub use cache::BundleCache;
 pub use error::BundleBuildError;
 pub use report::{BundleReport, FileShare};
 pub use runs::{RUNS_BYTES_MAX, runs};

@@ -3,13 +3,18 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use tidecast_proto::id::ObjectId;
+use tidecast_proto::key::PublicKey;
 use tidecast_proto::manifest::Manifest;
 use tidecast_proto::wire::{FetchBundle, FetchRuns};
+use tokio::sync::watch;
+use tokio::time::Instant;
 
 use super::Master;
+use super::queue::{Place, Places, Queue, Queued};
 use crate::bundle::{self, BundleBuildError, BundleCache};
 use crate::store::{Store, StoredRelease};
 
@@ -19,13 +24,34 @@ const OPEN_MAX: usize = 16;
 /// Bundles remembered as impossible; there is one for each release that is kept, at most.
 const IMPOSSIBLE_MAX: usize = 4096;
 
+/// Nodes that have something built or wait for it. One build takes seconds to a minute, so the last of them still
+/// comes within [`QUEUE_PATIENCE`]; whoever finds it full fetches chunks, which takes no building.
+const QUEUE_MAX: usize = 4;
+
+/// A build that has not begun by then is given up: mirrors wait ten minutes, and it takes some of them itself.
+const QUEUE_PATIENCE: Duration = Duration::from_secs(300);
+
+/// Nodes that runs are held in memory for while they are built and read, of [`bundle::RUNS_BYTES_MAX`] each: 256 MiB,
+/// however slowly they read.
+const RUNS_HELD_MAX: usize = 4;
+
 /// What a master knows of bundles.
 #[derive(Debug)]
 pub(super) struct Bundles {
     cache: BundleCache,
     known: Mutex<Known>,
-    /// Held by whatever builds: it takes a whole core and a good deal of memory.
-    building: Arc<tokio::sync::Mutex<()>>,
+    queue: Queue,
+    /// Bundles that are being built or wait for it, each with something that ends when it is done.
+    under_way: Mutex<BTreeMap<(ObjectId, ObjectId), watch::Receiver<()>>>,
+    runs_held: Places,
+}
+
+/// Runs on their way out.
+#[derive(Debug)]
+pub(super) struct HeldRuns {
+    pub(super) bytes: Bytes,
+    /// Kept until they are sent.
+    _place: Place,
 }
 
 #[derive(Debug, Default)]
@@ -41,12 +67,24 @@ impl Bundles {
         Self {
             cache: BundleCache::new(store, cache_bytes),
             known: Mutex::default(),
-            building: Arc::default(),
+            queue: Queue::new(QUEUE_MAX),
+            under_way: Mutex::default(),
+            runs_held: Places::new(RUNS_HELD_MAX),
         }
     }
 
     fn lock(&self) -> MutexGuard<'_, Known> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn under_way(&self) -> MutexGuard<'_, BTreeMap<(ObjectId, ObjectId), watch::Receiver<()>>> {
+        self.under_way
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn build_of(&self, fetch: FetchBundle) -> Option<watch::Receiver<()>> {
+        self.under_way().get(&(fetch.from, fetch.to)).cloned()
     }
 
     /// From now on bundles lead to `newest`; others go, once nobody reads them any more.
@@ -108,25 +146,63 @@ impl Master {
         self.bundles.ready(&self.store, fetch).flatten()
     }
 
-    /// The core of a bundle, built if need be; `None` when there can be none. Whoever asks for the same one waits for
-    /// the same build, which goes on when nobody waits any more.
-    pub(super) async fn bundle(self: Arc<Self>, fetch: FetchBundle) -> Option<Bytes> {
-        if let Some(ready) = self.bundles.ready(&self.store, fetch) {
+    /// The core of a bundle, built for `node` if need be; `None` when there can be none, or too much is being built.
+    /// Whoever asks for the same one waits for the same build, which goes on when nobody waits any more.
+    pub(super) async fn bundle(
+        self: Arc<Self>,
+        node: PublicKey,
+        fetch: FetchBundle,
+    ) -> Option<Bytes> {
+        let bundles = &self.bundles;
+        if let Some(ready) = bundles.ready(&self.store, fetch) {
             return ready;
         }
-        let place = self.bundles.building.clone().lock_owned().await;
-        if let Some(ready) = self.bundles.ready(&self.store, fetch) {
-            return ready;
-        }
-        let built = tokio::task::spawn_blocking(move || {
-            let core = self.build(fetch);
-            drop(place);
-            core
-        });
-        built.await.unwrap_or(None)
+        let mut build = match bundles.build_of(fetch) {
+            Some(build) => build,
+            None => {
+                let queued = bundles.queue.enter(node, QUEUE_PATIENCE).await?;
+                if let Some(ready) = bundles.ready(&self.store, fetch) {
+                    return ready;
+                }
+                self.begin(queued, fetch)
+            }
+        };
+        // Ends with an error when the other end is dropped: the build is over.
+        while build.changed().await.is_ok() {}
+        self.bundles.ready(&self.store, fetch).flatten()
     }
 
-    fn build(&self, fetch: FetchBundle) -> Option<Bytes> {
+    /// Begins a build, or joins the one that has begun meanwhile.
+    fn begin(self: &Arc<Self>, queued: Queued, fetch: FetchBundle) -> watch::Receiver<()> {
+        let mut under_way = self.bundles.under_way();
+        let key = (fetch.from, fetch.to);
+        if let Some(build) = under_way.get(&key) {
+            return build.clone();
+        }
+        let (done, build) = watch::channel(());
+        under_way.insert(key, build.clone());
+        drop(under_way);
+        let master = Arc::clone(self);
+        tokio::spawn(async move {
+            // One receiver is the one in the map: whoever asked has gone.
+            if let Some(turn) = queued.turn().await
+                && done.receiver_count() > 1
+            {
+                let master = Arc::clone(&master);
+                let built = tokio::task::spawn_blocking(move || {
+                    master.build(fetch);
+                    drop(turn);
+                });
+                // A panic is told by the runtime; whoever waits finds nothing ready.
+                let _ = built.await;
+            }
+            master.bundles.under_way().remove(&key);
+            drop(done);
+        });
+        build
+    }
+
+    fn build(&self, fetch: FetchBundle) {
         let manifest = |id| stored_manifest(&self.store, id);
         let built = manifest(fetch.from)
             .and_then(|from| Ok((from, manifest(fetch.to)?)))
@@ -141,7 +217,6 @@ impl Master {
                 if let Some(to) = to {
                     self.bundles.sweep(to);
                 }
-                self.bundles.ready(&self.store, fetch).flatten()
             }
             Err(error) => {
                 tracing::info!(from = %fetch.from, %error, "no bundle");
@@ -152,25 +227,36 @@ impl Master {
                 ) {
                     self.bundles.impossible(fetch);
                 }
-                None
             }
         }
     }
 
-    /// Runs for lists; `None` when there can be none.
-    pub(super) async fn runs(self: Arc<Self>, fetch: FetchRuns) -> Option<Bytes> {
+    /// Runs for lists, built for `node`; `None` when there can be none, or too much is being built or sent.
+    pub(super) async fn runs(
+        self: Arc<Self>,
+        node: PublicKey,
+        fetch: FetchRuns,
+    ) -> Option<HeldRuns> {
         let lists = fetch.bases.iter().chain([&fetch.list]);
         if lists.into_iter().any(|id| self.store.list(id).is_none()) {
             return None;
         }
-        let place = self.bundles.building.clone().lock_owned().await;
+        let deadline = Instant::now() + QUEUE_PATIENCE;
+        let place = self.bundles.runs_held.take(node, deadline).await?;
+        let queued = self.bundles.queue.enter(node, QUEUE_PATIENCE).await?;
+        let turn = queued.turn().await?;
         let built = tokio::task::spawn_blocking(move || {
             let runs = bundle::runs(&self.store, &fetch);
-            drop(place);
-            runs
+            drop(turn);
+            // What a slow reader has held for it is no more than what it reads.
+            let bytes = Bytes::from(runs?.into_boxed_slice());
+            Ok::<_, BundleBuildError>(HeldRuns {
+                bytes,
+                _place: place,
+            })
         });
         match built.await {
-            Ok(Ok(runs)) => Some(runs.into()),
+            Ok(Ok(runs)) => Some(runs),
             Ok(Err(error)) => {
                 tracing::info!(%error, "no runs");
                 None

@@ -5,6 +5,7 @@ mod export;
 mod feed;
 mod heads;
 mod nodes;
+mod queue;
 mod send;
 mod serve;
 mod sessions;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use quinn::SendStream;
 use tidecast_proto::id::ChunkId;
+use tidecast_proto::key::PublicKey;
 use tidecast_proto::limits;
 use tidecast_proto::wire::{
     BundleHeader, ChunkHeader, FetchBundle, FetchRuns, FrameType, ObjectHeader, ObjectName, Wait,
@@ -81,14 +82,15 @@ impl Master {
         Ok(())
     }
 
-    /// Sends a bundle to a mirror whose newest root is `root_version`, after as much patience as it takes to build.
+    /// Sends a bundle to mirror `node`, whose newest root is `root_version`, after as much patience as it takes to build.
     pub(super) async fn send_bundle(
         self: &Arc<Self>,
         send: &mut SendStream,
+        node: PublicKey,
         fetch: FetchBundle,
         root_version: u64,
     ) -> Result<(), StreamError> {
-        let core = patiently(send, self.clone().bundle(fetch)).await?;
+        let core = patiently(send, self.clone().bundle(node, fetch)).await?;
         let front = core.as_ref().and_then(|_| self.front(fetch, root_version));
         let (Some(core), Some(front)) = (core, front) else {
             return absent(send).await;
@@ -130,13 +132,14 @@ impl Master {
     pub(super) async fn send_runs(
         self: &Arc<Self>,
         send: &mut SendStream,
+        node: PublicKey,
         fetch: FetchRuns,
     ) -> Result<(), StreamError> {
-        match patiently(send, self.clone().runs(fetch)).await? {
+        match patiently(send, self.clone().runs(node, fetch)).await? {
             Some(runs) => {
-                let header = BundleHeader::of_runs(runs.len() as u64);
+                let header = BundleHeader::of_runs(runs.bytes.len() as u64);
                 write_frame(send, &header.to_frame()).await?;
-                send_parts(send, &runs).await
+                send_parts(send, &runs.bytes).await
             }
             None => absent(send).await,
         }

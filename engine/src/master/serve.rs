@@ -220,9 +220,10 @@ impl Served {
             Reply::Chunks(ids) => self.master.send_chunks(&mut send, &ids).await,
             Reply::Bundle(fetch) => {
                 let root = self.root_version();
-                self.master.send_bundle(&mut send, fetch, root).await
+                let sent = self.master.send_bundle(&mut send, self.node, fetch, root);
+                sent.await
             }
-            Reply::Runs(fetch) => self.master.send_runs(&mut send, fetch).await,
+            Reply::Runs(fetch) => self.master.send_runs(&mut send, self.node, fetch).await,
             // Never the answer to a question.
             Reply::Announce { frame, .. } => write_frame(&mut send, &frame).await,
             Reply::Close(why) => return self.close(why),

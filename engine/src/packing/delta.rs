@@ -40,7 +40,7 @@ impl Effort {
 /// Where long-distance matching begins to find what the match finder of the level has forgotten.
 const LONG_DISTANCE_BYTES: usize = 1024 * 1024;
 
-/// The window covers prefix and content and never more: two manifests of 16 MiB.
+/// The window covers prefix and content and never more: two manifests of 16 MiB. Two runs need one less.
 const WINDOW_LOG_MAX: u32 = 25;
 
 /// The smallest window zstd knows (`ZSTD_WINDOWLOG_MIN` in zstd.h).
@@ -82,7 +82,8 @@ pub(crate) fn pack_with_prefix(bytes: &[u8], prefix: &[u8], effort: Effort) -> i
 ///
 /// # Errors
 /// [`io::ErrorKind::InvalidData`] when it is damaged, was made against another prefix (noticed by chance only: check
-/// the hash), is followed by anything, or would open to more.
+/// the hash), is followed by anything, would open to more, or asks for a window that no packing against `prefix` of
+/// so many bytes needs.
 pub(crate) fn open_with_prefix(
     delta: &[u8],
     prefix: &[u8],
@@ -99,6 +100,12 @@ pub(crate) fn open_with_prefix(
             "opens to {opened_bytes} bytes, the limit is {bytes_max}"
         )));
     }
+    let window_max = window_bytes_max(prefix.len().saturating_add(bytes_max));
+    if let Some(window) = window_bytes(delta).filter(|window| *window > window_max) {
+        return Err(invalid(format!(
+            "asks for a window of {window} bytes, the limit is {window_max}"
+        )));
+    }
     let frame_bytes = zstd_safe::find_frame_compressed_size(&frame).map_err(said_by_zstd)?;
     if frame_bytes != frame.len() {
         return Err(invalid(format!(
@@ -108,7 +115,7 @@ pub(crate) fn open_with_prefix(
     }
     let mut context = DCtx::try_create().ok_or(io::ErrorKind::OutOfMemory)?;
     context.ref_prefix(prefix).map_err(said_by_zstd)?;
-    // Opened in one go, the output is the window: a frame that claims a large one costs nothing.
+    // Opened in one go, the output is the window, and zstd's own limit of windows does not apply.
     let mut opened = Vec::with_capacity(opened_bytes);
     context
         .decompress(&mut opened, &frame)
@@ -120,6 +127,27 @@ pub(crate) fn open_with_prefix(
         )));
     }
     Ok(opened)
+}
+
+/// The largest window that may be asked for when prefix and content have at most `together` bytes.
+fn window_bytes_max(together: usize) -> u64 {
+    let largest = 1_u64 << WINDOW_LOG_MAX;
+    let needed = together.checked_next_power_of_two();
+    needed
+        .map_or(largest, |needed| needed as u64)
+        .clamp(1 << WINDOW_LOG_MIN, largest)
+}
+
+/// The window a delta asks for; `None` when it is a single segment, whose window is its content (RFC 8878 §3.1.1.1.2),
+/// or too short to say.
+fn window_bytes(delta: &[u8]) -> Option<u64> {
+    const SINGLE_SEGMENT: u8 = 1 << 5;
+    let (&descriptor, &window) = (delta.first()?, delta.get(1)?);
+    if descriptor & SINGLE_SEGMENT != 0 {
+        return None;
+    }
+    let base = 1_u64 << (u32::from(window >> 3) + WINDOW_LOG_MIN);
+    Some(base + base / 8 * u64::from(window & 7))
 }
 
 fn invalid(what: String) -> io::Error {
@@ -211,5 +239,26 @@ mod tests {
     fn a_window_has_a_limit() {
         let (bytes, prefix) = (vec![0; 1 << 24], vec![0; (1 << 24) + 1]);
         assert!(pack_with_prefix(&bytes, &prefix, Effort::Least).is_err());
+    }
+
+    #[test]
+    fn a_delta_that_asks_for_more_window_than_its_content_and_prefix_need_is_refused() {
+        // Content size in four bytes, a window descriptor, one raw block of five bytes.
+        let frame = |window: u8| {
+            let head = [0b1000_0000, window];
+            [&head[..], &5_u32.to_le_bytes(), &[0x29, 0, 0], b"bytes"].concat()
+        };
+        let log = |log: u8| (log - 10) << 3;
+        let open = |window, prefix: &[u8], most| open_with_prefix(&frame(window), prefix, most);
+        assert_eq!(open(log(10), b"", 5).unwrap(), b"bytes");
+        assert!(open(log(10) + 1, b"", 5).is_err());
+        // A run of 8 MiB against as much: 2^24, and no eighth more.
+        let prefix = vec![0; 8 << 20];
+        assert_eq!(open(log(24), &prefix, 8 << 20).unwrap(), b"bytes");
+        assert!(open(log(24) + 1, &prefix, 8 << 20).is_err());
+        // Two manifests, and whatever the limits: no more than 2^25.
+        let prefix = vec![0; 16 << 20];
+        assert_eq!(open(log(25), &prefix, 16 << 20).unwrap(), b"bytes");
+        assert!(open(log(25) + 1, &prefix, 1 << 30).is_err());
     }
 }

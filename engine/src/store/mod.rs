@@ -14,6 +14,7 @@
 //! a pack is named by its hash, so a reader that looks at an older snapshot misses new things and never sees
 //! a wrong one. What a [`Collection`] removes stays mapped, and on the disk, until a reader refreshes.
 
+pub(crate) mod bundle_files;
 mod content;
 mod error;
 pub mod explain;

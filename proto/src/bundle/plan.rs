@@ -338,11 +338,20 @@ mod tests {
 
     #[test]
     fn bases_stay_within_their_number_and_bytes() {
-        let many: Votes = (1..9).map(|base| ((base, 0), 1)).collect();
-        let lists = ["abc", "1", "2", "3", "4", "5", "6", "7", "8"];
+        // One base more than a run may have, each worth taking.
+        let others: Vec<alloc::string::String> = ('\u{100}'..)
+            .take(limits::RUN_BASES)
+            .map(alloc::string::String::from)
+            .collect();
+        let lists: Vec<&str> = core::iter::once("abc")
+            .chain(others.iter().map(|name| name.as_str()))
+            .collect();
+        let many: Votes = (1..index(lists.len())).map(|base| ((base, 0), 1)).collect();
+        let bases = |lists: &[&str]| planned("aXc", lists, 1000, &many)[0].len();
+        assert_eq!(bases(&lists), limits::RUN_BASES);
         assert_eq!(
-            planned("aXc", &lists, 1000, &many)[0].len(),
-            limits::RUN_BASES
+            bases(&lists[..limits::RUN_BASES - 1]),
+            limits::RUN_BASES - 1
         );
 
         let long: alloc::string::String = ('\u{100}'..'\u{200}').collect();

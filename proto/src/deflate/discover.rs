@@ -49,6 +49,21 @@ pub struct Candidate {
     pub differs_at: Option<u64>,
 }
 
+/// What came of a search, and what it cost.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Search {
+    /// The candidates that make the same tokens, likeliest first, or else the one that came farthest.
+    ///
+    /// Several are listed when the head does not tell them apart: only packing the whole stream proves one. Empty only
+    /// when no zlib cuts blocks like this, whatever it was told.
+    pub candidates: Vec<Candidate>,
+    /// Plain bytes that were searched by all candidates together, each one's tables counted as [`TABLE_BYTES`].
+    pub effort_bytes: u64,
+}
+
+/// What setting up the tables of a search costs at least, as plain bytes that could be searched in that time.
+pub const TABLE_BYTES: u64 = 16 * 1024;
+
 /// What the gzip header's XFL byte says: 2 for level 9, 4 for level 1, as zlib's `deflateInit2` writes it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum LevelHint {
@@ -110,15 +125,16 @@ impl Head {
         self.ended || self.plain.len() >= HEAD_PLAIN_BYTES_MAX
     }
 
-    /// The candidates that make the same tokens, likeliest first, or else the one that came farthest.
-    ///
-    /// Several are listed when the head does not tell them apart: only packing the whole stream proves one. Empty only when no zlib cuts blocks like this, whatever it was told.
+    /// Finds the candidates that make the same tokens.
     #[must_use]
-    pub fn candidates(&self, hint: LevelHint) -> Vec<Candidate> {
+    pub fn search(&self, hint: LevelHint) -> Search {
         let mut same = Vec::new();
+        let mut effort_bytes = 0;
         let mut farthest: Option<Candidate> = None;
         for parameters in self.tried(hint) {
             let differs_at = self.differs_at(parameters);
+            let searched = differs_at.unwrap_or(self.plain.len() as u64);
+            effort_bytes += TABLE_BYTES + searched;
             let candidate = Candidate {
                 parameters,
                 differs_at,
@@ -143,7 +159,10 @@ impl Head {
         if same.is_empty() {
             same.extend(farthest);
         }
-        same
+        Search {
+            candidates: same,
+            effort_bytes,
+        }
     }
 
     /// Every combination that the blocks allow, likeliest first.

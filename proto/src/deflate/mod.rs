@@ -21,7 +21,9 @@ mod symbols;
 mod token;
 mod trees;
 
-pub use discover::{CANDIDATES_MAX, Candidate, HEAD_PLAIN_BYTES_MAX, Head, LevelHint};
+pub use discover::{
+    CANDIDATES_MAX, Candidate, HEAD_PLAIN_BYTES_MAX, Head, LevelHint, Search, TABLE_BYTES,
+};
 pub use encode::Encoder;
 pub use parameters::{Parameters, ParametersError, Strategy};
 pub use parse::{

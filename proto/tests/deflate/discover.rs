@@ -17,7 +17,7 @@ fn candidates(packed: &[u8], hint: LevelHint) -> Vec<Candidate> {
         head.push(batch, step);
     });
     assert!(read.is_ok());
-    let candidates = head.candidates(hint);
+    let candidates = head.search(hint).candidates;
     assert!(candidates.len() <= CANDIDATES_MAX);
     candidates
 }

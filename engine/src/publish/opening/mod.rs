@@ -39,8 +39,10 @@ const TRAILER_BYTES: u64 = 8;
 /// What an attempt at a stream costs at least: its tables.
 const ATTEMPT_BYTES: u64 = 16 * 1024;
 
-/// Plain bytes out of one packed byte, beyond which a stream that cannot be rebuilt counts as wasted effort.
-const EXPANSION_USUAL: u64 = 32;
+/// Plain bytes searched and packed again for one packed byte, beyond which work that led to nothing counts against the
+/// limit: what guessing costs is then in proportion to the file. A stream of text opens to four bytes for each of its
+/// own; one is read once and packed three times in vain.
+const EFFORT_USUAL: u64 = 32;
 
 /// What opening one file may cost.
 #[derive(Debug, Clone, Copy)]
@@ -83,6 +85,8 @@ pub(super) struct Looked {
     pub(super) streams: Vec<(Stream, Parameters)>,
     /// The first streams that stay closed.
     pub(super) closed: Vec<Closed>,
+    /// Streams that were sound and are no zlib's.
+    pub(super) differing: usize,
 }
 
 impl Looked {
@@ -196,11 +200,15 @@ impl Search<'_> {
             scan.spend(stream.plain_bytes);
             return Ok(stream.end());
         }
-        match guess::parameters(self.file, &stream, &head, hint, self.guess)? {
+        let (outcome, wasted_bytes) =
+            guess::parameters(self.file, &stream, &head, hint, self.guess)?;
+        let usual_bytes = stream.packed_bytes.saturating_mul(EFFORT_USUAL);
+        match outcome {
             guess::Outcome::Exact(parameters) => {
                 looked.streams.push((stream, parameters));
                 self.opened_bytes = opened_bytes + stream.plain_bytes;
                 self.guess = Some(parameters);
+                scan.spend(wasted_bytes.saturating_sub(usual_bytes));
             }
             guess::Outcome::Differs { at, nearest } => {
                 let reason = ClosedReason::Differs {
@@ -209,8 +217,9 @@ impl Search<'_> {
                     nearest: nearest.into(),
                 };
                 looked.close(stream_at, reason);
-                let usual = stream.packed_bytes.saturating_mul(EXPANSION_USUAL);
-                scan.spend(stream.plain_bytes.saturating_sub(usual));
+                looked.differing += 1;
+                let wasted_bytes = wasted_bytes.saturating_add(stream.plain_bytes);
+                scan.spend(wasted_bytes.saturating_sub(usual_bytes));
             }
         }
         Ok(stream.end())
@@ -238,7 +247,7 @@ mod tests {
         file.write_all(bytes).unwrap();
         let limits = Limits {
             opened_bytes,
-            effort_bytes: 16 << 20,
+            effort_bytes: 64 << 20,
         };
         look(&file, bytes.len() as u64, None, limits).unwrap()
     }
@@ -270,7 +279,8 @@ mod tests {
 
     #[test]
     fn effort_on_streams_that_lead_to_nothing_is_bounded() {
-        // Each opens to 2 MiB and more and is then damaged; the header of the next one lies inside.
+        // Each opens to 2 MiB and more and is then damaged; the header of the next one lies inside. What is left is
+        // searched and packed again some times before it is given up: 20 MiB each.
         let mut damaged = gzip(&vec![0; 2 << 20]);
         damaged.truncate(damaged.len() - 12);
         damaged.push(7);
@@ -281,5 +291,30 @@ mod tests {
         let looked = look_at(&many, 4 << 20);
         assert!(looked.streams.is_empty(), "{looked:?}");
         assert_eq!(looked.closed.len(), CLOSED_LISTED);
+    }
+
+    #[test]
+    fn what_guessing_costs_is_counted_for_streams_of_another_producer() {
+        // One fixed block: 'a' four times and a match of three, where zlib makes one of six behind the first, if any.
+        // Bits from the low end of each byte.
+        let mut bits = vec![1, 1, 0];
+        for _ in 0..4 {
+            bits.extend((0..8).rev().map(|bit| (0x30 + b'a') >> bit & 1));
+        }
+        bits.extend([0, 0, 0, 0, 0, 0, 1]);
+        bits.extend([0; 5]);
+        bits.extend([0; 7]);
+        let fold = |bits: &[u8]| bits.iter().rev().fold(0, |byte, bit| byte << 1 | bit);
+        let packed: Vec<u8> = bits.chunks(8).map(fold).collect();
+        let head = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3];
+        let member = [&head[..], &packed, &[0; 8]].concat();
+
+        let few = look_at(&member.repeat(3), 4 << 20);
+        assert!(few.streams.is_empty());
+        assert_eq!(few.differing, 3, "{few:?}");
+        let many = look_at(&member.repeat(5_000), 4 << 20);
+        // 64 MiB of effort, and each costs at least the tables of a few searches.
+        assert!((3..256).contains(&many.differing), "{}", many.differing);
+        assert!(many.streams.is_empty());
     }
 }

@@ -1,36 +1,15 @@
 //! Cached bundles that have had their day. SPEC §7.11.
-//!
-//! A bundle can be made again at any time, so losing one costs a moment and nothing else.
 
 use std::collections::BTreeSet;
-use std::fs;
-use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::path::Path;
 
 use tidecast_proto::id::ReleaseNumber;
 
 use crate::durable::FileError;
-use crate::store::snapshot;
-
-/// Where they lie in a store's folder.
-pub(super) const BUNDLES: &str = "bundles";
-
-/// A bundle that goes.
-#[derive(Debug)]
-pub(super) struct Discarded {
-    pub(super) path: PathBuf,
-    pub(super) bytes: u64,
-}
-
-/// The release that mirrors must have to use the bundle called `name`: `<from>-<to>.bundle`.
-fn base_of(name: &str) -> Option<ReleaseNumber> {
-    let (from, to) = name.strip_suffix(".bundle")?.split_once('-')?;
-    let (from, to): (u64, u64) = (from.parse().ok()?, to.parse().ok()?);
-    (format!("{from}-{to}.bundle") == name).then_some(ReleaseNumber(from))
-}
+use crate::store::bundle_files::{self, BundleFile};
 
 /// The bundles in the store at `folder` that go: those whose base is none of `kept`, then the oldest until the rest
-/// has at most `cap` bytes. Other names are left alone.
+/// has at most `cap` bytes. Other files are left alone.
 ///
 /// # Errors
 /// [`FileError`].
@@ -38,44 +17,20 @@ pub(super) fn discarded(
     folder: &Path,
     kept: &BTreeSet<ReleaseNumber>,
     cap: u64,
-) -> Result<Vec<Discarded>, FileError> {
-    let mut all = Vec::new();
-    for (name, path) in snapshot::list(&folder.join(BUNDLES))? {
-        let Some(base) = base_of(&name) else {
-            continue;
-        };
-        let (modified, bytes) = match fs::symlink_metadata(&path) {
-            Ok(found) => (
-                found.modified().unwrap_or(SystemTime::UNIX_EPOCH),
-                found.len(),
-            ),
-            // A master that runs removes some itself.
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
-            Err(error) => return Err(FileError::at("look at", &path)(error)),
-        };
-        all.push((kept.contains(&base), modified, Discarded { path, bytes }));
-    }
-    // Those without a base first, then the oldest.
-    all.sort_by_key(|(useful, modified, _)| (*useful, *modified));
-    let mut left = all.iter().fold(0_u64, |sum, (_, _, bundle)| {
-        sum.saturating_add(bundle.bytes)
-    });
-    let goes = |(useful, _, bundle): &(bool, SystemTime, Discarded)| {
-        let goes = !useful || left > cap;
-        left -= if goes { bundle.bytes } else { 0 };
-        goes
-    };
-    let going = all.into_iter();
-    let mut goes = goes;
-    Ok(going
-        .filter_map(|entry| goes(&entry).then_some(entry.2))
-        .collect())
+) -> Result<Vec<BundleFile>, FileError> {
+    let (useful, mut going): (Vec<_>, Vec<_>) = bundle_files::all(folder)?
+        .into_iter()
+        .partition(|bundle| kept.contains(&bundle.from));
+    going.extend(bundle_files::beyond(useful, cap));
+    Ok(going)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
+    use crate::store::bundle_files::BUNDLES;
+    use std::fs;
+    use std::time::{Duration, SystemTime};
 
     #[test]
     fn bundles_without_a_base_go_and_then_the_oldest_until_the_rest_fits() {
@@ -99,7 +54,7 @@ mod tests {
         let kept: BTreeSet<_> = [2, 3, 4].map(ReleaseNumber).into();
         let gone = |cap| -> Vec<String> {
             let gone = discarded(folder.path(), &kept, cap).unwrap();
-            let name = |b: &Discarded| b.path.file_name().unwrap().to_str().unwrap().to_owned();
+            let name = |b: &BundleFile| b.path.file_name().unwrap().to_str().unwrap().to_owned();
             gone.iter().map(name).collect()
         };
         assert_eq!(gone(30), ["1-9.bundle"]);

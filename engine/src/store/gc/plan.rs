@@ -7,11 +7,12 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use tidecast_proto::id::{ReleaseNumber, Timestamp};
 
-use super::bundles::{self, Discarded};
+use super::bundles;
 use super::mark::Marks;
 use super::retention::{Retention, Verdict};
 use crate::durable::FileError;
 use crate::store::StoreError;
+use crate::store::bundle_files::BundleFile;
 use crate::store::pack::{self, Pack};
 use crate::store::record::Record;
 use crate::store::snapshot::Snapshot;
@@ -97,7 +98,7 @@ pub(super) struct Work {
     pub(super) dead: Vec<Arc<Pack>>,
     /// Those with the least to copy first: that frees most for the least room.
     pub(super) sparse: Vec<Sparse>,
-    pub(super) bundles: Vec<Discarded>,
+    pub(super) bundles: Vec<BundleFile>,
 }
 
 impl Work {
