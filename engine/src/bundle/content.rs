@@ -6,7 +6,6 @@ use tidecast_proto::bundle::Form;
 use tidecast_proto::id::{ChunkId, ListId};
 use tidecast_proto::list::{Entry, List};
 use tidecast_proto::manifest::File;
-use tidecast_proto::recipe::Recipe;
 
 use super::BundleBuildError;
 use crate::store::Store;
@@ -23,26 +22,17 @@ impl Content {
     /// What the store knows of a form of `file`; `None` when the file has no such form, or the store no longer holds
     /// its recipe or list.
     pub(super) fn of(store: &Store, file: &File, form: Form) -> Option<Self> {
-        match form {
-            Form::Stored => Some(Self {
-                list: Arc::new(match &file.list {
-                    None => List::of_small_file(file.hash, file.size)?,
-                    Some(id) => stored_list(store, id).filter(|l| l.total_bytes() == file.size)?,
-                }),
-                recipe: None,
-            }),
+        let (list, recipe) = match form {
+            Form::Stored => (store.list_of(file).ok()?, None),
             Form::Opened => {
-                let id = file.recipe?;
-                let bytes = store.recipe(&id)?.open().ok()?;
-                let recipe = Recipe::decode(&bytes, id, file.size).ok()?;
-                let list = stored_list(store, &recipe.opened())
-                    .filter(|list| list.total_bytes() == recipe.opened_bytes())?;
-                Some(Self {
-                    list: Arc::new(list),
-                    recipe: Some(bytes),
-                })
+                let opened = store.opened_of(file, file.recipe?).ok()?;
+                (opened.list, Some(opened.recipe))
             }
-        }
+        };
+        Some(Self {
+            list: Arc::new(list),
+            recipe,
+        })
     }
 }
 

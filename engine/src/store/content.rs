@@ -7,9 +7,9 @@ use tidecast_proto::{
     recipe::Recipe,
 };
 
-use super::StoreError;
 use super::record::Kind;
 use super::snapshot::Snapshot;
+use super::{Store, StoreError};
 
 /// The chunks of a file as it is served.
 ///
@@ -26,7 +26,16 @@ pub(super) fn stored_list(snapshot: &Snapshot, file: &File) -> Result<List, Stor
     }
 }
 
-/// The chunks of what a recipe works on, and that list's name.
+/// What a recipe works on.
+#[derive(Debug)]
+pub(crate) struct Opened {
+    /// The recipe, encoded.
+    pub(crate) recipe: Vec<u8>,
+    pub(crate) list_id: ListId,
+    pub(crate) list: List,
+}
+
+/// What `recipe`, which must be of `file`, works on.
 ///
 /// # Errors
 /// As [`stored_list`].
@@ -34,12 +43,35 @@ pub(super) fn opened_list(
     snapshot: &Snapshot,
     file: &File,
     recipe: RecipeId,
-) -> Result<(ListId, List), StoreError> {
+) -> Result<Opened, StoreError> {
     let bytes = opened(snapshot, Kind::Recipe, recipe.0)?;
-    let recipe = Recipe::decode(&bytes, recipe, file.size)
+    let decoded = Recipe::decode(&bytes, recipe, file.size)
         .map_err(|_| wrong_content(Kind::Recipe, recipe.0))?;
-    let id = recipe.opened();
-    Ok((id, list(snapshot, id, recipe.opened_bytes())?))
+    let list_id = decoded.opened();
+    let list = list(snapshot, list_id, decoded.opened_bytes())?;
+    Ok(Opened {
+        recipe: bytes,
+        list_id,
+        list,
+    })
+}
+
+impl Store {
+    /// The chunks of a file as it is served.
+    ///
+    /// # Errors
+    /// [`StoreError::Missing`] or [`StoreError::WrongContent`].
+    pub(crate) fn list_of(&self, file: &File) -> Result<List, StoreError> {
+        stored_list(&self.shared.current.load(), file)
+    }
+
+    /// What `recipe`, which must be of `file`, works on.
+    ///
+    /// # Errors
+    /// [`StoreError::Missing`] or [`StoreError::WrongContent`].
+    pub(crate) fn opened_of(&self, file: &File, recipe: RecipeId) -> Result<Opened, StoreError> {
+        opened_list(&self.shared.current.load(), file, recipe)
+    }
 }
 
 fn list(snapshot: &Snapshot, id: ListId, size: u64) -> Result<List, StoreError> {

@@ -94,7 +94,10 @@ fn check_file(snapshot: &Snapshot, file: &File, whole: bool) -> Result<(), Store
         check_chunks(snapshot, &stored)?;
     }
     match file.recipe {
-        Some(recipe) => check_chunks(snapshot, &content::opened_list(snapshot, file, recipe)?.1),
+        Some(recipe) => check_chunks(
+            snapshot,
+            &content::opened_list(snapshot, file, recipe)?.list,
+        ),
         None => Ok(()),
     }
 }

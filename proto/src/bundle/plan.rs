@@ -344,7 +344,7 @@ mod tests {
             .map(alloc::string::String::from)
             .collect();
         let lists: Vec<&str> = core::iter::once("abc")
-            .chain(others.iter().map(|name| name.as_str()))
+            .chain(others.iter().map(alloc::string::String::as_str))
             .collect();
         let many: Votes = (1..index(lists.len())).map(|base| ((base, 0), 1)).collect();
         let bases = |lists: &[&str]| planned("aXc", lists, 1000, &many)[0].len();

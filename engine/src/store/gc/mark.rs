@@ -91,9 +91,9 @@ impl Marking<'_> {
             && self.recipes.insert(recipe)
         {
             self.mark(Kind::Recipe, &recipe.0);
-            let (id, list) = content::opened_list(self.snapshot, file, recipe)?;
-            self.mark(Kind::List, &id.0);
-            self.chunks(Some(id), &list);
+            let opened = content::opened_list(self.snapshot, file, recipe)?;
+            self.mark(Kind::List, &opened.list_id.0);
+            self.chunks(Some(opened.list_id), &opened.list);
         }
         // What a recipe makes again need not be kept; the list of it tells a mirror what its old file is cut into.
         if (whole || file.recipe.is_none()) && file.list.is_none_or(|id| !self.lists.contains(&id))
