@@ -489,8 +489,12 @@ impl Diagnose for ImportError {
     fn exit(&self) -> Exit {
         match self {
             Self::File { source, .. } => source.exit(),
-            Self::NotABundle { .. } | Self::Bundle { .. } | Self::Incomplete { .. } => Exit::Data,
-            Self::OtherFeed { .. } | Self::OtherStart { .. } => Exit::Data,
+            Self::NotAFile { .. }
+            | Self::NotABundle { .. }
+            | Self::Bundle { .. }
+            | Self::Incomplete { .. }
+            | Self::OtherFeed { .. }
+            | Self::OtherStart { .. } => Exit::Data,
             Self::NothingLive => Exit::NoInput,
             Self::Sync(SyncError::Docroot(error)) => error.exit(),
             Self::Sync(SyncError::Memory(error)) => error.exit(),

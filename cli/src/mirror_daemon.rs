@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use tidecast_engine::control::{Command, Handler};
+use tidecast_engine::control::{Command, Handler, Refusal};
 use tidecast_engine::http::{FileAccessLog, HttpReport, HttpStats};
 use tidecast_engine::mirror::{Mirror, MirrorStatus};
 
@@ -45,11 +45,10 @@ impl MirrorDaemon {
 }
 
 impl Handler for MirrorDaemon {
-    async fn handle(&self, command: Command) -> Result<Value, String> {
+    async fn handle(&self, command: Command) -> Result<Value, Refusal> {
         match command {
-            Command::Status => {
-                serde_json::to_value(self.report()).map_err(|error| error.to_string())
-            }
+            Command::Status => serde_json::to_value(self.report())
+                .map_err(|error| Refusal::from(error.to_string())),
             other => self.mirror.handle(other).await,
         }
     }

@@ -109,12 +109,33 @@ pub enum ControlError {
     /// The daemon says no.
     #[error("{0}")]
     Failed(String),
+    /// The same, and what kind of failure it was.
+    #[error("{what}")]
+    FailedFor { what: String, kind: String },
+}
+
+/// Why a daemon did not carry out a command.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// Text for the person who typed it.
+    pub what: String,
+    /// A word for programs, where the command has any.
+    pub kind: Option<&'static str>,
+}
+
+impl<T: Into<String>> From<T> for Refusal {
+    fn from(what: T) -> Self {
+        Self {
+            what: what.into(),
+            kind: None,
+        }
+    }
 }
 
 /// Answers commands.
 pub trait Handler: Send + Sync + 'static {
-    /// Carries out `command`; the error is text for the person who typed it.
-    fn handle(&self, command: Command) -> impl Future<Output = Result<Value, String>> + Send;
+    /// Carries out `command`.
+    fn handle(&self, command: Command) -> impl Future<Output = Result<Value, Refusal>> + Send;
 }
 
 /// The socket, removed when dropped.
@@ -201,13 +222,14 @@ async fn answer<H: Handler>(stream: UnixStream, handler: &H, idle: Duration) -> 
         // The rest of a line that is too long cannot be told from the next command.
         let too_long = line.len() as u64 == COMMAND_BYTES && line.last() != Some(&b'\n');
         let result = match serde_json::from_slice(&line) {
-            _ if too_long => Err(format!("a command has at most {COMMAND_BYTES} bytes")),
+            _ if too_long => Err(format!("a command has at most {COMMAND_BYTES} bytes").into()),
             Ok(command) => handler.handle(command).await,
-            Err(error) => Err(format!("not a command: {error}")),
+            Err(error) => Err(format!("not a command: {error}").into()),
         };
         let reply = match result {
             Ok(value) => serde_json::json!({ "ok": value }),
-            Err(text) => serde_json::json!({ "error": text }),
+            Err(Refusal { what, kind: None }) => serde_json::json!({ "error": what }),
+            Err(Refusal { what, kind }) => serde_json::json!({ "error": what, "kind": kind }),
         };
         let reply = format!("{reply}\n");
         in_time(idle, write.write_all(reply.as_bytes())).await?;
@@ -264,9 +286,16 @@ pub async fn ask(state: &Path, command: &Command) -> Result<Value, ControlError>
         .map_err(|_| ControlError::Failed("the daemon ended without an answer".into()))?;
     match (reply.get_mut("ok").map(Value::take), reply.get("error")) {
         (Some(value), _) => Ok(value),
-        (None, Some(error)) => Err(ControlError::Failed(
-            error.as_str().unwrap_or("unnamed error").into(),
-        )),
+        (None, Some(error)) => {
+            let what = error.as_str().unwrap_or("unnamed error").to_owned();
+            Err(match reply.get("kind").and_then(Value::as_str) {
+                Some(kind) => ControlError::FailedFor {
+                    what,
+                    kind: kind.into(),
+                },
+                None => ControlError::Failed(what),
+            })
+        }
         (None, None) => Err(ControlError::Failed("an answer without content".into())),
     }
 }
@@ -278,11 +307,14 @@ mod tests {
     struct Echo;
 
     impl Handler for Echo {
-        async fn handle(&self, command: Command) -> Result<Value, String> {
+        async fn handle(&self, command: Command) -> Result<Value, Refusal> {
             match command {
                 Command::Status => Ok(serde_json::json!({ "role": "test" })),
                 Command::Reload => Err("no".into()),
-                Command::Sync => Ok(Value::Null),
+                Command::Sync => Err(Refusal {
+                    what: "full".into(),
+                    kind: Some("disk"),
+                }),
                 Command::Import { path, at_ms } => {
                     Ok(serde_json::json!({ "path": path, "at_ms": at_ms }))
                 }
@@ -306,6 +338,11 @@ mod tests {
         assert_eq!(status["role"], "test");
         let refused = ask(&state, &Command::Reload).await.unwrap_err();
         assert_eq!(refused.to_string(), "no");
+        let refused = ask(&state, &Command::Sync).await.unwrap_err();
+        assert!(
+            matches!(&refused, ControlError::FailedFor { what, kind } if what == "full" && kind == "disk"),
+            "{refused:?}"
+        );
         let second = ControlSocket::bind(&state).await.unwrap_err();
         assert!(second.to_string().contains("already runs"), "{second}");
         serving.abort();

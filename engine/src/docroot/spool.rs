@@ -165,3 +165,29 @@ impl Build {
             .map_err(folders.fault("read", SPOOL))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::io::Errno;
+
+    #[test]
+    fn a_full_disk_empties_the_spool_and_keeps_it_empty_and_nothing_else_does() {
+        let mut spool = Spool {
+            file: tempfile::tempfile().unwrap(),
+            places: HashMap::new(),
+            end: 0,
+            closed: false,
+        };
+        let (chunk, mut read) = (b"a chunk", Vec::new());
+        let id = ChunkId::of(chunk);
+        spool.put(&id, chunk).unwrap();
+        assert!(spool.let_go(Errno::IO.into()).is_err());
+        assert!(spool.read(&id, &mut read).unwrap());
+        assert_eq!(read, chunk);
+        spool.let_go(Errno::NOSPC.into()).unwrap();
+        spool.put(&id, chunk).unwrap();
+        assert!(!spool.read(&id, &mut read).unwrap());
+        assert_eq!(spool.file.metadata().unwrap().len(), 0);
+    }
+}

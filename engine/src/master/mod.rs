@@ -32,7 +32,7 @@ pub use nodes::{Decision, Details, Node, Nodes, NodesError};
 pub use status::{ConnectedNode, MasterStatus, ReleaseStatus};
 
 use crate::clock::Clock;
-use crate::control::{Command, Handler};
+use crate::control::{Command, Handler, Refusal};
 use crate::quic::{self, Bind, ListenError};
 use crate::store::{Store, StoreError, StoredRelease};
 use bundles::Bundles;
@@ -275,14 +275,15 @@ impl Master {
 }
 
 impl Handler for Master {
-    async fn handle(&self, command: Command) -> Result<Value, String> {
+    async fn handle(&self, command: Command) -> Result<Value, Refusal> {
+        let status = || {
+            serde_json::to_value(self.status()).map_err(|error| Refusal::from(error.to_string()))
+        };
         match command {
-            Command::Status => {
-                serde_json::to_value(self.status()).map_err(|error| error.to_string())
-            }
+            Command::Status => status(),
             Command::Reload => {
                 self.reload().map_err(|error| error.to_string())?;
-                serde_json::to_value(self.status()).map_err(|error| error.to_string())
+                status()
             }
             Command::Sync | Command::Import { .. } => {
                 Err("this daemon is a master; it has nothing to sync".into())

@@ -4,10 +4,11 @@
 //! what time it is may be said by whoever imports it, and never to be before what was seen already.
 
 use std::fs::File;
-use std::io::BufReader;
+use std::io::{BufReader, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use rustix::fs::{Mode, OFlags};
 use tidecast_proto::bundle::BundleError;
 use tidecast_proto::head::{Phase, SignedHead};
 use tidecast_proto::id::{FeedId, ReleaseNumber, Timestamp};
@@ -33,6 +34,9 @@ pub enum ImportError {
         path: PathBuf,
         source: std::io::Error,
     },
+    /// A folder, a pipe or a device.
+    #[error("{} is not a regular file", path.display())]
+    NotAFile { path: PathBuf },
     /// Something else, or made by another version.
     #[error("{} is no tidecast bundle of this version", path.display())]
     NotABundle { path: PathBuf },
@@ -79,9 +83,13 @@ impl ImportError {
     pub fn advice(&self) -> String {
         match self {
             Self::File { .. } => "check the path, and that the user tidecast runs as may read the file".into(),
+            Self::NotAFile { .. } => "copy the bundle to a file first".into(),
             Self::NotABundle { .. } => "bundles are made by `tidecast bundle export` on a master".into(),
-            Self::Bundle { .. } | Self::Incomplete { .. } => {
+            Self::Bundle { .. } => {
                 "copy the file again, or export it again; what was verified is kept".into()
+            }
+            Self::Incomplete { .. } => {
+                "copy the file again, or export it again; where what describes the old files is missing or one of them is damaged, `tidecast sync` helps; what was verified is kept".into()
             }
             Self::NothingLive => "install the first release by `tidecast sync`".into(),
             Self::OtherStart { have, .. } => {
@@ -93,6 +101,28 @@ impl ImportError {
             }
             Self::Sync(error) => error.advice(),
             Self::Mirror(_) => String::new(),
+        }
+    }
+
+    /// What kind of failure it is, for whoever asked a daemon: `no_input`, `permission`, `content`, or whose fault it is as
+    /// [`SyncError::whose`] says.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::File { source, .. } => match source.kind() {
+                ErrorKind::NotFound => "no_input",
+                ErrorKind::PermissionDenied => "permission",
+                _ => "disk",
+            },
+            Self::NothingLive => "no_input",
+            Self::NotAFile { .. }
+            | Self::NotABundle { .. }
+            | Self::Bundle { .. }
+            | Self::OtherStart { .. }
+            | Self::OtherFeed { .. }
+            | Self::Incomplete { .. } => "content",
+            Self::Sync(error) => error.whose(),
+            Self::Mirror(_) => "disk",
         }
     }
 
@@ -160,10 +190,17 @@ async fn import(
     at: Option<Timestamp>,
 ) -> Result<SyncReport, ImportError> {
     let refused = ImportError::of(path);
-    let file = File::open(path).map_err(|source| ImportError::File {
-        path: path.to_owned(),
-        source,
-    })?;
+    let opening = path.to_owned();
+    let opened = work.disk.run(move |_| open(&opening)).await;
+    let file = opened
+        .map_err(SyncError::from)?
+        .map_err(|source| ImportError::File {
+            path: path.to_owned(),
+            source,
+        })?
+        .ok_or_else(|| ImportError::NotAFile {
+            path: path.to_owned(),
+        })?;
     let live = work.live().await?.ok_or(ImportError::NothingLive)?;
     let taken = work
         .open_bundle(Parts::new(BufReader::new(file)))
@@ -238,6 +275,13 @@ async fn import(
     work.go_live(&trust, &head, clock, &manifest, &mut report)
         .await?;
     Ok(report)
+}
+
+/// Opens a bundle without waiting for whoever may be at the other end of a pipe; `None` when it is no regular file.
+fn open(path: &Path) -> std::io::Result<Option<File>> {
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let file = File::from(rustix::fs::open(path, flags, Mode::empty())?);
+    Ok(file.metadata()?.is_file().then_some(file))
 }
 
 /// Completes the tree with what is on this machine; nobody can be asked for more.

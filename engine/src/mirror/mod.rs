@@ -37,7 +37,7 @@ pub use upstream::with_port;
 
 use crate::clock::Clock;
 use crate::config::{ConfigError, MirrorConfig};
-use crate::control::{Command, Handler};
+use crate::control::{Command, Handler, Refusal};
 use crate::docroot::{Docroot, DocrootError, Options, Recovery};
 use crate::http::{HealthHandle, SiteHandle};
 use crate::keyfile::{self, KeyFileError};
@@ -362,8 +362,10 @@ impl Mirror {
 }
 
 impl Handler for Mirror {
-    async fn handle(&self, command: Command) -> Result<Value, String> {
-        let json = |value: Result<Value, serde_json::Error>| value.map_err(|e| e.to_string());
+    async fn handle(&self, command: Command) -> Result<Value, Refusal> {
+        let json = |value: Result<Value, serde_json::Error>| {
+            value.map_err(|error| Refusal::from(error.to_string()))
+        };
         match command {
             Command::Status => json(serde_json::to_value(self.status())),
             Command::Reload => Err(
@@ -372,7 +374,10 @@ impl Handler for Mirror {
             Command::Sync => json(serde_json::to_value(self.look().await?)),
             Command::Import { path, at_ms } => {
                 let at = at_ms.map(tidecast_proto::id::Timestamp);
-                let report = self.import(&path, at).await.map_err(|e| e.told())?;
+                let report = self.import(&path, at).await.map_err(|error| Refusal {
+                    what: error.told(),
+                    kind: Some(error.kind()),
+                })?;
                 json(serde_json::to_value(report))
             }
         }

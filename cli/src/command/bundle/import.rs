@@ -10,6 +10,7 @@ use tidecast_engine::mirror::{ImportError, MIRROR_CONFIG, Mirror, SyncReport};
 use tidecast_proto::id::Timestamp;
 
 use crate::command::sync::render;
+use crate::diagnosis;
 use crate::exit::Exit;
 use crate::failure::{Failure, Outcome};
 use crate::shell::Shell;
@@ -48,12 +49,25 @@ impl Import {
                     .map_err(ImportError::from)?;
                 mirror.import(&file, self.at).await?
             }
+            Err(ControlError::FailedFor { what, kind }) => {
+                return Err(Failure::new(exit_of(&kind), what));
+            }
             Err(ControlError::Failed(what)) => return Err(Failure::new(Exit::Data, what)),
             Err(error) => return Err(error.into()),
         };
         let text = render(&report);
         shell.result(&report, &text)?;
         Ok(Exit::Ok)
+    }
+}
+
+/// The exit code of what a daemon says went wrong.
+fn exit_of(kind: &str) -> Exit {
+    match kind {
+        "no_input" => Exit::NoInput,
+        "permission" => Exit::NoPermission,
+        "content" => Exit::Data,
+        whose => diagnosis::exit_of(whose),
     }
 }
 
@@ -143,6 +157,18 @@ fn rfc3339(text: &str) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_daemon_s_refusal_has_the_exit_code_that_the_help_says() {
+        for (kind, exit) in [
+            ("no_input", Exit::NoInput),
+            ("content", Exit::Data),
+            ("feed", Exit::Data),
+            ("disk", Exit::Io),
+        ] {
+            assert_eq!(exit_of(kind), exit, "{kind}");
+        }
+    }
 
     #[test]
     fn a_moment_is_seconds_or_rfc_3339() {

