@@ -63,7 +63,8 @@ fn a_release_is_explained_file_by_file() {
     assert_eq!(object["files"][0]["closed"][0]["reason"], "differs");
     assert_eq!(object["files"][1]["change"], "linked");
     assert_eq!(object["files"][1]["opened"]["opened_bytes"], 25);
-    assert_eq!(object["roads_known"], false);
+    assert_eq!(object["roads_known"], true, "{object:#}");
+    assert_eq!(object["files"][0]["road"]["road"], "whole", "{object:#}");
 }
 
 #[test]
