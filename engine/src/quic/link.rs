@@ -6,118 +6,32 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use quinn::{ConnectionError, ReadError, RecvStream, VarInt, WriteError};
+use quinn::{ConnectionError, RecvStream};
 use tidecast_proto::id::{ChunkId, RootVersion};
 use tidecast_proto::key::PublicKey;
 use tidecast_proto::limits;
-use tidecast_proto::rate::{Millis, TooSlow, UsefulRate};
+use tidecast_proto::rate::{Millis, UsefulRate};
 use tidecast_proto::wire::{
     Answer, BundleHeader, Encoding, FRAME_HEADER_BYTES, FetchBundle, FetchRuns, FrameType, Hello,
-    ObjectName, Poll, RefusalReason, Refused, Request, Welcome, WireError,
+    ObjectName, Poll, Refused, Request, Welcome, WireError,
 };
 
-use super::close_code;
+use super::link_error::LinkError;
 use super::stream::{StreamError, read_frame, write_frame};
 use super::tls::peer_key;
 use crate::packing;
 
 /// The handshake must be through by then, so that "does not answer" is said within 5 s.
-const CONNECT_TIMEOUT: Duration = Duration::from_millis(4_500);
+pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_millis(4_500);
 
 /// A small question must be answered by then.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
+pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// Times one answer may be put off: at [`limits::WAIT_MS`] each, ten minutes.
-const WAITS_MAX: usize = 10;
+pub(super) const WAITS_MAX: usize = 10;
 
 /// How often the useful-rate rule looks while something is awaited.
 const RATE_CHECK: Duration = Duration::from_secs(1);
-
-/// Why a question has no answer. Three outcomes that are handled differently: absent, corrupt, transient.
-#[expect(missing_docs, reason = "each message names its fields")]
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum LinkError {
-    /// Nobody answered. Nothing is known about what the upstream has.
-    #[error("no answer over UDP within {} ms", CONNECT_TIMEOUT.as_millis())]
-    NoAnswer,
-    /// The network or the handshake failed.
-    #[error("cannot connect: {0}")]
-    Connect(String),
-    /// The connection broke.
-    #[error("the connection was lost: {0}")]
-    Lost(String),
-    /// The answer did not come in time. This is never taken for absence.
-    #[error("no answer to {what} within {} s", ANSWER_TIMEOUT.as_secs())]
-    Timeout { what: &'static str },
-    /// It came too slowly to be of use.
-    #[error(transparent)]
-    TooSlow(#[from] TooSlow),
-    /// The upstream broke the protocol.
-    #[error("the upstream broke the protocol: {0}")]
-    Protocol(String),
-    /// The upstream sent other bytes than those asked for.
-    #[error("the upstream sent a wrong {what}")]
-    Corrupt { what: String },
-    /// The upstream keeps asking for patience; it may have what was asked for later.
-    #[error("the upstream asked for patience {WAITS_MAX} times and has no answer yet")]
-    Busy,
-    /// The upstream does not have it.
-    #[error("the upstream does not have {what}")]
-    Absent { what: String },
-    /// We may not be here, or not yet.
-    #[error("refused: {0}")]
-    Refused(Refused),
-}
-
-impl LinkError {
-    /// The code to close the connection with.
-    #[must_use]
-    pub fn close_code(&self) -> VarInt {
-        match self {
-            Self::TooSlow(_) | Self::Timeout { .. } => close_code::TOO_SLOW,
-            Self::Corrupt { .. } => close_code::CORRUPT,
-            Self::Protocol(_) => close_code::PROTOCOL,
-            _ => close_code::DONE,
-        }
-    }
-}
-
-impl From<StreamError> for LinkError {
-    fn from(error: StreamError) -> Self {
-        match error {
-            StreamError::Wire(_) | StreamError::Cut | StreamError::NoAnswer => {
-                Self::Protocol(error.to_string())
-            }
-            StreamError::Read(ReadError::ConnectionLost(lost))
-            | StreamError::Write(WriteError::ConnectionLost(lost)) => lost.into(),
-            _ => Self::Lost(error.to_string()),
-        }
-    }
-}
-
-impl From<ConnectionError> for LinkError {
-    fn from(error: ConnectionError) -> Self {
-        if let ConnectionError::ApplicationClosed(closed) = &error {
-            let reason = match closed.error_code {
-                close_code::REFUSED => Some(RefusalReason::REVOKED),
-                close_code::FULL => Some(RefusalReason::FULL),
-                _ => None,
-            };
-            if let Some(reason) = reason {
-                let text = String::from_utf8_lossy(&closed.reason);
-                return Self::Refused(Refused::new(reason, &text));
-            }
-        }
-        Self::Lost(error.to_string())
-    }
-}
-
-impl From<WireError> for LinkError {
-    fn from(error: WireError) -> Self {
-        Self::Protocol(error.to_string())
-    }
-}
 
 /// A connection to an upstream. Cheap to clone.
 #[derive(Debug, Clone)]

@@ -2,10 +2,12 @@
 
 mod endpoint;
 mod link;
+mod link_error;
 mod stream;
 mod tls;
 
 pub use endpoint::{Bind, ListenError, client, close_code, server};
-pub use link::{BundleAnswer, ChunkAnswers, Link, LinkError, News, PackedChunk, PushedBundle};
+pub use link::{BundleAnswer, ChunkAnswers, Link, News, PackedChunk, PushedBundle};
+pub use link_error::LinkError;
 pub use stream::{StreamError, read_frame, write_frame};
 pub use tls::{TlsError, peer_key};
