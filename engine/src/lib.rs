@@ -22,4 +22,6 @@ pub mod roots;
 pub mod sample;
 #[cfg(test)]
 mod skip;
+#[cfg(test)]
+mod small_disk;
 pub mod store;

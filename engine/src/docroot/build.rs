@@ -260,7 +260,12 @@ impl Build {
     /// # Errors
     /// [`DocrootError::NoSpace`]; what was written stays for the next attempt.
     pub fn check_space(&self) -> Result<(), DocrootError> {
-        let (need_bytes, free_bytes) = (self.needed_bytes(), self.folders.free_bytes()?);
+        self.check_free(self.needed_bytes())
+    }
+
+    /// Refuses to go on when the file system has fewer than `need_bytes` free.
+    pub(super) fn check_free(&self, need_bytes: u64) -> Result<(), DocrootError> {
+        let free_bytes = self.folders.free_bytes()?;
         if need_bytes > free_bytes {
             return Err(DocrootError::NoSpace {
                 action: "build the release in",

@@ -232,17 +232,7 @@ impl Build {
             let found = found.map_err(self.folders.fault("look at", path))?;
             here_bytes = here_bytes.saturating_add(found.blocks().saturating_mul(BLOCK_BYTES));
         }
-        let need_bytes = self.lacking_bytes().saturating_sub(here_bytes);
-        let free_bytes = self.folders.free_bytes()?;
-        if need_bytes > free_bytes {
-            return Err(DocrootError::NoSpace {
-                action: "build the release in",
-                path: self.folders.path.clone(),
-                need_bytes,
-                free_bytes,
-            });
-        }
-        Ok(())
+        self.check_free(self.lacking_bytes().saturating_sub(here_bytes))
     }
 
     /// Takes file number `at` out of the build again: what lies there is damaged, though nothing but its content shows it.

@@ -3,32 +3,14 @@
 use std::process::Command;
 
 use super::*;
+use crate::small_disk::SmallDisk;
 
-/// A file system of 3 MB, unmounted when dropped.
-struct SmallDisk(tempfile::TempDir);
-
-impl SmallDisk {
-    fn mount() -> Option<Self> {
-        let folder = tempfile::tempdir().unwrap();
-        let mounted = Command::new("mount")
-            .args(["-t", "tmpfs", "-o", "size=3m", "tmpfs"])
-            .arg(folder.path())
-            .stderr(std::process::Stdio::null())
-            .status()
-            .is_ok_and(|status| status.success());
-        mounted.then_some(Self(folder))
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg("-l").arg(self.0.path()).status();
-    }
-}
+/// A file system of this size.
+const DISK: &str = "3m";
 
 #[test]
 fn a_release_that_does_not_fit_is_refused_before_and_while_it_is_written() {
-    let Some(disk) = SmallDisk::mount() else {
+    let Some(disk) = SmallDisk::mount(DISK) else {
         crate::skip::skip(
             "a_release_that_does_not_fit_is_refused_before_and_while_it_is_written",
             "may not mount a small disk here",
@@ -36,7 +18,7 @@ fn a_release_that_does_not_fit_is_refused_before_and_while_it_is_written() {
         return;
     };
     let clock = Arc::new(TestClock(AtomicU64::new(START.0)));
-    let (mut docroot, _) = Docroot::open(disk.0.path(), feed(), Options::default(), clock).unwrap();
+    let (mut docroot, _) = Docroot::open(disk.path(), feed(), Options::default(), clock).unwrap();
     let small = [("a", noise("a", 100_000))];
     Release::new(1, &small).install(&mut docroot);
     let big = Release::new(
@@ -64,16 +46,16 @@ fn a_release_that_does_not_fit_is_refused_before_and_while_it_is_written() {
         .expect("the disk is full");
     assert!(matches!(error, DocrootError::NoSpace { .. }), "{error}");
     assert!(error.to_string().contains("/b: "), "{error}");
-    assert_eq!(std::fs::read(disk.0.path().join("a")).unwrap(), small[0].1);
+    assert_eq!(std::fs::read(disk.path().join("a")).unwrap(), small[0].1);
     drop(build);
     // The next release fits again: what did not is removed first.
     Release::new(3, &[("a", noise("a", 100_000)), ("c", b"c".to_vec())]).install(&mut docroot);
-    assert_eq!(std::fs::read(disk.0.path().join("c")).unwrap(), b"c");
+    assert_eq!(std::fs::read(disk.path().join("c")).unwrap(), b"c");
 }
 
 #[test]
 fn a_read_only_file_system_is_refused_and_says_so() {
-    let Some(disk) = SmallDisk::mount() else {
+    let Some(disk) = SmallDisk::mount(DISK) else {
         crate::skip::skip(
             "a_read_only_file_system_is_refused_and_says_so",
             "may not mount a small disk here",
@@ -82,20 +64,20 @@ fn a_read_only_file_system_is_refused_and_says_so() {
     };
     let remounted = Command::new("mount")
         .args(["-o", "remount,ro"])
-        .arg(disk.0.path())
+        .arg(disk.path())
         .status()
         .is_ok_and(|status| status.success());
     assert!(remounted);
     let clock = Arc::new(TestClock(AtomicU64::new(START.0)));
-    let error = Docroot::open(disk.0.path(), feed(), Options::default(), clock).unwrap_err();
+    let error = Docroot::open(disk.path(), feed(), Options::default(), clock).unwrap_err();
     assert!(matches!(error, DocrootError::NotWritable { .. }), "{error}");
-    let error = Docroot::survey(disk.0.path(), &feed()).unwrap_err();
+    let error = Docroot::survey(disk.path(), &feed()).unwrap_err();
     assert!(matches!(error, DocrootError::NotWritable { .. }), "{error}");
 }
 
 #[test]
 fn a_restart_on_a_full_disk_keeps_serving() {
-    let Some(disk) = SmallDisk::mount() else {
+    let Some(disk) = SmallDisk::mount(DISK) else {
         crate::skip::skip(
             "a_restart_on_a_full_disk_keeps_serving",
             "may not mount a small disk here",
@@ -103,7 +85,7 @@ fn a_restart_on_a_full_disk_keeps_serving() {
         return;
     };
     let clock = Arc::new(TestClock(AtomicU64::new(START.0)));
-    let open = || Docroot::open(disk.0.path(), feed(), Options::default(), clock.clone());
+    let open = || Docroot::open(disk.path(), feed(), Options::default(), clock.clone());
     let (mut docroot, _) = open().unwrap();
     let files = [("a", noise("a", 100_000))];
     Release::new(1, &files).install(&mut docroot);
@@ -112,13 +94,13 @@ fn a_restart_on_a_full_disk_keeps_serving() {
     let prepared = next.build(&mut docroot).0.finish().unwrap();
     docroot.switch(prepared).unwrap_err();
     drop(docroot);
-    let filler = disk.0.path().join("local_filler");
+    let filler = disk.path().join("local_filler");
     let mut fill = std::fs::File::create(&filler).unwrap();
     while std::io::Write::write_all(&mut fill, &[1; 4096]).is_ok() {}
     let (docroot, recovery) = open().unwrap();
     assert!(recovery.postponed.is_some(), "{recovery}");
     assert_eq!(docroot.current().unwrap().release(), ReleaseNumber(1));
-    assert_eq!(std::fs::read(disk.0.path().join("a")).unwrap(), files[0].1);
+    assert_eq!(std::fs::read(disk.path().join("a")).unwrap(), files[0].1);
     drop(docroot);
     drop(fill);
     std::fs::remove_file(filler).unwrap();

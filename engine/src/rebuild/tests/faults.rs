@@ -1,13 +1,13 @@
 //! What goes wrong is named, and no wrong file passes.
 
 use std::io::Write;
-use std::process::Command;
 
 use tidecast_proto::deflate::Parameters;
 use tidecast_proto::recipe::{Recipe, RecipeBody, Segment};
 
 use super::super::*;
 use super::kit::*;
+use crate::small_disk::SmallDisk;
 
 fn old_and_new() -> (Whole, Whole) {
     let content = lines(30, 500_000);
@@ -208,28 +208,6 @@ fn lists_and_recipes_that_disagree_are_refused() {
     ));
 }
 
-/// A file system of its own, unmounted when dropped.
-struct SmallDisk(tempfile::TempDir);
-
-impl SmallDisk {
-    fn mount(size: &str) -> Option<Self> {
-        let folder = tempfile::tempdir().unwrap();
-        let mounted = Command::new("mount")
-            .args(["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs"])
-            .arg(folder.path())
-            .stderr(std::process::Stdio::null())
-            .status()
-            .is_ok_and(|status| status.success());
-        mounted.then_some(Self(folder))
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg("-l").arg(self.0.path()).status();
-    }
-}
-
 #[test]
 fn a_full_disk_is_said_and_which_file_did_not_fit() {
     let Some(disk) = SmallDisk::mount("1m") else {
@@ -246,7 +224,7 @@ fn a_full_disk_is_said_and_which_file_did_not_fit() {
     let new = Whole::cvd(&[b, a].concat());
     assert!(new.file.len() > 1 << 20);
     let mut case = Case::new(&new, &[&old]);
-    let mut out = File::create(disk.0.path().join("out")).unwrap();
+    let mut out = File::create(disk.path().join("out")).unwrap();
     let result = case.run_into(&mut out, elsewhere.path());
     assert!(
         matches!(
@@ -258,9 +236,9 @@ fn a_full_disk_is_said_and_which_file_did_not_fit() {
         "{result:?}"
     );
     drop(out);
-    std::fs::remove_file(disk.0.path().join("out")).unwrap();
+    std::fs::remove_file(disk.path().join("out")).unwrap();
     let mut out = tempfile::tempfile().unwrap();
-    let result = case.run_into(&mut out, disk.0.path());
+    let result = case.run_into(&mut out, disk.path());
     assert!(
         matches!(
             result,
@@ -271,7 +249,7 @@ fn a_full_disk_is_said_and_which_file_did_not_fit() {
         "{result:?}"
     );
     // Nothing is left behind.
-    assert_eq!(std::fs::read_dir(disk.0.path()).unwrap().count(), 0);
-    let mut file = File::create(disk.0.path().join("after")).unwrap();
+    assert_eq!(std::fs::read_dir(disk.path()).unwrap().count(), 0);
+    let mut file = File::create(disk.path().join("after")).unwrap();
     file.write_all(&[1; 900_000]).unwrap();
 }
