@@ -33,6 +33,7 @@ pub mod receipt;
 pub mod recipe;
 pub mod road;
 pub mod root;
+pub mod root_expiry;
 pub mod session;
 pub mod signed;
 pub mod trust;
