@@ -26,6 +26,10 @@ const GOODBYE: Duration = Duration::from_millis(5);
 /// How often names, links and sizes are checked and mended.
 const MEND: Duration = Duration::from_secs(3 * 3600);
 
+/// What has happened and was not looked at yet; beyond, an upstream's news wait. Each may hold a bundle that came
+/// unasked, of [`UNASKED_BUNDLE_BYTES`](tidecast_proto::limits::UNASKED_BUNDLE_BYTES).
+const HAPPENED: usize = 4;
+
 /// Something that happened, with the number of the connection it happened on.
 #[derive(Debug)]
 struct Happened {
@@ -96,8 +100,8 @@ pub(super) struct Running {
     lost: Option<SyncError>,
     /// What each upstream failed with since the last sync that ended well.
     tried: Vec<(String, SyncError)>,
-    happened: mpsc::UnboundedSender<Happened>,
-    queue: mpsc::UnboundedReceiver<Happened>,
+    happened: mpsc::Sender<Happened>,
+    queue: mpsc::Receiver<Happened>,
     notices: mpsc::UnboundedSender<Notice>,
 }
 
@@ -108,7 +112,7 @@ impl Running {
         notices: mpsc::UnboundedSender<Notice>,
         thorough: bool,
     ) -> Self {
-        let (happened, queue) = mpsc::unbounded_channel();
+        let (happened, queue) = mpsc::channel(HAPPENED);
         let mut seed = [0; 8];
         // Without randomness mirrors merely march in step.
         let _ = getrandom::fill(&mut seed);
@@ -228,7 +232,7 @@ impl Running {
         tokio::spawn(async move {
             let what = work.await;
             // The loop has ended otherwise.
-            let _ = happened.send(Happened { connection, what });
+            let _ = happened.send(Happened { connection, what }).await;
         });
     }
 
@@ -398,7 +402,7 @@ impl Running {
                     Err(error) => What::Lost(error.into()),
                 };
                 let over = matches!(what, What::Lost(_));
-                if happened.send(Happened { connection, what }).is_err() || over {
+                if happened.send(Happened { connection, what }).await.is_err() || over {
                     return;
                 }
             }
