@@ -11,6 +11,7 @@ pub(crate) mod join;
 pub(crate) mod master;
 pub(crate) mod mirror;
 pub(crate) mod node;
+mod node_settings;
 pub(crate) mod publish;
 pub(crate) mod status;
 pub(crate) mod sync;

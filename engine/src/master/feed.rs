@@ -126,6 +126,7 @@ pub fn init(new: NewFeed<'_>, now: Timestamp) -> Result<FeedId, FeedError> {
         verify: config::policy_word(new.verify).into(),
         listen: None,
         http: None,
+        metrics: None,
         retention: RetentionConfig::default(),
     };
     config::store(

@@ -108,6 +108,12 @@ impl Beliefs {
             .clone()
     }
 
+    /// Looks at what is believed now, in place; `None` before the first contact.
+    pub(super) fn with<T>(&self, look: impl FnOnce(&Trust) -> T) -> Option<T> {
+        let trust = self.trust.lock().unwrap_or_else(PoisonError::into_inner);
+        trust.as_ref().map(look)
+    }
+
     /// Waits for the right to change.
     pub(super) async fn change(&self) -> Change<'_> {
         Change {
