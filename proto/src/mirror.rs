@@ -192,6 +192,15 @@ impl Mirror {
         [link, retry].into_iter().flatten().min()
     }
 
+    /// The list of upstreams is another one from now on: `upstreams` long (at least one), and the one that is
+    /// connected or being tried is at `current`.
+    pub fn set_upstreams(&mut self, upstreams: usize, current: usize) {
+        self.upstreams = upstreams.max(1);
+        self.current = current.min(self.upstreams - 1);
+        // A place in the old list.
+        self.pending_at = None;
+    }
+
     /// The upstream that is connected or being tried.
     #[must_use]
     pub fn upstream(&self) -> usize {

@@ -15,6 +15,7 @@ use super::Mirror;
 use super::error::SyncError;
 use super::status::SyncReport;
 use super::sync::Sync;
+use super::upstream;
 use crate::quic::{Link, LinkError, News, PushedBundle, close_code};
 
 /// How often the docroot is looked after: old trees go when their grace is over.
@@ -79,6 +80,8 @@ pub(super) enum Wish {
 pub(super) struct Running {
     mirror: Arc<Mirror>,
     course: Course,
+    /// Whom to ask, in order; what the course counts.
+    upstreams: Vec<String>,
     started: Instant,
     /// Counts connections, so that late word of an old one is not taken for the present one's.
     connection: u64,
@@ -112,12 +115,10 @@ impl Running {
         let mut seed = [0; 8];
         // Without randomness mirrors merely march in step.
         let _ = getrandom::fill(&mut seed);
+        let upstreams = upstream::upstreams(&mirror.config, mirror.beliefs.trust().as_ref());
         Self {
-            course: Course::new(
-                Millis(0),
-                mirror.config.upstreams.len(),
-                u64::from_le_bytes(seed),
-            ),
+            course: Course::new(Millis(0), upstreams.len(), u64::from_le_bytes(seed)),
+            upstreams,
             mirror,
             started: Instant::now(),
             connection: 0,
@@ -206,11 +207,19 @@ impl Running {
 
     fn upstream(&self) -> &str {
         let index = self.course.upstream();
-        self.mirror
-            .config
-            .upstreams
-            .get(index)
-            .map_or("", String::as_str)
+        self.upstreams.get(index).map_or("", String::as_str)
+    }
+
+    /// A new root may name other masters, or the same ones elsewhere.
+    fn learn_upstreams(&mut self) {
+        let trust = self.mirror.beliefs.trust();
+        let upstreams = upstream::upstreams(&self.mirror.config, trust.as_ref());
+        if upstreams != self.upstreams {
+            let now_at = upstreams.iter().position(|known| known == self.upstream());
+            let current = now_at.unwrap_or(self.course.upstream());
+            self.course.set_upstreams(upstreams.len(), current);
+            self.upstreams = upstreams;
+        }
     }
 
     fn sync_on(&self, link: &Link) -> Sync {
@@ -237,7 +246,7 @@ impl Running {
             Action::Connect(index) => {
                 self.connection += 1;
                 self.link = None;
-                let Some(upstream) = self.mirror.config.upstreams.get(index).cloned() else {
+                let Some(upstream) = self.upstreams.get(index).cloned() else {
                     return;
                 };
                 self.mirror.set_connection("connecting", Some(&upstream));
@@ -250,7 +259,7 @@ impl Running {
                 });
             }
             Action::Probe(index) => {
-                let Some(upstream) = self.mirror.config.upstreams.get(index).cloned() else {
+                let Some(upstream) = self.upstreams.get(index).cloned() else {
                     return;
                 };
                 let (mirror, sync) = (
@@ -343,6 +352,12 @@ impl Running {
         }
         if let What::Greeted(Ok(_) | Err(SyncError::Link(LinkError::Refused(_)))) = &happened.what {
             self.listen();
+        }
+        if matches!(
+            happened.what,
+            What::Greeted(_) | What::Synced(_) | What::Lost(_)
+        ) {
+            self.learn_upstreams();
         }
         match happened.what {
             What::Dialled(link) => {

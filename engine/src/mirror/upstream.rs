@@ -42,6 +42,22 @@ pub fn with_port(upstream: &str) -> String {
     }
 }
 
+/// Whom to ask, best first: the configured ones, then what the newest root says of the masters. A master that moves is
+/// thereby found by every mirror that had the root in time.
+pub(super) fn upstreams(config: &MirrorConfig, trust: Option<&Trust>) -> Vec<String> {
+    let mut full: Vec<String> = config.upstreams.iter().map(|u| with_port(u)).collect();
+    let mut upstreams = config.upstreams.clone();
+    let masters = trust.into_iter().flat_map(|trust| &trust.root().masters);
+    for address in masters.flat_map(|master| &master.addresses) {
+        let address = with_port(address);
+        if !full.contains(&address) {
+            upstreams.push(address.clone());
+            full.push(address);
+        }
+    }
+    upstreams
+}
+
 /// Dials an upstream: its addresses one after another, without waiting long for any; the first that answers wins.
 ///
 /// # Errors
