@@ -11,6 +11,7 @@ extern crate alloc;
 extern crate std;
 
 pub mod bundle;
+pub mod ceremony;
 pub mod chunker;
 pub mod codec;
 pub mod database;
