@@ -85,6 +85,7 @@ mod tests {
             root_threshold: 1,
             release_keys: vec![key.public()],
             release_threshold: 1,
+            added_threshold: 1,
             head_keys: vec![key.public()],
             head_ttl_max_ms: 1,
             masters: Vec::new(),

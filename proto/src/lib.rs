@@ -10,6 +10,7 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+pub mod addition;
 pub mod bundle;
 pub mod ceremony;
 pub mod chunker;

@@ -2,6 +2,7 @@
 
 use alloc::{collections::BTreeMap, string::String, vec::Vec};
 
+use crate::addition::{Addition, NotAnAddition, Vouched};
 use crate::codec::{
     CodecError, Decode, Encode, at_most, plain_page, plain_text, strictly_ascending,
 };
@@ -68,6 +69,15 @@ pub struct Flags {
     pub allow_database_rollback: bool,
 }
 
+/// The release that another one only adds genuine databases to. SPEC §3.3.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+pub struct Anchor {
+    /// Its number.
+    pub release: ReleaseNumber,
+    /// Its manifest, which `release_threshold` keys signed.
+    pub manifest: ObjectId,
+}
+
 /// What a manifest says.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub struct ManifestBody {
@@ -79,6 +89,9 @@ pub struct ManifestBody {
     pub release: ReleaseNumber,
     /// The manifest before it; none for the first.
     pub previous: Option<ObjectId>,
+    /// Set where this release only adds genuine databases: then fewer signatures may suffice
+    /// ([`crate::addition`]).
+    pub anchor: Option<Anchor>,
     /// When it was made.
     pub created: Timestamp,
     /// The change log, for people.
@@ -138,6 +151,15 @@ pub enum ManifestError {
         got: ReleaseNumber,
         floor: ReleaseNumber,
     },
+    /// Signed by fewer keys than a release needs that does more than add to its anchor.
+    #[error("signed as an addition to release {}, {why}", anchor.release)]
+    NotAnAddition { anchor: Anchor, why: NotAnAddition },
+    /// Adds to a release from before one that more keys signed: what that one removed could come back.
+    #[error("adds to release {got}, installed goes back to release {have}, signed by more keys")]
+    AnchorBehind {
+        got: ReleaseNumber,
+        have: ReleaseNumber,
+    },
     /// Made for keys we have not learned of yet.
     #[error("release needs epoch {needed}, the root has {have}: a newer root is missing")]
     Epoch { needed: Epoch, have: Epoch },
@@ -166,6 +188,14 @@ impl Body for ManifestBody {
             return Err(CodecError::BadField {
                 field: "release",
                 why: "releases count from 1",
+            });
+        }
+        if let Some(anchor) = &self.anchor
+            && (anchor.release.0 == 0 || anchor.release >= self.release)
+        {
+            return Err(CodecError::BadField {
+                field: "anchor",
+                why: "is no earlier release",
             });
         }
         plain_page("notes", &self.notes, limits::NOTES_BYTES)?;
@@ -308,7 +338,7 @@ impl Manifest {
 }
 
 impl SignedManifest {
-    /// The manifest `head` points at, signed by enough release keys of `root` and newer than `installed`.
+    /// The manifest `head` points at, signed by release keys of `root` and newer than `installed`.
     ///
     /// # Errors
     /// [`ManifestError`]; the upstream or the release's maker is at fault, nothing was kept.
@@ -317,7 +347,7 @@ impl SignedManifest {
         root: &Root,
         head: &Head,
         installed: ReleaseNumber,
-    ) -> Result<Manifest, ManifestError> {
+    ) -> Result<Vouched, ManifestError> {
         let (got, got_bytes) = (self.id(), self.body_len() as u64);
         if got != head.manifest || got_bytes != head.manifest_bytes {
             return Err(ManifestError::NotTheHeads {
@@ -327,7 +357,8 @@ impl SignedManifest {
                 expected_bytes: head.manifest_bytes,
             });
         }
-        let manifest = self.verify_stored(root, &head.feed)?;
+        let vouched = self.vouch(root, &head.feed)?;
+        let manifest = vouched.body();
         if manifest.release != head.release {
             return Err(ManifestError::WrongRelease {
                 got: manifest.release,
@@ -340,7 +371,7 @@ impl SignedManifest {
                 have: installed,
             });
         }
-        Ok(manifest)
+        Ok(vouched)
     }
 
     /// A manifest that was verified before it was stored, read again: its id, remembered beside it, stands in
@@ -361,13 +392,40 @@ impl SignedManifest {
         Ok(self.into_verified(body))
     }
 
-    /// A manifest of our own store or state: signatures, feed, epoch, revocation and floor are checked again,
-    /// only its being new is not.
+    /// A manifest that `release_threshold` keys signed, whatever head points at it: signatures, feed, epoch, revocation
+    /// and floor are checked, its being new is not.
     ///
     /// # Errors
-    /// [`ManifestError`]; the file was changed, or the root has moved on.
+    /// [`ManifestError`]; the file was changed, too few signed, or the root has moved on.
     pub fn verify_stored(self, root: &Root, feed: &FeedId) -> Result<Manifest, ManifestError> {
-        let manifest = self.verify_with(&root.release_keys, root.release_threshold.into())?;
+        self.require(&root.release_keys, root.release_threshold.into())?;
+        self.open_for(root, feed)
+    }
+
+    /// The same for one that so many keys signed, or as many as suffice for an addition; which of the two, the result
+    /// says.
+    ///
+    /// # Errors
+    /// As [`Self::verify_stored`].
+    pub fn vouch(self, root: &Root, feed: &FeedId) -> Result<Vouched, ManifestError> {
+        let good = self.good_signers(&root.release_keys).len();
+        if good >= root.release_threshold.into() {
+            return self.open_for(root, feed).map(Vouched::Whole);
+        }
+        let whole = root.release_threshold;
+        // Below this nobody looks inside.
+        self.require(&root.release_keys, root.added_threshold.into())?;
+        let manifest = self.clone().open_for(root, feed)?;
+        match Addition::new(manifest) {
+            Some(addition) => Ok(Vouched::Addition(addition)),
+            None => Err(self.too_few(good, whole.into()).into()),
+        }
+    }
+
+    /// Opens a body whose signatures were found good, and checks what does not depend on a head.
+    fn open_for(self, root: &Root, feed: &FeedId) -> Result<Manifest, ManifestError> {
+        let body = self.open()?;
+        let manifest = self.into_verified(body);
         if manifest.feed != *feed {
             return Err(ManifestError::WrongFeed {
                 got: manifest.feed,

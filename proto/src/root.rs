@@ -40,6 +40,9 @@ pub struct RootBody {
     pub release_keys: Vec<PublicKey>,
     /// How many of them must.
     pub release_threshold: u16,
+    /// How many of them suffice for a release that only adds genuine databases to an earlier one; at most
+    /// [`Self::release_threshold`].
+    pub added_threshold: u16,
     /// May sign heads; one signature is enough.
     pub head_keys: Vec<PublicKey>,
     /// Longest life of a head, in milliseconds.
@@ -104,6 +107,12 @@ impl Body for RootBody {
     fn check(&self) -> Result<(), CodecError> {
         check_keys("root_keys", &self.root_keys, self.root_threshold)?;
         check_keys("release_keys", &self.release_keys, self.release_threshold)?;
+        if self.added_threshold == 0 || self.added_threshold > self.release_threshold {
+            return Err(CodecError::BadField {
+                field: "added_threshold",
+                why: "is 0 or above release_threshold",
+            });
+        }
         check_keys("head_keys", &self.head_keys, 1)?;
         if self.head_ttl_max_ms == 0 {
             return Err(CodecError::BadField {

@@ -216,14 +216,18 @@ impl<T: Body> Signed<T> {
     ) -> Result<(), SignedError> {
         let good = self.good_signers(entitled).len();
         if good < threshold.max(1) {
-            return Err(SignedError::TooFewSignatures {
-                what: T::NAME,
-                good,
-                needed: threshold,
-                present: self.signatures.len(),
-            });
+            return Err(self.too_few(good, threshold));
         }
         Ok(())
+    }
+
+    pub(crate) fn too_few(&self, good: usize, needed: usize) -> SignedError {
+        SignedError::TooFewSignatures {
+            what: T::NAME,
+            good,
+            needed,
+            present: self.signatures.len(),
+        }
     }
 
     /// Decodes the body **before** its signatures are known to be good: only for a root, whose own keys must

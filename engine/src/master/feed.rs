@@ -104,6 +104,7 @@ pub fn init(new: NewFeed<'_>, now: Timestamp) -> Result<FeedId, FeedError> {
         root_threshold: 1,
         release_keys: vec![key_in(new.keys, RELEASE_KEY)?],
         release_threshold: 1,
+        added_threshold: 1,
         head_keys: vec![key_in(new.state, HEAD_KEY)?],
         head_ttl_max_ms: HEAD_TTL_MS,
         masters: vec![root::Master {

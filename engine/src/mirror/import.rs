@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustix::fs::{Mode, OFlags};
+use tidecast_proto::addition::Vouched;
 use tidecast_proto::bundle::BundleError;
 use tidecast_proto::head::{Phase, SignedHead};
 use tidecast_proto::id::{FeedId, ReleaseNumber, Timestamp};
@@ -249,6 +250,7 @@ async fn import(
     let manifest = Arc::new(
         trust
             .verify_manifest(signed, &head)
+            .and_then(Vouched::whole)
             .map_err(SyncError::from)?,
     );
     manifest.check_replaces(&live).map_err(SyncError::from)?;

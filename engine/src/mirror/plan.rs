@@ -145,7 +145,9 @@ impl Look<'_> {
             .link
             .object(ObjectName::Manifest(head.manifest))
             .await?;
-        let manifest = trust.verify_manifest(SignedManifest::from_bytes(&bytes)?, &head)?;
+        let manifest = trust
+            .verify_manifest(SignedManifest::from_bytes(&bytes)?, &head)?
+            .whole()?;
         if let Some(live) = self.live {
             manifest.check_replaces(&live.manifest)?;
         }

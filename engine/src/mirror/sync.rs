@@ -198,7 +198,7 @@ impl Sync {
             .object(ObjectName::Manifest(head.manifest))
             .await?;
         let signed = SignedManifest::from_bytes(&bytes)?;
-        let manifest = trust.verify_manifest(signed, head)?;
+        let manifest = trust.verify_manifest(signed, head)?.whole()?;
         Ok(Arc::new(manifest))
     }
 

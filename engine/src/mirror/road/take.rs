@@ -232,7 +232,7 @@ impl Work {
         // The head that was followed is at least as new as the one in the bundle, and it names the manifest. Signatures that do
         // not hold may be this copy's fault: the manifest can still be asked for by its name.
         let Some(manifest) = (signed.id() == head.manifest)
-            .then(|| trust.verify_manifest(signed, head).ok())
+            .then(|| trust.verify_manifest(signed, head).ok()?.whole().ok())
             .flatten()
         else {
             return failed(BundleFault::OtherRelease);

@@ -3,9 +3,12 @@
 //! Every accepted step must be on disk before it is acted on: [`Trust::to_bytes`] is what to write, and it
 //! changes whenever a method here returns `Ok`.
 
+mod counters;
+
 use alloc::{collections::BTreeMap, vec::Vec};
 
-use crate::codec::{self, CodecError, Decode, Encode};
+use crate::addition::{Added, Addition, Vouched};
+use crate::codec::{self, CodecError};
 use crate::head::{Head, HeadBody, SignedHead};
 use crate::id::{Epoch, FeedId, ObjectId, ReleaseNumber, RootVersion, Seq, Timestamp};
 use crate::key::PublicKey;
@@ -13,6 +16,9 @@ use crate::limits;
 use crate::manifest::{Manifest, ManifestError, SignedManifest};
 use crate::root::{Root, RootError, SignedRoot};
 use crate::signed::SignedError;
+
+pub use counters::{Contested, Evidence, Installed};
+use counters::{Counters, HeldHead};
 
 /// Why a head was refused. What is installed keeps being served.
 #[expect(missing_docs, reason = "each message names its fields")]
@@ -79,68 +85,13 @@ pub enum HeadError {
     Revoked(ObjectId),
 }
 
-/// The release a mirror has installed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
-pub struct Installed {
-    /// Its number; it only rises.
-    pub release: ReleaseNumber,
-    /// Its manifest.
-    pub manifest: ObjectId,
-}
-
-/// The newest head of one key.
-#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
-struct HeldHead {
-    seq: Seq,
-    bytes: Vec<u8>,
-    /// Kept for as long as the key stands in the root: later heads do not undo what its holder did.
-    evidence: Option<Evidence>,
-}
-
-impl HeldHead {
-    /// Whether `key` signed it: what lies on disk is served on, so it is checked like what came over the wire.
-    fn is_of(&self, key: &PublicKey, feed: &FeedId) -> bool {
-        SignedHead::from_bytes(&self.bytes)
-            .ok()
-            .and_then(|signed| signed.verify_with(core::slice::from_ref(key), 1).ok())
-            .is_some_and(|head| head.seq == self.seq && head.feed == *feed)
-    }
-
-    /// Whether this very head is one of two under its number.
-    fn is_disputed(&self) -> bool {
-        self.evidence.as_ref().is_some_and(|e| e.seq == self.seq)
-    }
-}
-
-/// Two different heads that one key signed under one number, as received.
-#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
-pub struct Evidence {
-    /// The number.
-    pub seq: Seq,
-    /// The one seen first.
-    pub first: Vec<u8>,
-    /// The other.
-    pub second: Vec<u8>,
-}
-
-/// The counters on disk. SPEC §8.2.
-#[derive(Debug, Encode, Decode)]
-struct Counters {
-    feed: FeedId,
-    root_version: RootVersion,
-    epoch: Epoch,
-    heads: Vec<(PublicKey, HeldHead)>,
-    installed: Option<Installed>,
-    /// The latest `issued` of an accepted head: our clock is never believed to be before it.
-    issued_floor: Timestamp,
-}
-
 /// A mirror's trust in one feed.
 #[derive(Debug, Clone)]
 pub struct Trust {
     feed: FeedId,
     root: Root,
     heads: BTreeMap<PublicKey, HeldHead>,
+    contested: BTreeMap<PublicKey, Contested>,
     installed: Option<Installed>,
     issued_floor: Timestamp,
 }
@@ -174,6 +125,7 @@ impl Trust {
             feed: *fingerprint,
             root: first.verify_first(fingerprint)?,
             heads: BTreeMap::new(),
+            contested: BTreeMap::new(),
             installed: None,
             issued_floor: Timestamp(0),
         })
@@ -219,7 +171,13 @@ impl Trust {
         if counters.epoch == trust.root.epoch {
             codec::strictly_ascending("counters.heads", counters.heads.iter().map(|(key, _)| key))
                 .map_err(SignedError::from)?;
+            codec::strictly_ascending(
+                "counters.contested",
+                counters.contested.iter().map(|(key, _)| key),
+            )
+            .map_err(SignedError::from)?;
             trust.heads = counters.heads.into_iter().collect();
+            trust.contested = counters.contested.into_iter().collect();
             trust.issued_floor = counters.issued_floor;
         }
         trust.forget_removed_keys();
@@ -228,11 +186,18 @@ impl Trust {
                 return Err(damaged("hold a head that its key did not sign").into());
             }
         }
+        if !trust
+            .contested
+            .iter()
+            .all(|(key, contested)| contested.is_of(key))
+        {
+            return Err(damaged("hold a contested head that its key did not sign").into());
+        }
         Ok(Some(trust))
     }
 
-    /// Most bytes of the stored counters: a head and the evidence of two more for every key.
-    pub const BYTES_MAX: usize = limits::KEYS_PER_ROLE * 4 * limits::SMALL_OBJECT_BYTES;
+    /// Most bytes of the stored counters: a head and the evidence of three more for every key, with room to spare.
+    pub const BYTES_MAX: usize = limits::KEYS_PER_ROLE * 5 * limits::SMALL_OBJECT_BYTES;
 
     /// The counters to store, with the roots beside them.
     #[must_use]
@@ -242,6 +207,7 @@ impl Trust {
             root_version: self.root.version,
             epoch: self.root.epoch,
             heads: self.heads.clone().into_iter().collect(),
+            contested: self.contested.clone().into_iter().collect(),
             installed: self.installed,
             issued_floor: self.issued_floor,
         })
@@ -288,6 +254,14 @@ impl Trust {
             .filter_map(|(key, held)| Some((*key, held.evidence.as_ref()?)))
     }
 
+    /// Keys that named another manifest for the release that was installed, and the head that did. Ends as
+    /// [`Self::equivocators`] does.
+    pub fn contested(&self) -> impl Iterator<Item = (PublicKey, &Contested)> + '_ {
+        self.contested
+            .iter()
+            .map(|(key, contested)| (*key, contested))
+    }
+
     /// The moment to judge an update by: fixed when it begins, never before the last accepted head was issued.
     #[must_use]
     pub fn now(&self, clock: Timestamp) -> Timestamp {
@@ -325,6 +299,7 @@ impl Trust {
         let next = next.verify_next(&self.root)?;
         if next.epoch != self.root.epoch {
             self.heads.clear();
+            self.contested.clear();
             self.issued_floor = Timestamp(0);
         }
         self.root = next;
@@ -335,12 +310,14 @@ impl Trust {
     fn forget_removed_keys(&mut self) {
         let root = &self.root;
         self.heads.retain(|key, _| root.head_keys.contains(key));
+        self.contested.retain(|key, _| root.head_keys.contains(key));
     }
 
     /// Judges a head at `now` (from [`Self::now`]) and remembers its number.
     ///
     /// # Errors
-    /// [`HeadError`]. Only [`HeadError::Equivocation`] changes anything: both heads are kept as evidence.
+    /// [`HeadError`]. Only [`HeadError::Equivocation`] and [`HeadError::OtherManifest`] change anything: what is
+    /// evidence is kept.
     pub fn accept_head(
         &mut self,
         signed: SignedHead,
@@ -362,7 +339,10 @@ impl Trust {
         }
         // After the numbers: a second head under one number is evidence whatever it says.
         self.check_life(&head, now)?;
-        self.check_release(&head)?;
+        if let Err(error) = self.check_release(&head) {
+            self.keep_contested(&error, &keys, &bytes);
+            return Err(error);
+        }
         for key in keys {
             let evidence = self.heads.remove(&key).and_then(|held| held.evidence);
             let (seq, bytes) = (head.seq, bytes.clone());
@@ -464,6 +444,19 @@ impl Trust {
         Ok(())
     }
 
+    /// Two manifests under one release number are evidence, the first of each key.
+    fn keep_contested(&mut self, error: &HeadError, keys: &[PublicKey], bytes: &[u8]) {
+        if let HeadError::OtherManifest { release, have, .. } = error {
+            for key in keys {
+                self.contested.entry(*key).or_insert_with(|| Contested {
+                    release: *release,
+                    installed: *have,
+                    head: bytes.to_vec(),
+                });
+            }
+        }
+    }
+
     /// The number must rise; the same bytes again resume after a crash; other bytes under a number are evidence.
     fn check_seq(&mut self, key: PublicKey, head: &Head, bytes: &[u8]) -> Result<(), HeadError> {
         let Some(held) = self.heads.get_mut(&key) else {
@@ -493,7 +486,8 @@ impl Trust {
     }
 
     /// Judges the manifest a head points at. The installed release's own manifest may come again: killed before
-    /// the switch, or with its docroot lost, a mirror fetches it anew.
+    /// the switch, or with its docroot lost, a mirror fetches it anew. For an addition the anchor is needed next:
+    /// [`Self::verify_addition`].
     ///
     /// # Errors
     /// [`ManifestError`]; nothing changed.
@@ -501,22 +495,40 @@ impl Trust {
         &self,
         signed: SignedManifest,
         head: &Head,
-    ) -> Result<Manifest, ManifestError> {
+    ) -> Result<Vouched, ManifestError> {
         let again = self
             .installed
             .is_some_and(|installed| installed.manifest == head.manifest);
         if again && signed.id() == head.manifest {
-            return signed.verify_stored(&self.root, &self.feed);
+            return signed.vouch(&self.root, &self.feed);
         }
         signed.verify(&self.root, head, self.installed_release())
+    }
+
+    /// Judges an addition by its anchor, as received. What it adds is still to be proved genuine.
+    ///
+    /// # Errors
+    /// [`ManifestError`]; nothing changed.
+    pub fn verify_addition(
+        &self,
+        addition: Addition,
+        anchor: SignedManifest,
+    ) -> Result<Added, ManifestError> {
+        let floor = self.installed.map_or(ReleaseNumber(0), |i| i.anchored);
+        addition.check(anchor, &self.root, &self.feed, floor)
     }
 
     /// Raises the release counter: the only way to do so is a verified manifest.
     pub fn install(&mut self, manifest: &Manifest) {
         if manifest.release > self.installed_release() {
+            let own = manifest
+                .anchor
+                .map_or(manifest.release, |anchor| anchor.release);
+            let before = self.installed.map_or(ReleaseNumber(0), |i| i.anchored);
             self.installed = Some(Installed {
                 release: manifest.release,
                 manifest: manifest.id(),
+                anchored: own.max(before),
             });
         }
     }
