@@ -42,6 +42,7 @@ fn all_changed(feed: &Feed) -> RootChanges {
             threshold: Some(3),
         },
         release: add(&[key(42).public()]),
+        added_threshold: Some(2),
         head: KeyChanges {
             add: vec![key(43).public()],
             remove: vec![feed.head_keys[0].public()],
@@ -110,6 +111,7 @@ fn every_difference_is_told_and_nothing_else() {
         "+ root key",
         "~ root signatures needed: 2 -> 3",
         "+ release key",
+        "~ addition signatures needed: 1 -> 2",
         "- head key",
         "+ head key",
         "~ master \"one\" node key",
@@ -123,7 +125,7 @@ fn every_difference_is_told_and_nothing_else() {
         let count = told.iter().filter(|line| line.starts_with(part)).count();
         assert_eq!(count, 1, "{part}: {told:#?}");
     }
-    assert_eq!(told.len(), 13, "{told:#?}");
+    assert_eq!(told.len(), 14, "{told:#?}");
     let same = next(&feed, &RootChanges::default()).expect("legal");
     assert_eq!(changes_between(&old, &same), []);
     let back = changes_between(&new, &old);

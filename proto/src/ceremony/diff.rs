@@ -84,6 +84,7 @@ pub fn changes_between(old: &RootBody, new: &RootBody) -> Vec<RootChange> {
     for (what, from, to) in [
         ("root", old.root_threshold, new.root_threshold),
         ("release", old.release_threshold, new.release_threshold),
+        ("addition", old.added_threshold, new.added_threshold),
     ] {
         if from != to {
             changes.push(RootChange::Threshold { what, from, to });

@@ -54,6 +54,8 @@ pub struct RootChanges {
     pub release: KeyChanges,
     /// Who signs heads; one signature is enough, so a threshold here means nothing.
     pub head: KeyChanges,
+    /// How many release keys must sign an addition; as before without, but never more than must sign a release.
+    pub added_threshold: Option<u16>,
     /// Masters, one change after the other.
     pub masters: Vec<MasterChange>,
     /// The epoch.
@@ -109,6 +111,9 @@ impl RootBody {
         let threshold = |changes: &KeyChanges, had| changes.threshold.unwrap_or(had);
         next.root_threshold = threshold(&changes.root, self.root_threshold);
         next.release_threshold = threshold(&changes.release, self.release_threshold);
+        next.added_threshold = changes
+            .added_threshold
+            .unwrap_or_else(|| self.added_threshold.min(next.release_threshold));
         for change in &changes.masters {
             change_master(&mut next.masters, change)?;
         }
