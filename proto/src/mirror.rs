@@ -166,6 +166,13 @@ impl Mirror {
         }
     }
 
+    /// There are so many upstreams from now on; those that stay keep their places.
+    pub fn set_upstreams(&mut self, upstreams: usize) {
+        self.upstreams = upstreams.max(1);
+        self.current = self.current.min(self.upstreams - 1);
+        self.pending_at.take_if(|at| *at >= upstreams);
+    }
+
     /// The next thing to do.
     pub fn poll(&mut self) -> Option<Action> {
         self.actions.pop_front()
@@ -190,15 +197,6 @@ impl Mirror {
         };
         let retry = self.retry.as_ref().map(|(at, _)| *at);
         [link, retry].into_iter().flatten().min()
-    }
-
-    /// The list of upstreams is another one from now on: `upstreams` long (at least one), and the one that is
-    /// connected or being tried is at `current`.
-    pub fn set_upstreams(&mut self, upstreams: usize, current: usize) {
-        self.upstreams = upstreams.max(1);
-        self.current = current.min(self.upstreams - 1);
-        // A place in the old list.
-        self.pending_at = None;
     }
 
     /// The upstream that is connected or being tried.

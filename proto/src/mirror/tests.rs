@@ -57,22 +57,6 @@ fn the_next_upstream_is_asked_at_once_and_a_pause_comes_after_the_last() {
 }
 
 #[test]
-fn a_round_goes_through_a_list_that_grew_meanwhile() {
-    let mut mirror = up(1);
-    mirror.set_upstreams(3, 0);
-    for next in [1, 2] {
-        mirror.handle(Millis(20), Event::Failed);
-        assert_eq!(drain(&mut mirror), [Action::Connect(next)]);
-    }
-    mirror.set_upstreams(1, 2);
-    mirror.handle(Millis(30), Event::Failed);
-    assert_eq!(drain(&mut mirror), []);
-    let until = mirror.poll_timeout().unwrap();
-    mirror.handle(until, Event::Tick);
-    assert_eq!(drain(&mut mirror), [Action::Connect(0)]);
-}
-
-#[test]
 fn pauses_double_up_to_a_minute() {
     let mut mirror = started(1);
     let mut now = Millis(1);
