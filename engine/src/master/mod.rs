@@ -31,6 +31,7 @@ pub use heads::{HeadSigner, HeadsError, IssuedHead, RESIGN_MS, newest_head};
 pub use nodes::{Decision, Details, Node, Nodes, NodesError};
 pub use status::{ConnectedNode, MasterStatus, ReleaseStatus};
 
+use crate::blocking::Blocking;
 use crate::clock::Clock;
 use crate::control::{Command, Handler, Refusal};
 use crate::quic::{self, Bind, ListenError};
@@ -114,6 +115,7 @@ pub struct Master {
     news: watch::Sender<u64>,
     sessions: Arc<Sessions>,
     bundles: Bundles,
+    blocking: Blocking,
     started: Timestamp,
 }
 
@@ -123,6 +125,18 @@ impl Master {
     /// # Errors
     /// [`MasterError`].
     pub fn open(state: &Path, clock: Arc<dyn Clock>) -> Result<Self, MasterError> {
+        Self::open_in(state, clock, Blocking::Threads)
+    }
+
+    /// Like [`Self::open`], with bundles built where the caller says.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn open_in(
+        state: &Path,
+        clock: Arc<dyn Clock>,
+        blocking: Blocking,
+    ) -> Result<Self, MasterError> {
         let feed = Feed::load(state)?;
         let view = View {
             feed: feed.id,
@@ -141,6 +155,7 @@ impl Master {
             view: ArcSwap::from_pointee(view),
             news: watch::Sender::new(0),
             sessions: Arc::default(),
+            blocking,
             started: clock.now(),
             clock,
             feed,

@@ -109,15 +109,12 @@ impl Running {
         thorough: bool,
     ) -> Self {
         let (happened, queue) = mpsc::unbounded_channel();
-        let mut seed = [0; 8];
         // Without randomness mirrors merely march in step.
-        let _ = getrandom::fill(&mut seed);
+        let jitter = mirror
+            .jitter
+            .unwrap_or_else(|| getrandom::u64().unwrap_or_default());
         Self {
-            course: Course::new(
-                Millis(0),
-                mirror.config.upstreams.len(),
-                u64::from_le_bytes(seed),
-            ),
+            course: Course::new(Millis(0), mirror.config.upstreams.len(), jitter),
             mirror,
             started: Instant::now(),
             connection: 0,
