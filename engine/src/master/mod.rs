@@ -35,6 +35,7 @@ pub use nodes::{Decision, Details, Node, Nodes, NodesError, replace};
 pub use status::{ConnectedNode, MasterStatus, ReleaseStatus};
 pub use succession::{InstallError, Installed, install, next_key};
 
+use crate::blocking::Blocking;
 use crate::clock::Clock;
 use crate::control::{Command, Handler, Refusal};
 use crate::quic::{self, Bind, ListenError};
@@ -135,6 +136,7 @@ pub struct Master {
     news: watch::Sender<u64>,
     sessions: Arc<Sessions>,
     bundles: Bundles,
+    blocking: Blocking,
     started: Timestamp,
 }
 
@@ -144,6 +146,18 @@ impl Master {
     /// # Errors
     /// [`MasterError`].
     pub fn open(state: &Path, clock: Arc<dyn Clock>) -> Result<Self, MasterError> {
+        Self::open_in(state, clock, Blocking::Threads)
+    }
+
+    /// Like [`Self::open`], with bundles built where the caller says.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn open_in(
+        state: &Path,
+        clock: Arc<dyn Clock>,
+        blocking: Blocking,
+    ) -> Result<Self, MasterError> {
         let feed = Feed::load(state)?;
         succession::adopt_keys(state, &feed.root)?;
         let head_key = feed.head_key()?;
@@ -166,6 +180,7 @@ impl Master {
             view: ArcSwap::from_pointee(view),
             news: watch::Sender::new(0),
             sessions: Arc::default(),
+            blocking,
             started: clock.now(),
             clock,
             feed,

@@ -114,12 +114,13 @@ impl Running {
         thorough: bool,
     ) -> Self {
         let (happened, queue) = mpsc::unbounded_channel();
-        let mut seed = [0; 8];
         // Without randomness mirrors merely march in step.
-        let _ = getrandom::fill(&mut seed);
+        let jitter = mirror
+            .jitter
+            .unwrap_or_else(|| getrandom::u64().unwrap_or_default());
         let upstreams = mirror.upstreams();
         Self {
-            course: Course::new(Millis(0), upstreams.1.len(), u64::from_le_bytes(seed)),
+            course: Course::new(Millis(0), upstreams.1.len(), jitter),
             upstreams,
             mirror,
             started: Instant::now(),

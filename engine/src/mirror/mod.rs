@@ -91,6 +91,8 @@ pub struct Surroundings {
     pub network: Arc<dyn Network>,
     /// Where the disk's work is done.
     pub disk: DiskMode,
+    /// What a mirror's pauses vary by: drawn by chance where there is none, so that mirrors do not march in step.
+    pub jitter: Option<u64>,
 }
 
 impl Surroundings {
@@ -101,6 +103,7 @@ impl Surroundings {
             clock,
             network: Arc::new(SystemNetwork),
             disk: DiskMode::Thread,
+            jitter: None,
         }
     }
 }
@@ -127,6 +130,7 @@ pub struct Mirror {
     rotating: tokio::sync::Mutex<()>,
     clock: Arc<dyn Clock>,
     network: Arc<dyn Network>,
+    jitter: Option<u64>,
     beliefs: Arc<Beliefs>,
     disk: Disk,
     progress: watch::Sender<Progress>,
@@ -167,6 +171,7 @@ impl Mirror {
             clock,
             network,
             disk,
+            jitter,
         } = surroundings;
         let feed = config.feed_id(&state.join(MIRROR_CONFIG))?;
         let node_key = keyfile::load(&state.join(NODE_KEY))?;
@@ -197,6 +202,7 @@ impl Mirror {
             rotating: tokio::sync::Mutex::default(),
             clock,
             network,
+            jitter,
             beliefs: Arc::new(Beliefs::new(memory, trust)),
             disk: Disk::start(docroot, disk).map_err(MirrorError::Thread)?,
             progress: watch::Sender::new(Progress::default()),
