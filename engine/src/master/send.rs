@@ -16,7 +16,7 @@ use tidecast_proto::wire::{
 
 use super::Master;
 use crate::bundle;
-use crate::quic::{StreamError, write_frame};
+use crate::quic::{StreamError, write_chunks, write_frame};
 use crate::store::StoredBytes;
 
 /// A frame of an object on its way out, in bytes: small enough that a stream is not held by one write.
@@ -77,7 +77,7 @@ impl Master {
                 opened_bytes: opened_len,
             };
             let start = Bytes::from(header.to_frame_start(bytes.len()));
-            send.write_all_chunks(&mut [start, bytes]).await?;
+            write_chunks(send, &mut [start, bytes]).await?;
         }
         Ok(())
     }

@@ -1,6 +1,7 @@
 //! One connection, from handshake to goodbye. What to answer, [`Session`] decides; this carries it out.
 
 use std::pin::pin;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -8,12 +9,12 @@ use quinn::{Connection, Incoming, RecvStream, SendStream};
 use tidecast_proto::key::PublicKey;
 use tidecast_proto::limits;
 use tidecast_proto::session::{Admission, FeedView, Reply, Session};
-use tidecast_proto::wire::{FetchBundle, FrameType, Request};
+use tidecast_proto::wire::{FetchBundle, FrameType, Request, WireError};
 use tokio::sync::{Notify, watch};
 
 use super::Master;
-use super::sessions::{Entry, Peer, Standing};
-use crate::quic::{StreamError, close_code, peer_key, read_frame, write_frame};
+use super::sessions::{Door, Entry, Peer, Standing};
+use crate::quic::{StreamError, close_code, peer_key, read_frame_if, write_frame};
 
 /// The handshake and the first question must be through by then.
 const HELLO_TIMEOUT: Duration = Duration::from_millis(limits::HELLO_MS as u64);
@@ -21,9 +22,9 @@ const HELLO_TIMEOUT: Duration = Duration::from_millis(limits::HELLO_MS as u64);
 /// A request's one frame must have come by then: a peer cannot hold streams open with half a question.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// Handshakes under way beyond which new ones are refused, from addresses that proved themselves, too: each holds
-/// some 50 KiB and costs a signature, so these are 25 MiB at worst and a second's work of one core.
-const HANDSHAKES_MAX: usize = 8 * limits::HANDSHAKES_BEFORE_RETRY;
+/// Streams a connection may open before it is welcome, whatever it does with them: the questions it may ask, and some
+/// that are given up.
+const STRANGE_STREAMS: usize = limits::ROOT_WALK + 64;
 
 /// A connection that was let through the handshake.
 struct Served {
@@ -42,17 +43,17 @@ impl Master {
     /// Takes an incoming connection on a task of its own.
     pub(super) fn admit_connection(self: Arc<Self>, incoming: Incoming) {
         // Under a flood, addresses must prove themselves before they cost a handshake.
-        let handshakes = self.sessions.handshakes();
-        if handshakes >= HANDSHAKES_MAX {
-            incoming.refuse();
-            return;
-        }
-        if handshakes >= limits::HANDSHAKES_BEFORE_RETRY && !incoming.remote_address_validated() {
-            // Fails only for an address that is validated already.
-            let _ = incoming.retry();
-            return;
-        }
-        let handshake = self.sessions.begin_handshake();
+        let proved = incoming.remote_address_validated();
+        let handshake = match self.sessions.door(incoming.remote_address().ip(), proved) {
+            Door::Open(handshake) => handshake,
+            Door::Prove => {
+                // Fails only for an address that is validated already.
+                let _ = incoming.retry();
+                return;
+            }
+            Door::Later => return incoming.ignore(),
+            Door::Closed => return incoming.refuse(),
+        };
         tokio::spawn(async move {
             let connection = match tokio::time::timeout(HELLO_TIMEOUT, incoming).await {
                 Ok(Ok(connection)) => connection,
@@ -109,16 +110,27 @@ impl Master {
     }
 }
 
+/// The one frame of a stream whose type `due` lets pass; an error of the outer kind when it does not come in time.
+async fn read_one(
+    receive: &mut RecvStream,
+    due: impl FnOnce(FrameType) -> Result<(), WireError>,
+) -> Result<Result<Option<(FrameType, Vec<u8>)>, StreamError>, tokio::time::error::Elapsed> {
+    let received = AtomicU64::new(0);
+    tokio::time::timeout(REQUEST_TIMEOUT, read_frame_if(receive, due, &received)).await
+}
+
 impl Served {
     async fn run(self: &Arc<Self>, mut news: watch::Receiver<u64>) -> quinn::ConnectionError {
         let mut telling = pin!(self.tell(news.clone()));
         let mut greeting = pin!(tokio::time::sleep(HELLO_TIMEOUT));
         let mut greeted = false;
+        let mut strange_streams = 0;
         loop {
             tokio::select! {
                 stream = self.connection.accept_bi() => match stream {
                     // Bounded by the streams a peer may open.
                     Ok((send, receive)) => {
+                        self.count_stream(&mut strange_streams);
                         let served = self.clone();
                         tokio::spawn(async move { served.question(send, receive).await });
                     }
@@ -126,6 +138,7 @@ impl Served {
                 },
                 stream = self.connection.accept_uni() => match stream {
                     Ok(receive) => {
+                        self.count_stream(&mut strange_streams);
                         let served = self.clone();
                         tokio::spawn(async move { served.statement(receive).await });
                     }
@@ -156,6 +169,17 @@ impl Served {
         self.connection.close(close_code::PROTOCOL, why.as_bytes());
     }
 
+    /// Streams that are opened and reset cost next to nothing to open.
+    fn count_stream(&self, strange: &mut usize) {
+        if self.lock().is_welcome() {
+            return;
+        }
+        *strange += 1;
+        if *strange > STRANGE_STREAMS {
+            self.close("too many streams before the Welcome");
+        }
+    }
+
     fn close_over(&self) {
         self.connection
             .close(close_code::REFUSED, b"no longer admitted");
@@ -163,7 +187,7 @@ impl Served {
 
     /// Answers one stream's question.
     async fn question(&self, mut send: SendStream, mut receive: RecvStream) {
-        let asked = tokio::time::timeout(REQUEST_TIMEOUT, read_frame(&mut receive)).await;
+        let asked = read_one(&mut receive, Request::check_type).await;
         let request = match asked {
             Ok(Ok(Some((kind, body)))) => Request::decode(kind, &body),
             Ok(Err(StreamError::Wire(error))) => Err(error),
@@ -232,6 +256,10 @@ impl Served {
             Ok(()) => {
                 let _ = send.finish();
             }
+            Err(error @ StreamError::NotRead) => {
+                tracing::info!(node = %self.node, %error, "a mirror that does not read is left");
+                self.connection.close(close_code::TOO_SLOW, b"nothing is read");
+            }
             Err(error) => tracing::debug!(node = %self.node, %error, "answer not sent"),
         }
         if greeting.is_some() {
@@ -242,19 +270,29 @@ impl Served {
 
     /// Takes in what a mirror says unasked.
     async fn statement(&self, mut receive: RecvStream) {
-        let Ok(Ok(Some((kind, body)))) =
-            tokio::time::timeout(REQUEST_TIMEOUT, read_frame(&mut receive)).await
-        else {
-            return;
+        let due = |got| match got {
+            FrameType::RECEIPT => Ok(()),
+            got => Err(WireError::Unexpected {
+                got,
+                expected: "RECEIPT",
+            }),
         };
-        if kind != FrameType::RECEIPT {
-            return self.close("only receipts are sent unasked");
-        }
+        let body = match read_one(&mut receive, due).await {
+            Ok(Ok(Some((_, body)))) => body,
+            Ok(Err(StreamError::Wire(error))) => return self.close(&error.to_string()),
+            _ => return,
+        };
         let judged = self.lock().receipt(&body, &self.master.feed.id);
         match judged {
             Ok(receipt) => {
-                tracing::info!(node = %self.node, release = %receipt.release, state = receipt.state.word(), "receipt");
-                self.entry.receipt(self.node, (*receipt).clone());
+                // Once for each thing it says: nobody fills a log by saying it again.
+                let news = self.entry.receipt(self.node, (*receipt).clone());
+                let (release, state) = (receipt.release, receipt.state.word());
+                if news {
+                    tracing::info!(node = %self.node, %release, state, "receipt");
+                } else {
+                    tracing::debug!(node = %self.node, %release, state, "receipt");
+                }
             }
             Err(why) => self.close(why),
         }

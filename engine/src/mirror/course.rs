@@ -27,6 +27,10 @@ const GOODBYE: Duration = Duration::from_millis(5);
 /// How often names, links and sizes are checked and mended.
 const MEND: Duration = Duration::from_secs(3 * 3600);
 
+/// What has happened and was not looked at yet; beyond, an upstream's news wait. Each may hold a bundle that came
+/// unasked, of [`UNASKED_BUNDLE_BYTES`](tidecast_proto::limits::UNASKED_BUNDLE_BYTES).
+const HAPPENED: usize = 4;
+
 /// Something that happened, with the number of the connection it happened on.
 #[derive(Debug)]
 struct Happened {
@@ -101,8 +105,8 @@ pub(super) struct Running {
     tried: Vec<(String, SyncError)>,
     /// Whom to ask, and of which root that is the list.
     upstreams: (RootVersion, Vec<String>),
-    happened: mpsc::UnboundedSender<Happened>,
-    queue: mpsc::UnboundedReceiver<Happened>,
+    happened: mpsc::Sender<Happened>,
+    queue: mpsc::Receiver<Happened>,
     notices: mpsc::UnboundedSender<Notice>,
 }
 
@@ -113,7 +117,7 @@ impl Running {
         notices: mpsc::UnboundedSender<Notice>,
         thorough: bool,
     ) -> Self {
-        let (happened, queue) = mpsc::unbounded_channel();
+        let (happened, queue) = mpsc::channel(HAPPENED);
         // Without randomness mirrors merely march in step.
         let jitter = mirror
             .jitter
@@ -248,7 +252,7 @@ impl Running {
         tokio::spawn(async move {
             let what = work.await;
             // The loop has ended otherwise.
-            let _ = happened.send(Happened { connection, what });
+            let _ = happened.send(Happened { connection, what }).await;
         });
     }
 
@@ -418,7 +422,7 @@ impl Running {
                     Err(error) => What::Lost(error.into()),
                 };
                 let over = matches!(what, What::Lost(_));
-                if happened.send(Happened { connection, what }).is_err() || over {
+                if happened.send(Happened { connection, what }).await.is_err() || over {
                     return;
                 }
             }
