@@ -16,7 +16,6 @@ use super::Mirror;
 use super::error::SyncError;
 use super::status::SyncReport;
 use super::sync::Sync;
-use super::upstream;
 use crate::quic::{Link, LinkError, News, PushedBundle, close_code};
 
 /// How often the docroot is looked after: old trees go when their grace is over.
