@@ -4,7 +4,7 @@ use serde::Serialize;
 use tidecast_engine::clock::{Clock as _, SystemClock};
 use tidecast_engine::control::{self, ControlError};
 use tidecast_engine::master::{
-    ConnectedNode, Decision, Details, Feed, MasterStatus, Node as Known, Nodes,
+    self, ConnectedNode, Decision, Details, Feed, MasterStatus, Node as Known, Nodes,
 };
 use tidecast_proto::key::PublicKey;
 
@@ -25,9 +25,20 @@ pub(crate) enum Node {
     /// List nodes: admitted, waiting to be admitted, and revoked.
     List,
     /// Let a node fetch. A waiting mirror is told within a second.
-    Admit(Which),
+    Admit(Admit),
     /// Let a node fetch no longer; its connection is closed at once.
     Revoke(Which),
+    Rotate(super::rotate::Rotate),
+}
+
+/// Which node, and in whose place.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Admit {
+    #[command(flatten)]
+    which: Which,
+    /// The node whose place it takes, named in the same way: its details go over to the new key, and it is revoked.
+    #[arg(long, value_name = "KEY")]
+    replaces: Option<String>,
 }
 
 /// Which node.
@@ -57,10 +68,14 @@ struct Listed<'a> {
 
 impl Node {
     pub(crate) async fn run(self, shell: &mut Shell<'_>) -> Outcome {
+        let this = match self {
+            Self::Rotate(command) => return command.run(shell).await,
+            this => this,
+        };
         // Also says so when this is no master's state.
         Feed::load(&shell.state)?;
         let (nodes, daemon) = known(shell).await?;
-        match self {
+        match this {
             Self::List => {
                 let text = render(&nodes, daemon, now_ms());
                 let listed = Listed {
@@ -69,14 +84,22 @@ impl Node {
                 };
                 shell.result(&listed, &text)?;
             }
-            Self::Admit(which) => {
+            Self::Admit(Admit { which, replaces }) => {
                 let (key, node) = which.find(&nodes)?;
-                decide(shell, key, node, Decision::Admit).await?;
+                match replaces {
+                    None => decide(shell, key, node, Decision::Admit).await?,
+                    Some(old) => {
+                        let (old, _) = Which { key: old }.find(&nodes)?;
+                        replace(shell, old, key).await?;
+                    }
+                }
             }
             Self::Revoke(which) => {
                 let (key, node) = which.find(&nodes)?;
                 decide(shell, key, node, Decision::Revoke).await?;
             }
+            // Taken care of above: it is a mirror's.
+            Self::Rotate(_) => {}
         }
         Ok(Exit::Ok)
     }
@@ -183,6 +206,21 @@ async fn decide(
         hosts: node.hosts.clone(),
     });
     let node = Nodes::decide(&shell.state, key, decision, details, SystemClock.now())?;
+    tell(shell, key, node).await
+}
+
+/// Lets `new` in with what is known of `old`, and `old` out.
+async fn replace(shell: &mut Shell<'_>, old: PublicKey, new: PublicKey) -> Result<(), Failure> {
+    if old == new {
+        return Err(Failure::usage("a key cannot take its own place"));
+    }
+    let node = master::replace(&shell.state, old, new, SystemClock.now())?;
+    shell.note(&format!("revoked {old}"));
+    tell(shell, new, node).await
+}
+
+/// Tells a running master of a decision, and the operator what came of it.
+async fn tell(shell: &mut Shell<'_>, key: PublicKey, node: Known) -> Result<(), Failure> {
     let told = match control::ask(&shell.state, &control::Command::Reload).await {
         Ok(_) => true,
         Err(ControlError::NotRunning { .. }) => false,
