@@ -13,6 +13,7 @@ pub mod durable;
 pub mod http;
 pub mod keyfile;
 pub mod master;
+pub mod metrics;
 pub mod mirror;
 pub mod network;
 mod packing;
@@ -26,3 +27,4 @@ mod skip;
 #[cfg(test)]
 mod small_disk;
 pub mod store;
+pub mod warning;

@@ -14,6 +14,7 @@ use tokio::time::Instant;
 
 use super::Mirror;
 use super::error::SyncError;
+use super::staleness;
 use super::status::SyncReport;
 use super::sync::Sync;
 use crate::quic::{Link, LinkError, News, PushedBundle, close_code};
@@ -153,6 +154,9 @@ impl Running {
         // Soon after the start, then every three hours. A thorough sync checks by itself, and whoever waits for
         // its report wants to read there what was mended.
         let mut mend_at = Instant::now() + if self.thorough { MEND } else { Duration::ZERO };
+        // Not at once: after a start the first head is a moment away.
+        let mut clock = tokio::time::interval_at(Instant::now() + staleness::LOOK, staleness::LOOK);
+        clock.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         self.handle(Event::Tick);
         loop {
             self.refresh_upstreams();
@@ -179,6 +183,7 @@ impl Running {
                     Some(Wish::Stop) | None => break,
                 },
                 () = sleep_until(wake) => self.handle(Event::Tick),
+                _ = clock.tick() => self.look_at_clock(),
                 _ = tidy.tick() => {
                     // On tasks of their own: they wait for the disk, and this loop must not.
                     let mirror = self.mirror.clone();
@@ -207,6 +212,16 @@ impl Running {
             self.mirror.set_connection("down", None);
             let tried = std::mem::take(&mut self.tried);
             self.notice(Notice::AllFailed(tried));
+        }
+    }
+
+    /// Tells the upstream when what is served is no longer vouched for, or is again.
+    fn look_at_clock(&mut self) {
+        if self.mirror.look_at_clock()
+            && self.course.is_up()
+            && let Some(link) = self.link.clone()
+        {
+            self.use_link(&link, Action::Receipt);
         }
     }
 
