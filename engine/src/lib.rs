@@ -3,6 +3,7 @@
 //! Nothing here prints, reads `$HOME` or holds a rule about trust: those live in `cli` and `proto`.
 
 mod beneath;
+pub mod blocking;
 pub mod bundle;
 pub mod clock;
 pub mod config;

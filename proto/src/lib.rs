@@ -12,6 +12,7 @@ extern crate std;
 
 pub mod addition;
 pub mod bundle;
+pub mod ceremony;
 pub mod chunker;
 pub mod codec;
 pub mod database;

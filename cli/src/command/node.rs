@@ -4,7 +4,8 @@ use serde::Serialize;
 use tidecast_engine::clock::{Clock as _, SystemClock};
 use tidecast_engine::control::{self, ControlError};
 use tidecast_engine::master::{
-    ConnectedNode, Decision, Details, Feed, MasterStatus, Node as Known, Nodes, SettingsChange,
+    self, ConnectedNode, Decision, Details, Feed, MasterStatus, Node as Known, Nodes,
+    SettingsChange,
 };
 use tidecast_proto::key::PublicKey;
 
@@ -31,6 +32,7 @@ pub(crate) enum Node {
     Set(Set),
     /// Let a node fetch no longer; its connection is closed at once.
     Revoke(Which),
+    Rotate(super::rotate::Rotate),
 }
 
 /// Which node.
@@ -41,11 +43,14 @@ pub(crate) struct Which {
     key: String,
 }
 
-/// Which node, and what is to be different for it.
+/// Which node, in whose place, and what is to be different for it.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Admit {
     #[command(flatten)]
     which: Which,
+    /// The node whose place it takes, named in the same way: its details go over to the new key, and it is revoked.
+    #[arg(long, value_name = "KEY")]
+    replaces: Option<String>,
     #[command(flatten)]
     settings: Settings,
 }
@@ -91,10 +96,14 @@ struct Listed<'a> {
 
 impl Node {
     pub(crate) async fn run(self, shell: &mut Shell<'_>) -> Outcome {
+        let this = match self {
+            Self::Rotate(command) => return command.run(shell).await,
+            this => this,
+        };
         // Also says so when this is no master's state.
         Feed::load(&shell.state)?;
         let (nodes, daemon) = known(shell).await?;
-        match self {
+        match this {
             Self::List => {
                 let text = render(&nodes, daemon, now_ms(), shell.verbose);
                 let listed = Listed {
@@ -106,7 +115,13 @@ impl Node {
             Self::Admit(admit) => {
                 let (key, node) = admit.which.find(&nodes)?;
                 let change = admit.settings.change();
-                decide(shell, key, node, Decision::Admit, &change).await?;
+                match admit.replaces {
+                    None => decide(shell, key, node, Decision::Admit, &change).await?,
+                    Some(old) => {
+                        let (old, _) = Which { key: old }.find(&nodes)?;
+                        replace(shell, old, key, &change).await?;
+                    }
+                }
             }
             Self::Set(set) => {
                 let (key, _) = set.which.find(&nodes)?;
@@ -129,6 +144,8 @@ impl Node {
                 )
                 .await?;
             }
+            // Taken care of above: it is a mirror's.
+            Self::Rotate(_) => {}
         }
         Ok(Exit::Ok)
     }
@@ -222,6 +239,21 @@ async fn decide(
     let now = SystemClock.now();
     let node = Nodes::decide_and_set(&shell.state, key, decision, details, change, now)?;
     tell(shell, key, node).await
+}
+
+/// Lets `new` in with what is known of `old`, and `old` out.
+async fn replace(
+    shell: &mut Shell<'_>,
+    old: PublicKey,
+    new: PublicKey,
+    change: &SettingsChange,
+) -> Result<(), Failure> {
+    if old == new {
+        return Err(Failure::usage("a key cannot take its own place"));
+    }
+    let node = master::replace(&shell.state, old, new, change, SystemClock.now())?;
+    shell.note(&format!("revoked {old}"));
+    tell(shell, new, node).await
 }
 
 /// Has a running master take up what was decided, and prints it.

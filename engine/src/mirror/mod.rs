@@ -8,6 +8,7 @@ mod memory;
 mod once;
 mod plan;
 mod road;
+mod rotate;
 mod site;
 mod staleness;
 mod status;
@@ -15,7 +16,7 @@ mod sync;
 mod upstream;
 mod work;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -31,6 +32,7 @@ pub use memory::MemoryError;
 pub use once::SyncFailure;
 pub use plan::plan;
 pub use road::BundleFault;
+pub use rotate::{NEXT_NODE_KEY, NextKey, RotateError, rotate};
 pub use status::{
     ConnectionStatus, Fault, FileRoad, MirrorStatus, Progress, RoadTotal, SyncPlan, SyncReport,
     status_on_disk,
@@ -93,6 +95,8 @@ pub struct Surroundings {
     pub network: Arc<dyn Network>,
     /// Where the disk's work is done.
     pub disk: DiskMode,
+    /// What a mirror's pauses vary by: drawn by chance where there is none, so that mirrors do not march in step.
+    pub jitter: Option<u64>,
 }
 
 impl Surroundings {
@@ -103,6 +107,7 @@ impl Surroundings {
             clock,
             network: Arc::new(SystemNetwork),
             disk: DiskMode::Thread,
+            jitter: None,
         }
     }
 }
@@ -149,10 +154,15 @@ impl Present {
 #[derive(Debug)]
 pub struct Mirror {
     config: MirrorConfig,
+    state: PathBuf,
     feed: FeedId,
-    node_key: SecretKey,
+    /// Changes when `node rotate` has been through.
+    node_key: Mutex<SecretKey>,
+    /// Held while a new node key is shown to upstreams.
+    rotating: tokio::sync::Mutex<()>,
     clock: Arc<dyn Clock>,
     network: Arc<dyn Network>,
+    jitter: Option<u64>,
     beliefs: Arc<Beliefs>,
     disk: Disk,
     progress: watch::Sender<Progress>,
@@ -194,6 +204,7 @@ impl Mirror {
             clock,
             network,
             disk,
+            jitter,
         } = surroundings;
         let feed = config.feed_id(&state.join(MIRROR_CONFIG))?;
         let node_key = keyfile::load(&state.join(NODE_KEY))?;
@@ -218,10 +229,13 @@ impl Mirror {
             }
         }
         let mirror = Arc::new(Self {
+            state: state.to_owned(),
             feed,
-            node_key,
+            node_key: Mutex::new(node_key),
+            rotating: tokio::sync::Mutex::default(),
             clock,
             network,
+            jitter,
             beliefs: Arc::new(Beliefs::new(memory, trust)),
             disk: Disk::start(docroot, disk).map_err(MirrorError::Thread)?,
             progress: watch::Sender::new(Progress::default()),
@@ -282,7 +296,14 @@ impl Mirror {
     /// This node's public key.
     #[must_use]
     pub fn node_key(&self) -> tidecast_proto::key::PublicKey {
-        self.node_key.public()
+        self.secret_key().public()
+    }
+
+    fn secret_key(&self) -> SecretKey {
+        self.node_key
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     /// Keeps the docroot at the newest release until `shutdown` completes. Everything that goes wrong is logged,
@@ -332,7 +353,7 @@ impl Mirror {
     }
 
     async fn dial(&self, upstream: &str) -> Result<Link, LinkError> {
-        upstream::dial(upstream, &self.node_key, &*self.network).await
+        upstream::dial(upstream, &self.secret_key(), &*self.network).await
     }
 
     fn present(&self) -> MutexGuard<'_, Present> {
@@ -425,9 +446,12 @@ impl Handler for Mirror {
         };
         match command {
             Command::Status => json(serde_json::to_value(self.status())),
-            Command::Reload => Err(
-                "a mirror has nothing to reload; restart it after editing its configuration".into(),
-            ),
+            Command::Reload => {
+                self.show_next_key()
+                    .await
+                    .map_err(|error| error.to_string())?;
+                json(serde_json::to_value(self.status()))
+            }
             Command::Sync => json(serde_json::to_value(self.look().await?)),
             Command::Import { path, at_ms } => {
                 let at = at_ms.map(tidecast_proto::id::Timestamp);
