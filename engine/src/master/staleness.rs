@@ -106,7 +106,7 @@ impl Master {
 
     /// The root that heads are signed under.
     pub(super) fn newest_root(&self) -> Root {
-        self.feed.root.clone()
+        self.view.load().root.clone()
     }
 
     /// What it has done since it started.
