@@ -89,7 +89,15 @@ async fn of_too_many_connections_the_newest_stays_and_the_operator_is_warned() {
     std::fs::copy(world.path("m.state/node.key"), copy.join("node.key")).unwrap();
     let other = world.mirror("copy", &master.upstream());
     assert_eq!(other.node_key(), node);
-    assert!(other.sync_once().await.unwrap().switched);
+    let mut switched = false;
+    for _ in 0..5 {
+        // The first may push it out in turn before it is done.
+        switched |= other.sync_once().await.is_ok_and(|report| report.to == 1);
+        if switched {
+            break;
+        }
+    }
+    assert!(switched);
     let metrics = Metrics::of_master(master.master.clone());
     let crowded = "tidecast_connections_refused_total{why=\"crowded\"} 0";
     eventually("the operator is warned", || {
