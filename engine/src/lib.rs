@@ -10,6 +10,8 @@ pub mod config;
 pub mod control;
 pub mod docroot;
 pub mod durable;
+#[doc(hidden)]
+pub mod foreign;
 pub mod http;
 pub mod keyfile;
 pub mod master;
