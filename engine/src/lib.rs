@@ -9,6 +9,7 @@ pub mod config;
 pub mod control;
 pub mod docroot;
 pub mod durable;
+mod genuine;
 pub mod http;
 pub mod keyfile;
 pub mod master;
@@ -25,3 +26,4 @@ mod skip;
 #[cfg(test)]
 mod small_disk;
 pub mod store;
+mod vouched;

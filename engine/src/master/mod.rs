@@ -35,6 +35,7 @@ use crate::clock::Clock;
 use crate::control::{Command, Handler, Refusal};
 use crate::quic::{self, Bind, ListenError};
 use crate::store::{Store, StoreError, StoredRelease};
+use crate::vouched::{self, UnacceptableError};
 use bundles::Bundles;
 use sessions::Sessions;
 
@@ -63,6 +64,15 @@ pub enum MasterError {
     /// The socket.
     #[error(transparent)]
     Listen(#[from] ListenError),
+}
+
+impl From<UnacceptableError> for MasterError {
+    fn from(error: UnacceptableError) -> Self {
+        match error {
+            UnacceptableError::Manifest(error) => error.into(),
+            UnacceptableError::Store(error) => error.into(),
+        }
+    }
 }
 
 /// What sessions see; replaced whole whenever something changed.
@@ -218,7 +228,7 @@ impl Master {
         let Some(signed) = self.store.manifest(newest.release)? else {
             return Ok(old.cloned());
         };
-        let manifest = signed.verify_stored(&self.feed.root, &self.feed.id)?;
+        let manifest = vouched::verify(&self.store, signed, &self.feed.root, &self.feed.id)?;
         Ok(Some(signer.sign(
             self.feed.id,
             &self.feed.root,
