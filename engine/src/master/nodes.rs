@@ -112,9 +112,17 @@ impl Nodes {
         let Some(bytes) = durable::read_optional(&path, NODES_BYTES)? else {
             return Ok(Self::default());
         };
+        Self::parse(&bytes, &path)
+    }
+
+    /// Reads the list that stands in `path`.
+    ///
+    /// # Errors
+    /// [`NodesError`]; whoever wrote the file is at fault.
+    pub fn parse(bytes: &[u8], path: &Path) -> Result<Self, NodesError> {
         let listed: BTreeMap<String, Node> =
-            serde_json::from_slice(&bytes).map_err(|source| NodesError::Malformed {
-                path: path.clone(),
+            serde_json::from_slice(bytes).map_err(|source| NodesError::Malformed {
+                path: path.to_owned(),
                 source,
             })?;
         listed
@@ -126,7 +134,7 @@ impl Nodes {
                     Ok((key, node))
                 }
                 Err(_) => Err(NodesError::BadKey {
-                    path: path.clone(),
+                    path: path.to_owned(),
                     key,
                 }),
             })
