@@ -4,6 +4,8 @@
 mod command;
 #[path = "cli/joining.rs"]
 mod joining;
+#[path = "cli/keys.rs"]
+mod keys;
 #[path = "cli/nodes.rs"]
 mod nodes;
 #[path = "cli/publishing.rs"]
