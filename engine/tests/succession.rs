@@ -7,7 +7,7 @@ use std::path::Path;
 use support::{RunningMaster, RunningMirror, World, eventually};
 use tidecast_engine::keyfile;
 use tidecast_engine::master::{self, Feed, InstallError, ROOT_KEY, next_key};
-use tidecast_engine::mirror::NEXT_NODE_KEY;
+use tidecast_engine::mirror::{self, NEXT_NODE_KEY, NextKey};
 use tidecast_proto::ceremony::{KeyChanges, KeyRole, MasterChange, RootChanges};
 use tidecast_proto::id::RootVersion;
 use tidecast_proto::limits;
@@ -237,4 +237,35 @@ async fn a_running_mirror_goes_on_with_its_next_key_once_that_is_admitted_in_the
     })
     .await;
     running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_a_daemon_the_next_key_waits_until_it_is_admitted_and_is_taken_by_the_next_look() {
+    let world = World::new();
+    world.publish(&[("f", b"one")]);
+    let master = RunningMaster::start(&world);
+    let running = world.admitted_mirror("m", &master.upstream());
+    master.master.reload().unwrap();
+    running.sync_once().await.unwrap();
+    let (state, config) = (world.path("m.state"), running.config().clone());
+    let old = running.node_key();
+    drop(running);
+
+    let NextKey::Waiting(new) = mirror::rotate(&state, &config).await.unwrap() else {
+        panic!("nobody has admitted it")
+    };
+    assert_eq!(
+        mirror::rotate(&state, &config).await.unwrap(),
+        NextKey::Waiting(new)
+    );
+    let open = || world.mirror("m", &config.upstreams);
+    assert_eq!(open().node_key(), old);
+    master::replace(&world.master_state(), old, new, world.now()).unwrap();
+    master.master.reload().unwrap();
+    world.publish(&[("f", b"two")]);
+    master.master.reload().unwrap();
+    // As a timer would, which knows of nothing.
+    assert!(open().sync_once().await.unwrap().switched);
+    assert_eq!(open().node_key(), new);
+    assert!(!state.join(NEXT_NODE_KEY).exists());
 }

@@ -212,7 +212,8 @@ async fn decide(
 /// Lets `new` in with what is known of `old`, and `old` out.
 async fn replace(shell: &mut Shell<'_>, old: PublicKey, new: PublicKey) -> Result<(), Failure> {
     if old == new {
-        return Err(Failure::usage("a key cannot take its own place"));
+        return Err(Failure::usage("a key cannot take its own place")
+            .hint("name the new key first, and the old one behind --replaces"));
     }
     let node = master::replace(&shell.state, old, new, SystemClock.now())?;
     shell.note(&format!("revoked {old}"));
