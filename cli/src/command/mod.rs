@@ -12,6 +12,7 @@ pub(crate) mod key;
 pub(crate) mod master;
 pub(crate) mod mirror;
 pub(crate) mod node;
+mod node_settings;
 pub(crate) mod publish;
 pub(crate) mod root;
 pub(crate) mod rotate;

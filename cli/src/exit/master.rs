@@ -70,6 +70,8 @@ impl Diagnose for NodesError {
     fn exit(&self) -> Exit {
         match self {
             Self::File(error) => error.exit(),
+            Self::Setting { .. } => Exit::Usage,
+            Self::NotListed { .. } => Exit::NoInput,
             _ => Exit::Data,
         }
     }
@@ -77,6 +79,12 @@ impl Diagnose for NodesError {
     fn hint(&self) -> Option<String> {
         match self {
             Self::File(error) => error.hint(),
+            Self::Setting { .. } => {
+                Some("give another value; if nodes.json was edited, correct it there".into())
+            }
+            Self::NotListed { .. } => {
+                Some("admit it with `tidecast node admit KEY`, which takes the same options".into())
+            }
             _ => Some("correct the file, or restore it from a backup".into()),
         }
     }

@@ -189,6 +189,7 @@ fn write_config(
         verify: config::policy_word(verify).into(),
         listen: None,
         http: None,
+        metrics: None,
         retention: RetentionConfig::default(),
     };
     Ok(config::store(

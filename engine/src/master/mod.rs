@@ -1,14 +1,18 @@
 //! The master: announces releases, lets nodes in, serves what they lack. SPEC §6, §7.
 
 mod bundles;
+mod crowd;
 mod export;
 mod feed;
 mod heads;
 mod nodes;
+mod pace;
 mod queue;
 mod send;
 mod serve;
 mod sessions;
+mod settings;
+mod staleness;
 mod status;
 mod succession;
 
@@ -32,16 +36,25 @@ pub use feed::{
 };
 pub use heads::{HeadSigner, HeadsError, IssuedHead, RESIGN_MS, newest_head};
 pub use nodes::{Decision, Details, Node, Nodes, NodesError, replace};
-pub use status::{ConnectedNode, MasterStatus, ReleaseStatus};
+pub use settings::{
+    CONNECTIONS, CONNECTIONS_MAX, NOTE_BYTES, NodeSettings, RATE_BYTES_PER_S_MAX,
+    RATE_BYTES_PER_S_MIN, SettingError, SettingsChange,
+};
+pub use status::{ConnectedNode, MasterStatus, ReleaseStatus, status_on_disk};
 pub use succession::{InstallError, Installed, install, next_key};
 
+use crate::blocking::Blocking;
 use crate::clock::Clock;
 use crate::control::{Command, Handler, Refusal};
+use crate::metrics::MasterCounters;
 use crate::quic::{self, Bind, ListenError};
 use crate::roots;
 use crate::store::{Store, StoreError, StoredRelease};
 use bundles::Bundles;
+use crowd::Crowd;
+use pace::Paces;
 use sessions::Sessions;
+use staleness::Told;
 
 /// How often a daemon that serves looks whether its head is due.
 const HEAD_CHECK: Duration = Duration::from_secs(20);
@@ -135,6 +148,12 @@ pub struct Master {
     news: watch::Sender<u64>,
     sessions: Arc<Sessions>,
     bundles: Bundles,
+    blocking: Blocking,
+    /// Connections of each node.
+    crowd: Arc<Crowd>,
+    paces: Paces,
+    counters: MasterCounters,
+    told: Mutex<Told>,
     started: Timestamp,
 }
 
@@ -144,6 +163,18 @@ impl Master {
     /// # Errors
     /// [`MasterError`].
     pub fn open(state: &Path, clock: Arc<dyn Clock>) -> Result<Self, MasterError> {
+        Self::open_in(state, clock, Blocking::Threads)
+    }
+
+    /// Like [`Self::open`], with bundles built where the caller says.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn open_in(
+        state: &Path,
+        clock: Arc<dyn Clock>,
+        blocking: Blocking,
+    ) -> Result<Self, MasterError> {
         let feed = Feed::load(state)?;
         succession::adopt_keys(state, &feed.root)?;
         let head_key = feed.head_key()?;
@@ -166,6 +197,11 @@ impl Master {
             view: ArcSwap::from_pointee(view),
             news: watch::Sender::new(0),
             sessions: Arc::default(),
+            blocking,
+            crowd: Arc::default(),
+            paces: Paces::default(),
+            counters: MasterCounters::default(),
+            told: Mutex::default(),
             started: clock.now(),
             clock,
             feed,
@@ -248,6 +284,7 @@ impl Master {
                 manifest: head.body.manifest,
             });
         }
+        self.hold_to_settings();
         // Last: whoever hears of it finds everything in its place.
         self.news.send_modify(|count| *count += 1);
     }
@@ -345,6 +382,7 @@ impl Master {
             {
                 tracing::error!(%error, "cannot sign a fresh head; mirrors will call this feed stale");
             }
+            self.look_at_clock();
         }
         endpoint.close(quic::close_code::SHUTDOWN, b"shutting down");
         // Goodbyes should get out, but a peer that does not acknowledge must not hold up the end.

@@ -110,10 +110,14 @@ impl Beliefs {
 
     /// The newest root's number, 0 before the first contact.
     pub(super) fn root_version(&self) -> RootVersion {
+        self.with(|trust| trust.root().version)
+            .unwrap_or(RootVersion(0))
+    }
+
+    /// Looks at what is believed now, in place; `None` before the first contact.
+    pub(super) fn with<T>(&self, look: impl FnOnce(&Trust) -> T) -> Option<T> {
         let trust = self.trust.lock().unwrap_or_else(PoisonError::into_inner);
-        trust
-            .as_ref()
-            .map_or(RootVersion(0), |trust| trust.root().version)
+        trust.as_ref().map(look)
     }
 
     /// Waits for the right to change.

@@ -7,9 +7,10 @@ mod import;
 mod memory;
 mod once;
 mod plan;
-mod road;
+pub(crate) mod road;
 mod rotate;
-mod site;
+pub(crate) mod site;
+mod staleness;
 mod status;
 mod sync;
 mod upstream;
@@ -34,6 +35,7 @@ pub use road::BundleFault;
 pub use rotate::{NEXT_NODE_KEY, NextKey, RotateError, rotate};
 pub use status::{
     ConnectionStatus, Fault, FileRoad, MirrorStatus, Progress, RoadTotal, SyncPlan, SyncReport,
+    status_on_disk,
 };
 pub use upstream::with_port;
 
@@ -43,8 +45,10 @@ use crate::control::{Command, Handler, Refusal};
 use crate::docroot::{Docroot, DocrootError, Options, Recovery};
 use crate::http::{HealthHandle, SiteHandle};
 use crate::keyfile::{self, KeyFileError};
+use crate::metrics::MirrorCounters;
 use crate::network::{Network, SystemNetwork};
 use crate::quic::{Link, LinkError};
+use crate::warning::Reminder;
 use course::{Notice, Running, Wish};
 use disk::Disk;
 use memory::{Beliefs, Memory};
@@ -91,6 +95,8 @@ pub struct Surroundings {
     pub network: Arc<dyn Network>,
     /// Where the disk's work is done.
     pub disk: DiskMode,
+    /// What a mirror's pauses vary by: drawn by chance where there is none, so that mirrors do not march in step.
+    pub jitter: Option<u64>,
 }
 
 impl Surroundings {
@@ -101,6 +107,7 @@ impl Surroundings {
             clock,
             network: Arc::new(SystemNetwork),
             disk: DiskMode::Thread,
+            jitter: None,
         }
     }
 }
@@ -113,6 +120,34 @@ struct Present {
     last_sync: Option<SyncReport>,
     last_error: Option<Fault>,
     switched_ms: Option<u64>,
+    /// Whether it was said that nobody vouches for what is served.
+    stale: bool,
+    /// Whether `timestamp` says so; unknown at first, and after something went wrong with it.
+    marked_stale: Option<bool>,
+    reminder: Reminder,
+    last_success_ms: Option<u64>,
+    /// UDP payload received and sent on the connections before this one.
+    traffic_before: (u64, u64),
+}
+
+impl Present {
+    /// UDP payload received and sent on every connection that an upstream let us in on.
+    fn traffic(&self) -> (u64, u64) {
+        let (received, sent) = self.traffic_before;
+        let now = self.link.as_ref().map(Link::traffic).unwrap_or_default();
+        (received + now.0, sent + now.1)
+    }
+
+    fn replace_link(&mut self, link: Option<Link>) {
+        let same = |old: &Link| {
+            let id = |link: &Link| link.connection().stable_id();
+            link.as_ref().is_some_and(|new| id(new) == id(old))
+        };
+        if !self.link.as_ref().is_some_and(same) {
+            self.traffic_before = self.traffic();
+        }
+        self.link = link;
+    }
 }
 
 /// A mirror of one feed.
@@ -127,6 +162,7 @@ pub struct Mirror {
     rotating: tokio::sync::Mutex<()>,
     clock: Arc<dyn Clock>,
     network: Arc<dyn Network>,
+    jitter: Option<u64>,
     beliefs: Arc<Beliefs>,
     disk: Disk,
     progress: watch::Sender<Progress>,
@@ -134,6 +170,7 @@ pub struct Mirror {
     cut: road::Cut,
     site: SiteHandle,
     health: HealthHandle,
+    counters: MirrorCounters,
     present: Mutex<Present>,
     wishes: Mutex<Option<mpsc::Sender<Wish>>>,
     /// Every notice of the loop, for commands that wait for one.
@@ -167,6 +204,7 @@ impl Mirror {
             clock,
             network,
             disk,
+            jitter,
         } = surroundings;
         let feed = config.feed_id(&state.join(MIRROR_CONFIG))?;
         let node_key = keyfile::load(&state.join(NODE_KEY))?;
@@ -197,6 +235,7 @@ impl Mirror {
             rotating: tokio::sync::Mutex::default(),
             clock,
             network,
+            jitter,
             beliefs: Arc::new(Beliefs::new(memory, trust)),
             disk: Disk::start(docroot, disk).map_err(MirrorError::Thread)?,
             progress: watch::Sender::new(Progress::default()),
@@ -204,6 +243,7 @@ impl Mirror {
             cut: road::Cut::default(),
             site: SiteHandle::default(),
             health: HealthHandle::default(),
+            counters: MirrorCounters::default(),
             present: Mutex::default(),
             wishes: Mutex::default(),
             notices: tokio::sync::broadcast::Sender::new(16),
@@ -234,6 +274,23 @@ impl Mirror {
     #[must_use]
     pub fn health(&self) -> HealthHandle {
         self.health.clone()
+    }
+
+    /// What it has done since it started.
+    pub(crate) fn counters(&self) -> &MirrorCounters {
+        &self.counters
+    }
+
+    /// UDP payload received from upstreams and sent to them since it started, in bytes.
+    pub(crate) fn traffic(&self) -> (u64, u64) {
+        self.present().traffic()
+    }
+
+    /// Head keys that named another manifest for the installed release.
+    pub(crate) fn contested(&self) -> usize {
+        self.beliefs
+            .with(|trust| trust.contested().count())
+            .unwrap_or(0)
     }
 
     /// This node's public key.
@@ -314,10 +371,11 @@ impl Mirror {
     fn set_link(&self, link: Option<Link>) {
         let mut present = self.present();
         present.connection.upstream_key = link.as_ref().map(|l| l.upstream().to_string());
-        present.link = link;
+        present.replace_link(link);
     }
 
     fn set_error(&self, error: &SyncError) {
+        self.counters.failed(error.whose());
         self.present().last_error = Some(error.fault(self.clock.now()));
     }
 
@@ -333,8 +391,11 @@ impl Mirror {
     }
 
     fn set_report(&self, report: &SyncReport) {
-        if report.switched || self.present().last_sync.is_none() {
-            self.present().last_sync = Some(report.clone());
+        self.counters.synced(report);
+        let mut present = self.present();
+        present.last_success_ms = Some(self.clock.now().0);
+        if report.switched || present.last_sync.is_none() {
+            present.last_sync = Some(report.clone());
         }
     }
 
@@ -352,6 +413,8 @@ impl Mirror {
             }
             Err(error) => tracing::error!(%error, "disk"),
         }
+        // What could not be written may find room now.
+        self.present().marked_stale = None;
         self.publish_health();
     }
 

@@ -53,6 +53,7 @@ impl Sync {
     /// [`SyncError`].
     pub(super) async fn run(&self, head: &[u8]) -> Result<SyncReport, SyncError> {
         let _turn = self.work.turn.lock().await;
+        self.link.be_patient_anew();
         let started = tokio::time::Instant::now();
         let (received, sent) = self.link.traffic();
         let mut report = self.bring_to(head).await?;

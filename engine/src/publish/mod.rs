@@ -10,10 +10,10 @@ mod error;
 mod inflate;
 mod ingest;
 mod manifest;
-mod opening;
+pub(crate) mod opening;
 mod report;
 mod stamp;
-mod stat_cache;
+pub(crate) mod stat_cache;
 mod tree;
 
 #[cfg(test)]

@@ -20,11 +20,11 @@ mod error;
 pub mod explain;
 pub mod explained;
 mod gc;
-mod open_pack;
-mod pack;
-mod record;
-mod release_file;
-mod snapshot;
+pub(crate) mod open_pack;
+pub(crate) mod pack;
+pub(crate) mod record;
+pub(crate) mod release_file;
+pub(crate) mod snapshot;
 mod verify;
 mod writer;
 
