@@ -12,6 +12,7 @@ pub mod docroot;
 pub mod durable;
 #[doc(hidden)]
 pub mod foreign;
+mod genuine;
 pub mod http;
 pub mod keyfile;
 pub mod master;
@@ -29,4 +30,5 @@ mod skip;
 #[cfg(test)]
 mod small_disk;
 pub mod store;
+mod vouched;
 pub mod warning;

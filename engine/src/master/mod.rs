@@ -50,6 +50,7 @@ use crate::metrics::MasterCounters;
 use crate::quic::{self, Bind, ListenError};
 use crate::roots;
 use crate::store::{Store, StoreError, StoredRelease};
+use crate::vouched::{self, UnacceptableError};
 use bundles::Bundles;
 use crowd::Crowd;
 use pace::Paces;
@@ -91,6 +92,15 @@ pub enum MasterError {
         /// The newest root.
         version: RootVersion,
     },
+}
+
+impl From<UnacceptableError> for MasterError {
+    fn from(error: UnacceptableError) -> Self {
+        match error {
+            UnacceptableError::Manifest(error) => error.into(),
+            UnacceptableError::Store(error) => error.into(),
+        }
+    }
 }
 
 /// What sessions see; replaced whole whenever something changed.
@@ -321,7 +331,7 @@ impl Master {
         let Some(signed) = self.store.manifest(newest.release)? else {
             return Ok(view.head.clone());
         };
-        let manifest = signed.verify_stored(&view.root, &self.feed.id)?;
+        let manifest = vouched::verify(&self.store, signed, &view.root, &self.feed.id)?;
         Ok(Some(signer.sign(
             self.feed.id,
             &view.root,

@@ -1,5 +1,6 @@
 //! A mirror: keeps a docroot at the newest release and says how it is. SPEC §8.
 
+mod addition;
 mod course;
 mod disk;
 mod error;
@@ -22,10 +23,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use serde_json::Value;
+use tidecast_proto::addition::Vouched;
 use tidecast_proto::id::FeedId;
 use tidecast_proto::key::SecretKey;
 use tokio::sync::{mpsc, watch};
 
+pub use crate::genuine::Unproved;
 pub use disk::{DiskGone, DiskMode};
 pub use error::SyncError;
 pub use import::ImportError;
@@ -224,8 +227,11 @@ impl Mirror {
             // Another state folder than the docroot's, or one restored from a backup. The counter rises only
             // with a manifest whose signatures are good.
             let signed = live.manifest().signed().clone();
-            if let Ok(manifest) = signed.verify_stored(trust.root(), &feed) {
-                trust.install(&manifest);
+            if let Ok(vouched) = signed.vouch(trust.root(), &feed) {
+                trust.install(&match vouched {
+                    Vouched::Whole(manifest) => manifest,
+                    Vouched::Addition(addition) => addition.checked_before(),
+                });
                 memory.keep_counters(trust)?;
             }
         }

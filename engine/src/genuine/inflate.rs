@@ -25,7 +25,7 @@ pub enum GzipError {
 
 /// One gzip stream, or several in a row.
 #[derive(Debug)]
-pub(super) struct Inflate {
+pub(crate) struct Inflate {
     stream: Decompress,
     ended: bool,
     /// Whether another stream may follow the end of one, as in `cat a.gz b.gz`.
@@ -34,7 +34,7 @@ pub(super) struct Inflate {
 }
 
 impl Inflate {
-    pub(super) fn new(several: bool) -> Self {
+    pub(crate) fn new(several: bool) -> Self {
         Self {
             stream: Decompress::new_gzip(WINDOW_BITS),
             ended: false,
@@ -44,7 +44,7 @@ impl Inflate {
     }
 
     /// Takes the next packed bytes and hands what they open to on, piece by piece, until `opened` fails.
-    pub(super) fn push<E: From<GzipError>>(
+    pub(crate) fn push<E: From<GzipError>>(
         &mut self,
         mut packed: &[u8],
         mut opened: impl FnMut(&[u8]) -> Result<(), E>,
@@ -83,7 +83,7 @@ impl Inflate {
     }
 
     /// Says that the packed bytes end here.
-    pub(super) fn finish(self) -> Result<(), GzipError> {
+    pub(crate) fn finish(self) -> Result<(), GzipError> {
         match self.ended {
             true => Ok(()),
             false => Err(GzipError::Truncated),
