@@ -6,7 +6,7 @@ use std::path::Path;
 
 use support::{RunningMaster, RunningMirror, World, eventually};
 use tidecast_engine::keyfile;
-use tidecast_engine::master::{self, Feed, InstallError, ROOT_KEY, next_key};
+use tidecast_engine::master::{self, Feed, InstallError, ROOT_KEY, SettingsChange, next_key};
 use tidecast_engine::mirror::{self, NEXT_NODE_KEY, NextKey};
 use tidecast_proto::ceremony::{KeyChanges, KeyRole, MasterChange, RootChanges};
 use tidecast_proto::id::RootVersion;
@@ -226,7 +226,14 @@ async fn a_running_mirror_goes_on_with_its_next_key_once_that_is_admitted_in_the
     let old = mirror.node_key();
     let path = world.path("m.state").join(NEXT_NODE_KEY);
     let new = keyfile::generate_at(&path).unwrap().public();
-    master::replace(&world.master_state(), old, new, world.now()).unwrap();
+    master::replace(
+        &world.master_state(),
+        old,
+        new,
+        &SettingsChange::default(),
+        world.now(),
+    )
+    .unwrap();
     master.master.reload().unwrap();
     eventually("the next key is in use", || mirror.node_key() == new).await;
     assert!(!path.exists());
@@ -260,7 +267,14 @@ async fn without_a_daemon_the_next_key_waits_until_it_is_admitted_and_is_taken_b
     );
     let open = || world.mirror("m", &config.upstreams);
     assert_eq!(open().node_key(), old);
-    master::replace(&world.master_state(), old, new, world.now()).unwrap();
+    master::replace(
+        &world.master_state(),
+        old,
+        new,
+        &SettingsChange::default(),
+        world.now(),
+    )
+    .unwrap();
     master.master.reload().unwrap();
     world.publish(&[("f", b"two")]);
     master.master.reload().unwrap();
