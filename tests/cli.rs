@@ -7,6 +7,8 @@ mod command;
 mod http;
 #[path = "cli/joining.rs"]
 mod joining;
+#[path = "cli/keys.rs"]
+mod keys;
 #[path = "cli/nodes.rs"]
 mod nodes;
 #[path = "cli/publishing.rs"]

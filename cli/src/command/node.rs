@@ -251,7 +251,8 @@ async fn replace(
     change: &SettingsChange,
 ) -> Result<(), Failure> {
     if old == new {
-        return Err(Failure::usage("a key cannot take its own place"));
+        return Err(Failure::usage("a key cannot take its own place")
+            .hint("name the new key first, and the old one behind --replaces"));
     }
     let node = master::replace(&shell.state, old, new, change, SystemClock.now())?;
     shell.note(&format!("revoked {old}"));

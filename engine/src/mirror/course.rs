@@ -7,8 +7,7 @@ use std::time::Duration;
 use tidecast_proto::id::RootVersion;
 use tidecast_proto::mirror::{Action, Event, Mirror as Course, SyncOutcome};
 use tidecast_proto::rate::Millis;
-use tidecast_proto::receipt::{ReceiptBody, ServingState, SignedReceipt};
-use tidecast_proto::wire::{FrameType, Poll, RefusalReason, Refused, Welcome, frame};
+use tidecast_proto::wire::{FrameType, Poll, RefusalReason, Refused, Welcome};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
@@ -597,31 +596,5 @@ async fn sleep_until(wake: Option<Instant>) {
     match wake {
         Some(at) => tokio::time::sleep_until(at).await,
         None => std::future::pending().await,
-    }
-}
-
-impl Mirror {
-    /// What to tell the upstream about the docroot.
-    pub(super) async fn receipt(&self) -> Option<Vec<u8>> {
-        let live = self
-            .disk
-            .run(|disk| disk.docroot.current().cloned())
-            .await
-            .ok()??;
-        let body = ReceiptBody {
-            feed: self.feed,
-            release: live.release(),
-            manifest: live.manifest().id(),
-            state: if self.stale_since_ms().is_some() {
-                ServingState::STALE
-            } else {
-                ServingState::LIVE
-            },
-            switched: live.switched(),
-            issued: self.clock.now(),
-            extensions: Vec::new(),
-        };
-        let signed = SignedReceipt::sign(&body, &[&self.secret_key()]).ok()?;
-        Some(frame(FrameType::RECEIPT, &signed.to_bytes()))
     }
 }

@@ -8,6 +8,7 @@ mod import;
 mod memory;
 mod once;
 mod plan;
+mod receipt;
 pub(crate) mod road;
 mod rotate;
 pub(crate) mod site;
