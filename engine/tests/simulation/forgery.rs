@@ -79,7 +79,7 @@ impl Forger {
                 body.expires = now.plus(10 * YEAR_MS);
                 "head that never expires"
             }
-            7 => {
+            7 if !loot.heads.is_empty() => {
                 // Under a number that its owner has used.
                 let theirs = SignedHead::from_bytes(chance.pick::<Vec<u8>>(&loot.heads))
                     .ok()?
