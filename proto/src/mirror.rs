@@ -10,7 +10,8 @@ use crate::rate::Millis;
 /// Between two polls on a connection that stays up, in milliseconds; a fifth more or less by chance, so that
 /// mirrors started together drift apart.
 pub const POLL_MS: u64 = 300_000;
-/// Between two tries to get back to the first upstream, in milliseconds.
+/// Between two tries to get back to the first upstream, in milliseconds. Where the first one is connected, the others
+/// are asked for newer roots, one at a time: whoever stole a master's keys would never send the root that replaces them.
 pub const RETURN_MS: u64 = 300_000;
 /// Between two receipts when nothing happens, in milliseconds.
 pub const RECEIPT_MS: u64 = 3_600_000;
@@ -45,7 +46,7 @@ pub enum Event {
     Unchanged,
     /// The sync that was under way is over.
     SyncEnded(SyncOutcome),
-    /// The first upstream was tried while connected to another.
+    /// Another upstream was tried while connected to one.
     Probed {
         /// Whether it answered.
         up: bool,
@@ -84,7 +85,8 @@ pub enum Action {
     Poll,
     /// Bring the docroot to what this signed head points at.
     Sync(Vec<u8>),
-    /// See whether this upstream answers, leaving the connection as it is.
+    /// Greet this upstream as well, leaving the connection as it is, and take the newer roots it has. Ends in
+    /// [`Event::Probed`].
     Probe(usize),
     /// Send a receipt.
     Receipt,
@@ -137,6 +139,8 @@ pub struct Mirror {
     settle: bool,
     /// The operator asked; the next answer to a poll leads to a sync even if there is nothing new.
     wanted: bool,
+    /// Whom the first upstream's word was compared with last.
+    compared_with: usize,
     actions: VecDeque<Action>,
     jitter: u64,
 }
@@ -161,6 +165,7 @@ impl Mirror {
             pending_at: None,
             settle: false,
             wanted: false,
+            compared_with: 0,
             actions: VecDeque::new(),
             jitter: seed,
         }
@@ -184,8 +189,12 @@ impl Mirror {
                 receipt_at,
                 ..
             } => {
-                let back = if self.current > 0 { return_at } else { poll_at };
-                Some(poll_at.min(back).min(receipt_at))
+                let others = if self.upstreams > 1 {
+                    return_at
+                } else {
+                    poll_at
+                };
+                Some(poll_at.min(others).min(receipt_at))
             }
         };
         let retry = self.retry.as_ref().map(|(at, _)| *at);
@@ -399,7 +408,7 @@ impl Mirror {
         };
         *return_at = next;
         // A sync under way is let finish; the next probe comes soon enough.
-        if up && !self.syncing {
+        if up && self.current > 0 && !self.syncing {
             self.actions.push_back(Action::Disconnect);
             self.current = 0;
             self.connect();
@@ -448,11 +457,17 @@ impl Mirror {
         if now >= *poll_at {
             *poll_at = next_poll;
             self.actions.push_back(Action::Poll);
+            // Where every head was refused, the others may have better ones by now: once per poll, so that whoever sends
+            // bad heads all the time does not send us round all the time.
+            self.failures = 0;
         }
         if now >= *return_at {
             *return_at = next_return;
             if self.current > 0 {
                 self.actions.push_back(Action::Probe(0));
+            } else if self.upstreams > 1 {
+                self.compared_with = self.compared_with % (self.upstreams - 1) + 1;
+                self.actions.push_back(Action::Probe(self.compared_with));
             }
         }
     }

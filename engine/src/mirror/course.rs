@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tidecast_proto::key::PublicKey;
 use tidecast_proto::mirror::{Action, Event, Mirror as Course, SyncOutcome};
 use tidecast_proto::rate::Millis;
 use tidecast_proto::receipt::{ReceiptBody, ServingState, SignedReceipt};
@@ -365,15 +366,32 @@ impl Running {
             What::News(news) => self.told(news),
             What::Polled(Ok(Some(head))) => self.handle(Event::Announced(head)),
             What::Polled(Ok(None)) => {
+                // It may be cut off itself, or hide what is new; one of the others may know better.
+                if self.mirror.config.upstreams.len() > 1 && self.mirror.stale_since_ms().is_some()
+                {
+                    return self.failed(SyncError::NothingFresh);
+                }
                 self.handle(Event::Unchanged);
                 if !self.course.knows_a_release() {
                     self.notice(Notice::NoRelease);
                 }
             }
             What::Mended(damaged) => self.mended(damaged),
-            What::Probed(up) => self.handle(Event::Probed { up }),
+            What::Probed(up) => {
+                if let Some(key) = self.replaced_key() {
+                    return self.failed(SyncError::NotAMaster(key));
+                }
+                self.handle(Event::Probed { up });
+            }
             What::Synced(result) => self.synced(result),
         }
+    }
+
+    /// The upstream's key, when a root that came from another one no longer names it.
+    fn replaced_key(&self) -> Option<PublicKey> {
+        let key = self.link.as_ref()?.upstream();
+        let trust = self.mirror.beliefs.trust()?;
+        (!trust.root().names_master(&key)).then_some(key)
     }
 
     /// Passes on what the upstream sends unasked, until the connection ends.
@@ -564,7 +582,7 @@ impl Mirror {
     }
 
     /// Whether `upstream` would let us in. Answering a handshake is not enough: a master restored without its list
-    /// of nodes does that too.
+    /// of nodes does that too. Newer roots that it has are taken.
     async fn would_welcome(&self, upstream: &str, mut sync: Sync) -> bool {
         let Ok(link) = self.dial(upstream).await else {
             return false;

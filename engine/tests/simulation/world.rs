@@ -116,7 +116,6 @@ pub(crate) fn run(seed: u64, folder: &Path) -> Result<Outcome, String> {
         let mut world = World::new(seed, folder, &elapsed);
         let mut sim = world.build();
         let ended = world.live(&mut sim);
-        drop(sim);
         ended.map_err(|why| format!("{why}\n{}", world.describe()))
     });
     let trace = trace::end();
@@ -273,6 +272,8 @@ impl World {
             store_folder: self.feed.state(0).join("store"),
             store: OnceLock::new(),
             honest: plan.honest,
+            freezes_ms: plan.freezes_ms,
+            frozen: OnceLock::new(),
             chance: Mutex::new(chance),
             forger,
             tally: self.tally.clone(),
