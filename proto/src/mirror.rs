@@ -10,8 +10,8 @@ use crate::rate::Millis;
 /// Between two polls on a connection that stays up, in milliseconds; a fifth more or less by chance, so that
 /// mirrors started together drift apart.
 pub const POLL_MS: u64 = 300_000;
-/// Between two tries to get back to the first upstream, in milliseconds. Where the first one is connected, the others
-/// are asked for newer roots, one at a time: whoever stole a master's keys would never send the root that replaces them.
+/// Between two tries to get back to the first upstream, in milliseconds. The others are asked for newer roots then, one at
+/// a time: whoever stole a master's keys would never send the root that replaces them.
 pub const RETURN_MS: u64 = 300_000;
 /// Between two receipts when nothing happens, in milliseconds.
 pub const RECEIPT_MS: u64 = 3_600_000;
@@ -48,6 +48,8 @@ pub enum Event {
     SyncEnded(SyncOutcome),
     /// Another upstream was tried while connected to one.
     Probed {
+        /// Which.
+        upstream: usize,
         /// Whether it answered.
         up: bool,
     },
@@ -139,7 +141,7 @@ pub struct Mirror {
     settle: bool,
     /// The operator asked; the next answer to a poll leads to a sync even if there is nothing new.
     wanted: bool,
-    /// Whom the first upstream's word was compared with last.
+    /// Whose word the present upstream's was compared with last.
     compared_with: usize,
     actions: VecDeque<Action>,
     jitter: u64,
@@ -254,7 +256,7 @@ impl Mirror {
                 }
             }
             Event::SyncEnded(outcome) => self.sync_ended(now, outcome),
-            Event::Probed { up } => self.probed(now, up),
+            Event::Probed { upstream, up } => self.probed(now, upstream, up),
             Event::Wanted => match self.link {
                 Link::Down { .. } => self.link = Link::Down { until: now },
                 Link::Pending { .. } => self.link = Link::Pending { greet_at: now },
@@ -401,14 +403,14 @@ impl Mirror {
         self.actions.push_back(Action::Connect(self.current));
     }
 
-    fn probed(&mut self, now: Millis, up: bool) {
+    fn probed(&mut self, now: Millis, upstream: usize, up: bool) {
         let next = now.plus(self.jittered(RETURN_MS));
         let Link::Up { return_at, .. } = &mut self.link else {
             return;
         };
-        *return_at = next;
+        *return_at = next.max(*return_at);
         // A sync under way is let finish; the next probe comes soon enough.
-        if up && self.current > 0 && !self.syncing {
+        if up && upstream == 0 && self.current > 0 && !self.syncing {
             self.actions.push_back(Action::Disconnect);
             self.current = 0;
             self.connect();
@@ -465,11 +467,22 @@ impl Mirror {
             *return_at = next_return;
             if self.current > 0 {
                 self.actions.push_back(Action::Probe(0));
-            } else if self.upstreams > 1 {
-                self.compared_with = self.compared_with % (self.upstreams - 1) + 1;
-                self.actions.push_back(Action::Probe(self.compared_with));
+            }
+            if let Some(other) = self.second_opinion() {
+                self.actions.push_back(Action::Probe(other));
             }
         }
+    }
+
+    /// The next upstream to compare the present one with; the first is tried anyway.
+    fn second_opinion(&mut self) -> Option<usize> {
+        for _ in 0..self.upstreams {
+            self.compared_with = (self.compared_with + 1) % self.upstreams;
+            if self.compared_with != 0 && self.compared_with != self.current {
+                return Some(self.compared_with);
+            }
+        }
+        None
     }
 
     fn backoff(&mut self, tries: u32) -> u64 {

@@ -41,7 +41,8 @@ enum What {
     News(News),
     Polled(Result<Option<Vec<u8>>, SyncError>),
     Synced(Result<SyncReport, SyncError>),
-    Probed(bool),
+    /// Whether that upstream would let us in.
+    Probed(usize, bool),
     /// So many files are damaged.
     Mended(usize),
     Lost(SyncError),
@@ -260,7 +261,7 @@ impl Running {
                         Some(sync) => mirror.would_welcome(&upstream, sync).await,
                         None => false,
                     };
-                    What::Probed(up)
+                    What::Probed(index, up)
                 });
             }
             Action::Disconnect => {
@@ -377,11 +378,11 @@ impl Running {
                 }
             }
             What::Mended(damaged) => self.mended(damaged),
-            What::Probed(up) => {
+            What::Probed(upstream, up) => {
                 if let Some(key) = self.replaced_key() {
                     return self.failed(SyncError::NotAMaster(key));
                 }
-                self.handle(Event::Probed { up });
+                self.handle(Event::Probed { upstream, up });
             }
             What::Synced(result) => self.synced(result),
         }

@@ -88,9 +88,21 @@ fn the_first_upstream_is_taken_back_when_it_recovers() {
         }
         assert!(now.0 < RETURN_MS * 2, "never probed");
     };
-    mirror.handle(now, Event::Probed { up: false });
+    mirror.handle(
+        now,
+        Event::Probed {
+            upstream: 0,
+            up: false,
+        },
+    );
     assert_eq!(drain(&mut mirror), []);
-    mirror.handle(now, Event::Probed { up: true });
+    mirror.handle(
+        now,
+        Event::Probed {
+            upstream: 0,
+            up: true,
+        },
+    );
     assert_eq!(drain(&mut mirror), [Action::Disconnect, Action::Connect(0)]);
 }
 
@@ -105,13 +117,35 @@ fn the_first_upstream_is_compared_with_each_of_the_others_and_kept() {
         for action in drain(&mut mirror) {
             if let Action::Probe(upstream) = action {
                 asked.push(upstream);
-                mirror.handle(now, Event::Probed { up: true });
+                mirror.handle(now, Event::Probed { upstream, up: true });
                 assert_eq!(drain(&mut mirror), []);
             }
         }
     }
     assert!(asked.starts_with(&[1, 2, 1, 2]), "{asked:?}");
     assert!(mirror.is_up() && mirror.upstream() == 0);
+}
+
+#[test]
+fn another_upstream_than_the_first_is_compared_with_the_rest_as_well() {
+    let mut mirror = started(4);
+    mirror.handle(Millis(1), Event::Failed);
+    mirror.handle(Millis(2), Event::Welcomed { head: None });
+    let mut asked = Vec::new();
+    let mut now = Millis(2);
+    while now.0 < RETURN_MS * 3 {
+        now = mirror.poll_timeout().unwrap();
+        mirror.handle(now, Event::Tick);
+        for action in drain(&mut mirror) {
+            if let Action::Probe(upstream) = action {
+                asked.push(upstream);
+                let up = upstream > 0;
+                mirror.handle(now, Event::Probed { upstream, up });
+            }
+        }
+    }
+    assert!(asked.starts_with(&[0, 2, 0, 3]), "{asked:?}");
+    assert!(mirror.is_up() && mirror.upstream() == 1);
 }
 
 #[test]
