@@ -1,5 +1,6 @@
 //! Signed objects and the counters that remember them.
 
+use tidecast_proto::addition::Vouched;
 use tidecast_proto::codec;
 use tidecast_proto::head::{HeadBody, SignedHead};
 use tidecast_proto::id::{FeedId, Timestamp};
@@ -104,7 +105,8 @@ pub fn verify(bytes: &[u8]) {
         let Ok(Verdict::Newer(head)) = trust.accept_head(head, now) else {
             unreachable!("the vector's head is news");
         };
-        if let Ok(manifest) = trust.verify_manifest(signed.clone(), &head) {
+        let vouched = trust.verify_manifest(signed.clone(), &head);
+        if let Ok(manifest) = vouched.and_then(Vouched::whole) {
             assert_eq!(manifest.id(), head.manifest);
             assert_eq!(
                 manifest.signed().body(),

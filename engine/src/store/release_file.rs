@@ -1,11 +1,12 @@
 //! A release on disk: one record that holds its signed manifest, packed once. SPEC §7.7.
 
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use bytes::Bytes;
 use tidecast_proto::{
     id::{ObjectId, ReleaseNumber},
-    manifest::{Manifest, SignedManifest},
+    manifest::{Anchor, Manifest, SignedManifest},
 };
 
 use super::record::{Kind, Record};
@@ -20,6 +21,8 @@ pub(crate) struct ReleaseFile {
     release: ReleaseNumber,
     record: Record,
     stored: StoredBytes,
+    /// What it adds to, once somebody has asked: opening a manifest takes longer than looking at names.
+    anchor: OnceLock<Option<Anchor>>,
 }
 
 /// The name of a release's file.
@@ -74,6 +77,7 @@ impl ReleaseFile {
                 opened_len: record.opened_len,
                 bytes: bytes.slice(Record::LEN..),
             },
+            anchor: OnceLock::new(),
         })
     }
 
@@ -164,6 +168,15 @@ impl ReleaseFile {
             return Err(self.refused(ReleaseError::OtherNumber(manifest.release)));
         }
         Ok(manifest)
+    }
+
+    /// The release it only adds to, if it names one.
+    pub(super) fn anchor(&self) -> Result<Option<Anchor>, StoreError> {
+        if let Some(anchor) = self.anchor.get() {
+            return Ok(*anchor);
+        }
+        let anchor = self.manifest()?.anchor;
+        Ok(*self.anchor.get_or_init(|| anchor))
     }
 
     fn refused(&self, source: ReleaseError) -> StoreError {
