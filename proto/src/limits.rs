@@ -63,6 +63,8 @@ limits! {
     EXTENSIONS = 32;
     /// Manifests a root may revoke.
     REVOKED_MANIFESTS = 128;
+    /// How far above its anchor's an addition's number may be.
+    ADDITIONS = 1_048_576;
     /// Roots fetched in one walk.
     ROOT_WALK = 1024;
     /// A feed's name, in bytes.

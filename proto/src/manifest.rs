@@ -198,6 +198,15 @@ impl Body for ManifestBody {
                 why: "is no earlier release",
             });
         }
+        // A number that fewer keys could raise without end would leave none for the releases after it.
+        if let Some(anchor) = &self.anchor
+            && self.release.0 - anchor.release.0 > limits::ADDITIONS as u64
+        {
+            return Err(CodecError::BadField {
+                field: "anchor",
+                why: "is too far below the release",
+            });
+        }
         plain_page("notes", &self.notes, limits::NOTES_BYTES)?;
         at_most("files", self.files.len(), limits::FILES_PER_RELEASE)?;
         strictly_ascending("files", self.files.iter().map(|f| &f.path))?;
@@ -327,11 +336,18 @@ impl Manifest {
     /// Checks what this release may do to the one a mirror has live. Its flags speak of the release right before
     /// it: a mirror that missed some is not bound by them, or it would be stuck on one it never saw.
     ///
+    /// Two additions to one release are compared whatever `previous` says. Nothing between them had a flag, and who
+    /// signs an addition could otherwise bring back, by naming a `previous` nobody has, any database between its anchor's
+    /// and the live one.
+    ///
     /// # Errors
     /// As [`ManifestBody::check_successor_of`].
     pub fn check_replaces(&self, live: &Self) -> Result<(), ManifestError> {
+        let adds_to_the_same = self.anchor.is_some_and(|anchor| {
+            anchor.release == live.anchor.map_or(live.release, |old| old.release)
+        });
         match self.previous {
-            Some(previous) if previous != live.id() => Ok(()),
+            Some(previous) if previous != live.id() && !adds_to_the_same => Ok(()),
             _ => self.check_successor_of(live),
         }
     }
