@@ -35,7 +35,11 @@ impl Change {
 /// A stretch of `len` bytes: anywhere, most often short.
 fn stretch(rng: &mut Rng, len: usize) -> std::ops::Range<usize> {
     let from = rng.below(len);
-    let most = if rng.once_in(4) { len - from } else { (len - from).min(64) };
+    let most = if rng.once_in(4) {
+        len - from
+    } else {
+        (len - from).min(64)
+    };
     from..from + 1 + rng.below(most)
 }
 
@@ -80,7 +84,11 @@ pub(crate) fn change(change: Change, bytes: &[u8], other: &[u8], rng: &mut Rng) 
         }
         Change::Duplicate => {
             let from = stretch(rng, bytes.len());
-            let at = if rng.once_in(2) { from.end } else { rng.below(bytes.len()) };
+            let at = if rng.once_in(2) {
+                from.end
+            } else {
+                rng.below(bytes.len())
+            };
             out.splice(at..at, bytes[from].iter().copied());
         }
         Change::Remove => {
@@ -88,7 +96,9 @@ pub(crate) fn change(change: Change, bytes: &[u8], other: &[u8], rng: &mut Rng) 
         }
         Change::Insert => {
             let at = rng.below(bytes.len());
-            let some: Vec<u8> = (0..1 + rng.below(40)).map(|_| rng.next().to_le_bytes()[0]).collect();
+            let some: Vec<u8> = (0..1 + rng.below(40))
+                .map(|_| rng.next().to_le_bytes()[0])
+                .collect();
             out.splice(at..at, some);
         }
         Change::Number => {

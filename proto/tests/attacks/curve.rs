@@ -17,8 +17,8 @@ use crate::support::{Feed, NOW, envelope, sign};
 
 /// The order of the base point, little-endian (RFC 8032, 5.1).
 const ORDER: [u8; 32] = [
-    0xed, 0xd3, 0xf5, 0x5c, 0x1a, 0x63, 0x12, 0x58, 0xd6, 0x9c, 0xf7, 0xa2, 0xde, 0xf9, 0xde, 0x14, 0, 0, 0, 0, 0, 0, 0,
-    0, 0, 0, 0, 0, 0, 0, 0, 0x10,
+    0xed, 0xd3, 0xf5, 0x5c, 0x1a, 0x63, 0x12, 0x58, 0xd6, 0x9c, 0xf7, 0xa2, 0xde, 0xf9, 0xde, 0x14,
+    0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x10,
 ];
 
 /// y = p + `k`, the second spelling of `k`, with the sign of x.
@@ -69,7 +69,11 @@ impl Mixed {
     fn new(n: u64, torsion: usize) -> Self {
         let secret = scalar(n);
         let point = ED25519_BASEPOINT_TABLE * &secret + EIGHT_TORSION[torsion];
-        Self { secret, point, bytes: point.compress().to_bytes() }
+        Self {
+            secret,
+            point,
+            bytes: point.compress().to_bytes(),
+        }
     }
 
     fn public(&self) -> PublicKey {
@@ -77,7 +81,13 @@ impl Mixed {
     }
 
     /// R = r B + T, spelled `spelling` if that is not the canonical one, and s for it.
-    fn sign(&self, r: Scalar, torsion: usize, spelling: Option<[u8; 32]>, message: &[u8]) -> Signed {
+    fn sign(
+        &self,
+        r: Scalar,
+        torsion: usize,
+        spelling: Option<[u8; 32]>,
+        message: &[u8],
+    ) -> Signed {
         let point = ED25519_BASEPOINT_TABLE * &r + EIGHT_TORSION[torsion];
         let bytes = spelling.unwrap_or_else(|| point.compress().to_bytes());
         let k = challenge(&bytes, &self.bytes, message);
@@ -134,13 +144,19 @@ fn no_key_has_a_second_spelling() {
     let mut points = 0;
     for k in 0..19 {
         for negative in [false, true] {
-            assert!(PublicKey::from_bytes(beyond_p(k, negative)).is_err(), "p + {k}");
+            assert!(
+                PublicKey::from_bytes(beyond_p(k, negative)).is_err(),
+                "p + {k}"
+            );
             let mut reduced = [0; 32];
             (reduced[0], reduced[31]) = (k, if negative { 0x80 } else { 0 });
             points += u32::from(PublicKey::from_bytes(reduced).is_ok());
         }
     }
-    assert!(points > 10, "most of these are points, under their own spelling: {points}");
+    assert!(
+        points > 10,
+        "most of these are points, under their own spelling: {points}"
+    );
 }
 
 #[test]
@@ -156,7 +172,10 @@ fn s_must_be_reduced() {
         while let Some(more) = sum(s, ORDER) {
             s = more;
             beyond += 1;
-            assert!(!key.public().verifies(&message, &both(r, s)), "s + {beyond} L");
+            assert!(
+                !key.public().verifies(&message, &both(r, s)),
+                "s + {beyond} L"
+            );
         }
         assert!(beyond >= 14, "2^256 holds L fifteen times");
         let mut high = signed.signature;
@@ -210,7 +229,9 @@ fn what_only_the_cofactored_equation_takes_is_refused_everywhere_alike() {
         }
     }
     assert!(held > 100 && only_cofactored > 500);
-    println!("mixed order: {only_cofactored} cofactored-only signatures refused, {held} that hold without it taken");
+    println!(
+        "mixed order: {only_cofactored} cofactored-only signatures refused, {held} that hold without it taken"
+    );
 }
 
 #[test]
@@ -234,7 +255,10 @@ fn a_head_signed_by_no_key_at_all_is_refused() {
         raw[at..at + 32].copy_from_slice(&weak);
         assert!(codec::decode_exact::<RootBody>("root", &raw, 16_384).is_err());
         // An honest key's name beside such a signature.
-        let signature = KeySignature { key: feed.head_keys[0].public(), signature: both(weak, [0; 32]) };
+        let signature = KeySignature {
+            key: feed.head_keys[0].public(),
+            signature: both(weak, [0; 32]),
+        };
         let head = SignedHead::from_bytes(&envelope(&body, &[signature])).unwrap();
         assert!(feed.trust().accept_head(head, NOW).is_err());
     }
@@ -248,16 +272,25 @@ fn a_mixed_key_in_a_root_signs_no_head_that_others_would_judge_otherwise() {
     root.head_keys.push(key.public());
     root.head_keys.sort();
     let mut trust = feed.trust();
-    trust.accept_root(sign(&root, &feed.root_keys[..2])).unwrap();
+    trust
+        .accept_root(sign(&root, &feed.root_keys[..2]))
+        .unwrap();
     let (mut taken, mut refused) = (0, 0);
     for n in 0..64 {
         let body = codec::encode(&feed.head_body(1 + n, &feed.manifest(1), 1));
         let message = [b"tidecast/head/v1\0", &body[..]].concat();
         let signed = key.sign(scalar(900 + n), 0, None, &message);
-        let signature = KeySignature { key: key.public(), signature: signed.signature };
+        let signature = KeySignature {
+            key: key.public(),
+            signature: signed.signature,
+        };
         let head = SignedHead::from_bytes(&envelope(&body, &[signature])).unwrap();
         assert_eq!(trust.clone().accept_head(head, NOW).is_ok(), signed.holds);
-        if signed.holds { taken += 1 } else { refused += 1 }
+        if signed.holds {
+            taken += 1
+        } else {
+            refused += 1
+        }
     }
     assert!(taken > 0 && refused > 40, "{taken} {refused}");
 }

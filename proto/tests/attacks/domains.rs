@@ -28,12 +28,17 @@ impl OneKey {
         let mut body: RootBody = feed.next_root();
         body.version.0 = 1;
         body.root_keys = publics(std::slice::from_ref(&key));
-        (body.root_threshold, body.release_threshold, body.added_threshold) = (1, 1, 1);
+        (
+            body.root_threshold,
+            body.release_threshold,
+            body.added_threshold,
+        ) = (1, 1, 1);
         body.release_keys = body.root_keys.clone();
         body.head_keys = body.root_keys.clone();
         feed.first = sign(&body, std::slice::from_ref(&key));
         let one = || vec![key.clone()];
-        (feed.root_keys, feed.release_keys, feed.head_keys, feed.node) = (one(), one(), one(), key.clone());
+        (feed.root_keys, feed.release_keys, feed.head_keys, feed.node) =
+            (one(), one(), one(), key.clone());
         Self { feed, key }
     }
 
@@ -51,8 +56,12 @@ impl OneKey {
         let feed = &self.feed;
         let mut trust = feed.trust();
         match kind {
-            "root" => SignedRoot::from_bytes(bytes).is_ok_and(|root| trust.accept_root(root).is_ok()),
-            "head" => SignedHead::from_bytes(bytes).is_ok_and(|head| trust.accept_head(head, NOW).is_ok()),
+            "root" => {
+                SignedRoot::from_bytes(bytes).is_ok_and(|root| trust.accept_root(root).is_ok())
+            }
+            "head" => {
+                SignedHead::from_bytes(bytes).is_ok_and(|head| trust.accept_head(head, NOW).is_ok())
+            }
             "receipt" => SignedReceipt::from_bytes(bytes)
                 .is_ok_and(|receipt| receipt.verify(&self.key.public(), &feed.id()).is_ok()),
             _ => {
@@ -67,7 +76,10 @@ impl OneKey {
 
     fn signed_raw(&self, message: &[u8]) -> KeySignature {
         let signature = Signature(self.key.as_dalek().sign(message).to_bytes());
-        KeySignature { key: self.key.public(), signature }
+        KeySignature {
+            key: self.key.public(),
+            signature,
+        }
     }
 }
 
@@ -81,7 +93,11 @@ fn every_kinds_signature_is_refused_on_every_others_bytes() {
             for place in KINDS {
                 let bytes = envelope(&body, &[signature(&feed.key, domain, &body)]);
                 let right = of == domain && of == place;
-                assert_eq!(feed.takes(place, &bytes), right, "a {of} signed as {domain}, offered as {place}");
+                assert_eq!(
+                    feed.takes(place, &bytes),
+                    right,
+                    "a {of} signed as {domain}, offered as {place}"
+                );
                 tried += 1;
             }
         }
@@ -97,7 +113,12 @@ fn a_signature_over_other_bytes_of_the_same_object_is_refused() {
         let hash = blake3::hash(&body);
         let whole = envelope(&body, &[signature(&feed.key, kind, &body)]);
         // As TLS 1.3 has a node sign its handshake (RFC 8446, 4.4.3).
-        let tls = [&[0x20; 64][..], b"TLS 1.3, client CertificateVerify\0", hash.as_bytes()].concat();
+        let tls = [
+            &[0x20; 64][..],
+            b"TLS 1.3, client CertificateVerify\0",
+            hash.as_bytes(),
+        ]
+        .concat();
         let messages: Vec<Vec<u8>> = vec![
             body.clone(),
             hash.as_bytes().to_vec(),
@@ -114,7 +135,10 @@ fn a_signature_over_other_bytes_of_the_same_object_is_refused() {
         ];
         for message in messages {
             let bytes = envelope(&body, &[feed.signed_raw(&message)]);
-            assert!(!feed.takes(kind, &bytes), "{kind} signed over {message:02x?}");
+            assert!(
+                !feed.takes(kind, &bytes),
+                "{kind} signed over {message:02x?}"
+            );
         }
         let right = [b"tidecast/", kind.as_bytes(), b"/v1\0", &body].concat();
         assert!(feed.takes(kind, &envelope(&body, &[feed.signed_raw(&right)])));

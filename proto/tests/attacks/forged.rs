@@ -85,7 +85,10 @@ impl Target {
                 let before = trust.to_bytes();
                 let mut after = trust.clone();
                 let taken = taken!(after.accept_head(signed, NOW)).map(|_| body);
-                assert!(taken.is_some() || after.to_bytes() == before, "a refused head left a trace");
+                assert!(
+                    taken.is_some() || after.to_bytes() == before,
+                    "a refused head left a trace"
+                );
                 taken
             }
             Self::Manifest(trust, head, _) => {
@@ -117,7 +120,14 @@ fn targets(life: &Life) -> Vec<Target> {
         let next = life.roots[version].to_bytes();
         targets.push(Target::NextRoot(Box::new(life.trust(version)), next));
     }
-    for (version, installed, number) in [(1, 0, 1), (1, 2, 3), (3, 4, 5), (4, 5, 6), (5, 8, 9), (5, 5, 11)] {
+    for (version, installed, number) in [
+        (1, 0, 1),
+        (1, 2, 3),
+        (3, 4, 5),
+        (4, 5, 6),
+        (5, 8, 9),
+        (5, 5, 11),
+    ] {
         let mut trust = life.trust(version);
         if installed > 0 {
             life.install(&mut trust, 500, installed);
@@ -175,14 +185,23 @@ fn nothing_that_was_changed_on_the_way_is_taken() {
         .collect();
     let count = cases(60_000, 1_000_000);
     let name = "nothing_that_was_changed_on_the_way_is_taken";
-    let tally = run(name, count, |rng, tally| forge(&life, &targets, &pieces, &signed, rng, tally));
+    let tally = run(name, count, |rng, tally| {
+        forge(&life, &targets, &pieces, &signed, rng, tally)
+    });
     let whole = tally.count("refused") + tally.count("the signed body") + tally.count("no change");
     println!("  accepted: {}", tally.count("ACCEPTED"));
     assert_eq!(tally.count("ACCEPTED"), 0);
     assert!(whole >= 1);
 }
 
-fn forge(life: &Life, targets: &[Target], pieces: &[&[u8]], signed: &BTreeSet<Vec<u8>>, rng: &mut Rng, tally: &mut Tally) {
+fn forge(
+    life: &Life,
+    targets: &[Target],
+    pieces: &[&[u8]],
+    signed: &BTreeSet<Vec<u8>>,
+    rng: &mut Rng,
+    tally: &mut Tally,
+) {
     let target = rng.pick(targets);
     let mut bytes = target.bytes().to_vec();
     let kind = *rng.pick(&Change::ALL);
@@ -203,7 +222,10 @@ fn forge(life: &Life, targets: &[Target], pieces: &[&[u8]], signed: &BTreeSet<Ve
         if Some(&body) == whole.as_ref() {
             tally.outcome("the signed body, with fewer good signatures than it had");
         } else {
-            assert!(!signed.contains(&body), "an object of another place was taken");
+            assert!(
+                !signed.contains(&body),
+                "an object of another place was taken"
+            );
             tally.outcome("ACCEPTED");
         }
     }

@@ -100,16 +100,38 @@ impl Life {
         whole(self, 1, vec![daily(10), main(), readme()], none);
         whole(self, 2, vec![script(11), daily(11), main(), readme()], none);
         let two = Some(self.anchor(2));
-        self.publish(3, two, vec![script(12), daily(12), script(11), main(), readme()], none, 1);
-        let files = vec![script(13), script(12), daily(13), script(11), main(), readme()];
+        self.publish(
+            3,
+            two,
+            vec![script(12), daily(12), script(11), main(), readme()],
+            none,
+            1,
+        );
+        let files = vec![
+            script(13),
+            script(12),
+            daily(13),
+            script(11),
+            main(),
+            readme(),
+        ];
         self.publish(4, two, files, none, 1);
         // Another one under number 4.
-        self.publish(4, two, vec![script(12), daily(12), script(11), main(), readme()], none, 1);
+        self.publish(
+            4,
+            two,
+            vec![script(12), daily(12), script(11), main(), readme()],
+            none,
+            1,
+        );
         self.publish(5, None, vec![daily(13), main()], none, 2);
         let five = Some(self.anchor(5));
         self.publish(6, five, vec![script(14), daily(14), main()], none, 1);
         self.publish(REVOKED, None, vec![daily(99), main()], none, 2);
-        let back = Flags { allow_database_rollback: true, ..none };
+        let back = Flags {
+            allow_database_rollback: true,
+            ..none
+        };
         self.publish(8, None, vec![daily(14), main()], back, 2);
         let eight = Some(self.anchor(8));
         self.publish(9, eight, vec![script(15), daily(15), main()], none, 1);
@@ -126,7 +148,14 @@ impl Life {
         }
     }
 
-    fn publish(&mut self, number: u64, anchor: Option<Anchor>, files: Vec<File>, flags: Flags, signers: usize) {
+    fn publish(
+        &mut self,
+        number: u64,
+        anchor: Option<Anchor>,
+        files: Vec<File>,
+        flags: Flags,
+        signers: usize,
+    ) {
         let mut files = files;
         files.sort_by(|a, b| a.path.cmp(&b.path));
         let body = ManifestBody {
@@ -147,7 +176,10 @@ impl Life {
 
     /// The first manifest under `number`.
     pub(crate) fn release(&self, number: u64) -> &SignedManifest {
-        let found = self.releases.iter().find(|release| release.number == number);
+        let found = self
+            .releases
+            .iter()
+            .find(|release| release.number == number);
         &found.unwrap().manifest
     }
 
@@ -158,14 +190,23 @@ impl Life {
 
     fn sign_roots(&mut self, first: RootBody, seed: u8) {
         let mut body = first;
-        let mut add = |life: &mut Self, change: &dyn Fn(&Self, &mut RootBody), signers: &[SecretKey]| {
-            body.version.0 += 1;
-            change(life, &mut body);
-            life.roots.push(sign(&body, signers));
-        };
+        let mut add =
+            |life: &mut Self, change: &dyn Fn(&Self, &mut RootBody), signers: &[SecretKey]| {
+                body.version.0 += 1;
+                change(life, &mut body);
+                life.roots.push(sign(&body, signers));
+            };
         let all = self.root_keys.clone();
-        add(self, &|_, root| root.expires = NOW.plus(500 * DAY_MS), &all[..2]);
-        add(self, &|life, root| root.revoked_manifests = vec![life.release(REVOKED).id()], &all[1..]);
+        add(
+            self,
+            &|_, root| root.expires = NOW.plus(500 * DAY_MS),
+            &all[..2],
+        );
+        add(
+            self,
+            &|life, root| root.revoked_manifests = vec![life.release(REVOKED).id()],
+            &all[1..],
+        );
         add(
             self,
             &|life, root| {
@@ -197,8 +238,10 @@ impl Life {
             if at % 3 == 0 {
                 // The same number for something else, and one key's word with both signatures.
                 let other = &releases[(releases.len() - 1) - usize::try_from(at).unwrap()];
-                self.heads.push(sign(&self.head_body(100 + at, other), &self.head_keys[..1]));
-                self.heads.push(sign(&self.head_body(200 + at, release), &self.head_keys));
+                self.heads
+                    .push(sign(&self.head_body(100 + at, other), &self.head_keys[..1]));
+                self.heads
+                    .push(sign(&self.head_body(200 + at, release), &self.head_keys));
             }
             let later = HeadBody {
                 epoch: Epoch(1),
@@ -206,7 +249,8 @@ impl Life {
                 ..self.head_body(10 + at, release)
             };
             self.heads.push(sign(&later, &self.head_keys[1..]));
-            self.heads.push(sign(&later, std::slice::from_ref(&self.new_head_key)));
+            self.heads
+                .push(sign(&later, std::slice::from_ref(&self.new_head_key)));
         }
         let far = HeadBody {
             seq: Seq(1 << 63),
@@ -267,9 +311,14 @@ impl Life {
     /// The verified head and manifest of `number`, and a mirror that has installed it.
     pub(crate) fn install(&self, trust: &mut Trust, seq: u64, number: u64) -> (Head, Manifest) {
         let release = self.releases.iter().find(|r| r.number == number).unwrap();
-        let verdict = trust.accept_head(self.fresh_head(trust, seq, release), NOW).unwrap();
+        let verdict = trust
+            .accept_head(self.fresh_head(trust, seq, release), NOW)
+            .unwrap();
         let (Verdict::Newer(head) | Verdict::Current(head)) = verdict;
-        let manifest = match trust.verify_manifest(release.manifest.clone(), &head).unwrap() {
+        let manifest = match trust
+            .verify_manifest(release.manifest.clone(), &head)
+            .unwrap()
+        {
             Vouched::Whole(manifest) => manifest,
             Vouched::Addition(addition) => {
                 let anchor = self.with_id(addition.anchor().manifest).unwrap().clone();

@@ -51,17 +51,34 @@ fn feed(first: u8) -> Feeds {
     let Ok(Verdict::Newer(head)) = third.accept_head(sent[2].head.clone(), NOW) else {
         panic!("a sound head")
     };
-    let manifest = third.verify_manifest(sent[2].manifest.clone(), &head).and_then(Vouched::whole);
+    let manifest = third
+        .verify_manifest(sent[2].manifest.clone(), &head)
+        .and_then(Vouched::whole);
     third.install(&manifest.unwrap());
-    Feeds { trusts: vec![feed.trust(), later, third], sent }
+    Feeds {
+        trusts: vec![feed.trust(), later, third],
+        sent,
+    }
 }
 
 fn send(feed: &Feed, number: u64) -> Sent {
     let chunk = [&number.to_le_bytes()[..], &feed.id().0].concat();
-    let list = List::new(vec![Entry { id: ChunkId::of(&chunk), len: u32::try_from(chunk.len()).unwrap() }]).unwrap();
-    let deflate = Deflate::new(tidecast_proto::deflate::Parameters::SIGTOOL, chunk.len() as u64, 90);
+    let list = List::new(vec![Entry {
+        id: ChunkId::of(&chunk),
+        len: u32::try_from(chunk.len()).unwrap(),
+    }])
+    .unwrap();
+    let deflate = Deflate::new(
+        tidecast_proto::deflate::Parameters::SIGTOOL,
+        chunk.len() as u64,
+        90,
+    );
     let segments = vec![Segment::Literal(vec![7]), Segment::Deflate(deflate)];
-    let recipe = Recipe::new(RecipeBody { opened: list.id(), segments }).unwrap();
+    let recipe = Recipe::new(RecipeBody {
+        opened: list.id(),
+        segments,
+    })
+    .unwrap();
     let listed = File {
         size: recipe.file_bytes(),
         hash: FileHash::of(&number.to_be_bytes()),
@@ -69,12 +86,24 @@ fn send(feed: &Feed, number: u64) -> Sent {
         recipe: Some(recipe.id()),
         ..file("data.bin", b"")
     };
-    let body = ManifestBody { files: vec![listed], ..feed.manifest_body(number) };
+    let body = ManifestBody {
+        files: vec![listed],
+        ..feed.manifest_body(number)
+    };
     let manifest = sign(&body, &feed.release_keys);
     // Heads of both keys, so that the numbers of neither are in the way.
     let key = usize::try_from(number).unwrap() % 2;
-    let head = sign(&feed.head_body(number, &manifest, number), &feed.head_keys[key..=key]);
-    Sent { head, manifest, list: list.encode(), recipe: recipe.encode(), chunk }
+    let head = sign(
+        &feed.head_body(number, &manifest, number),
+        &feed.head_keys[key..=key],
+    );
+    Sent {
+        head,
+        manifest,
+        list: list.encode(),
+        recipe: recipe.encode(),
+        chunk,
+    }
 }
 
 /// Offers one of each, as a sync would fetch them. Whatever stops it is counted.
@@ -100,7 +129,11 @@ fn offer(trust: &Trust, pick: [&Sent; 5], tally: &mut Tally) -> bool {
     let vouched = or_refused!(trust.verify_manifest(manifest.manifest.clone(), &head));
     let manifest = or_refused!(vouched.whole());
     let file = &manifest.files[0];
-    let made = or_refused!(Recipe::decode(&recipe.recipe, file.recipe.unwrap(), file.size));
+    let made = or_refused!(Recipe::decode(
+        &recipe.recipe,
+        file.recipe.unwrap(),
+        file.size
+    ));
     let list = or_refused!(List::decode(&list.list, made.opened(), made.opened_bytes()));
     if list.entries()[0].id != ChunkId::of(&chunk.chunk) {
         tally.outcome("refused: a chunk that hashes to something else");
@@ -115,28 +148,53 @@ fn offer(trust: &Trust, pick: [&Sent; 5], tally: &mut Tally) -> bool {
 #[test]
 fn only_what_belongs_together_is_installed() {
     let feeds = [feed(0), feed(140)];
-    let trusts: Vec<(usize, &Trust)> = (0..2).flat_map(|f| feeds[f].trusts.iter().map(move |t| (f, t))).collect();
-    let sent: Vec<(usize, usize, &Sent)> =
-        (0..2).flat_map(|f| (0..).zip(&feeds[f].sent).map(move |(r, s)| (f, r, s))).collect();
+    let trusts: Vec<(usize, &Trust)> = (0..2)
+        .flat_map(|f| feeds[f].trusts.iter().map(move |t| (f, t)))
+        .collect();
+    let sent: Vec<(usize, usize, &Sent)> = (0..2)
+        .flat_map(|f| (0..).zip(&feeds[f].sent).map(move |(r, s)| (f, r, s)))
+        .collect();
     let name = "only_what_belongs_together_is_installed";
-    let tally = run(name, cases(40_000, 1_000_000), |rng, tally| combine(&trusts, &sent, rng, tally));
-    println!("  accepted beside those that belong together: {}", tally.count("ACCEPTED"));
+    let tally = run(name, cases(40_000, 1_000_000), |rng, tally| {
+        combine(&trusts, &sent, rng, tally)
+    });
+    println!(
+        "  accepted beside those that belong together: {}",
+        tally.count("ACCEPTED")
+    );
     assert_eq!(tally.count("ACCEPTED"), 0);
     assert!(std::env::var_os("TIDECAST_CASE").is_some() || tally.count("belong together") > 0);
 }
 
-fn combine(trusts: &[(usize, &Trust)], sent: &[(usize, usize, &Sent)], rng: &mut Rng, tally: &mut Tally) {
+fn combine(
+    trusts: &[(usize, &Trust)],
+    sent: &[(usize, usize, &Sent)],
+    rng: &mut Rng,
+    tally: &mut Tally,
+) {
     let (feed, trust) = *rng.pick(trusts);
     let leading = *rng.pick(sent);
     // Most of one release, so that every check is reached.
     let pick: Vec<(usize, usize, &Sent)> = (0..5)
         .map(|place| {
-            if place == 0 || !rng.once_in(3) { leading } else { *rng.pick(sent) }
+            if place == 0 || !rng.once_in(3) {
+                leading
+            } else {
+                *rng.pick(sent)
+            }
         })
         .collect();
     let together = pick.iter().all(|one| (one.0, one.1) == (feed, leading.1));
-    tally.tried(if together { "whole releases" } else { "combinations" });
-    let taken = offer(trust, [pick[0].2, pick[1].2, pick[2].2, pick[3].2, pick[4].2], tally);
+    tally.tried(if together {
+        "whole releases"
+    } else {
+        "combinations"
+    });
+    let taken = offer(
+        trust,
+        [pick[0].2, pick[1].2, pick[2].2, pick[3].2, pick[4].2],
+        tally,
+    );
     match (taken, together) {
         (true, true) => tally.outcome("belong together, installed"),
         (true, false) => tally.outcome("ACCEPTED"),

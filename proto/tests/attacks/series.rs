@@ -64,7 +64,10 @@ fn rule(error: &impl Debug) -> String {
 
 fn number(name: &str) -> Option<u64> {
     let text = std::env::var(name).ok()?;
-    Some(text.parse().unwrap_or_else(|_| panic!("{name} is no number: {text}")))
+    Some(
+        text.parse()
+            .unwrap_or_else(|_| panic!("{name} is no number: {text}")),
+    )
 }
 
 /// Whether the full figures are asked for.
@@ -106,7 +109,11 @@ pub(crate) fn run(name: &str, count: u64, mut case: impl FnMut(&mut Rng, &mut Ta
     let began = std::time::Instant::now();
     let mut tally = Tally::default();
     for index in range {
-        let _repeat = Repeat { name, seed, case: index };
+        let _repeat = Repeat {
+            name,
+            seed,
+            case: index,
+        };
         case(&mut Rng::new(seed, index), &mut tally);
     }
     tally.print(&format!("{name}, {:.1} s", began.elapsed().as_secs_f64()));

@@ -18,7 +18,10 @@ use crate::support::{Feed, NOW, database, envelope, keys, publics, sign, signatu
 
 /// The keys of `mask`.
 fn subset(keys: &[SecretKey], mask: usize) -> Vec<SecretKey> {
-    let picked = keys.iter().enumerate().filter(|(at, _)| mask >> at & 1 == 1);
+    let picked = keys
+        .iter()
+        .enumerate()
+        .filter(|(at, _)| mask >> at & 1 == 1);
     picked.map(|(_, key)| key.clone()).collect()
 }
 
@@ -55,11 +58,18 @@ fn the_first_root_takes_as_many_of_its_own_keys_as_it_says() {
             let bytes = codec::encode(&body);
             let all = signatures(&set, "root", &bytes);
             for mask in 0..1_usize << n {
-                let some: Vec<_> = (0..n).filter(|at| mask >> at & 1 == 1).map(|at| all[at].clone()).collect();
+                let some: Vec<_> = (0..n)
+                    .filter(|at| mask >> at & 1 == 1)
+                    .map(|at| all[at].clone())
+                    .collect();
                 let signed = SignedRoot::from_bytes(&envelope(&bytes, &some)).unwrap();
                 let id = FeedId(signed.id().0);
                 let enough = some.len() >= threshold;
-                assert_eq!(Trust::begin(&id, signed).is_ok(), enough, "{n} {threshold} {mask:b}");
+                assert_eq!(
+                    Trust::begin(&id, signed).is_ok(),
+                    enough,
+                    "{n} {threshold} {mask:b}"
+                );
                 tried += 1;
             }
         }
@@ -68,7 +78,12 @@ fn the_first_root_takes_as_many_of_its_own_keys_as_it_says() {
 }
 
 /// Offers the next root signed by `old` of the old set and `new` of the new one, which share `shared` keys.
-fn next_root_case(n: usize, shared: usize, thresholds: (usize, usize), pairs: &dyn Fn(usize, usize) -> bool) -> u64 {
+fn next_root_case(
+    n: usize,
+    shared: usize,
+    thresholds: (usize, usize),
+    pairs: &dyn Fn(usize, usize) -> bool,
+) -> u64 {
     let old = six(60, n);
     let mut new: Vec<SecretKey> = old[..shared].to_vec();
     new.extend(six(80, n - shared));
@@ -85,7 +100,10 @@ fn next_root_case(n: usize, shared: usize, thresholds: (usize, usize), pairs: &d
     body.root_keys = publics(&new);
     body.root_threshold = u16::try_from(thresholds.1).unwrap();
     let bytes = codec::encode(&body);
-    let (by_old, by_new) = (signatures(&old, "root", &bytes), signatures(&new, "root", &bytes));
+    let (by_old, by_new) = (
+        signatures(&old, "root", &bytes),
+        signatures(&new, "root", &bytes),
+    );
     let mut tried = 0;
     for a in 0..1_usize << n {
         for b in 0..1_usize << n {
@@ -93,15 +111,27 @@ fn next_root_case(n: usize, shared: usize, thresholds: (usize, usize), pairs: &d
                 continue;
             }
             let mut all: Vec<KeySignature> = Vec::new();
-            all.extend((0..n).filter(|at| a >> at & 1 == 1).map(|at| by_old[at].clone()));
-            all.extend((0..n).filter(|at| b >> at & 1 == 1).map(|at| by_new[at].clone()));
+            all.extend(
+                (0..n)
+                    .filter(|at| a >> at & 1 == 1)
+                    .map(|at| by_old[at].clone()),
+            );
+            all.extend(
+                (0..n)
+                    .filter(|at| b >> at & 1 == 1)
+                    .map(|at| by_new[at].clone()),
+            );
             all.sort_by_key(|s| s.key);
             all.dedup_by_key(|s| s.key);
-            let of = |set: &[SecretKey]| all.iter().filter(|s| publics(set).contains(&s.key)).count();
+            let of =
+                |set: &[SecretKey]| all.iter().filter(|s| publics(set).contains(&s.key)).count();
             let enough = of(&old) >= thresholds.0 && of(&new) >= thresholds.1;
             let signed = SignedRoot::from_bytes(&envelope(&bytes, &all)).unwrap();
             let accepted = trust.clone().accept_root(signed).is_ok();
-            assert_eq!(accepted, enough, "n {n}, shared {shared}, {thresholds:?}: {a:b} {b:b}");
+            assert_eq!(
+                accepted, enough,
+                "n {n}, shared {shared}, {thresholds:?}: {a:b} {b:b}"
+            );
             tried += 1;
         }
     }
@@ -117,7 +147,8 @@ fn the_next_root_takes_enough_of_the_old_set_and_enough_of_its_own() {
             for new in 1..=n {
                 for shared in [0, n / 2, n] {
                     // Every pair for small sets; for large ones every subset of one beside all and none of the other.
-                    let every = n <= 2 || (long() && n <= 4) || (n == 6 && long() && old == 4 && new == 3);
+                    let every =
+                        n <= 2 || (long() && n <= 4) || (n == 6 && long() && old == 4 && new == 3);
                     tried += next_root_case(n, shared, (old, new), &|a, b| {
                         every || [0, full].contains(&a) || [0, full].contains(&b)
                     });
@@ -125,7 +156,9 @@ fn the_next_root_takes_enough_of_the_old_set_and_enough_of_its_own() {
             }
         }
     }
-    println!("next root: {tried} pairs of subsets, accepted exactly those that reach both thresholds");
+    println!(
+        "next root: {tried} pairs of subsets, accepted exactly those that reach both thresholds"
+    );
 }
 
 #[test]
@@ -139,7 +172,9 @@ fn a_release_takes_the_whole_threshold_and_an_addition_its_own() {
             }
         }
     }
-    println!("releases and additions: {tried} subsets, accepted exactly those that reach the threshold");
+    println!(
+        "releases and additions: {tried} subsets, accepted exactly those that reach the threshold"
+    );
 }
 
 fn release_case(set: &[SecretKey], whole: usize, added: usize) -> u64 {
@@ -158,7 +193,10 @@ fn release_case(set: &[SecretKey], whole: usize, added: usize) -> u64 {
         ..feed.manifest_body(1)
     };
     let anchor = sign(&base, set);
-    let anchored = Anchor { release: ReleaseNumber(1), manifest: anchor.id() };
+    let anchored = Anchor {
+        release: ReleaseNumber(1),
+        manifest: anchor.id(),
+    };
     let bodies = [None, Some(anchored)].map(|anchor| ManifestBody {
         feed: id,
         anchor,
@@ -169,13 +207,17 @@ fn release_case(set: &[SecretKey], whole: usize, added: usize) -> u64 {
     for (seq, body) in (1..).zip(bodies) {
         let mut head = feed.head_body(seq, &sign(&body, set), 2);
         head.feed = id;
-        let Ok(Verdict::Newer(head)) = trust.accept_head(sign(&head, &feed.head_keys[..1]), NOW) else {
+        let Ok(Verdict::Newer(head)) = trust.accept_head(sign(&head, &feed.head_keys[..1]), NOW)
+        else {
             panic!("a sound head")
         };
         let bytes = codec::encode(&body);
         let all = signatures(set, "manifest", &bytes);
         for mask in 0..1_usize << set.len() {
-            let some: Vec<_> = (0..set.len()).filter(|at| mask >> at & 1 == 1).map(|at| all[at].clone()).collect();
+            let some: Vec<_> = (0..set.len())
+                .filter(|at| mask >> at & 1 == 1)
+                .map(|at| all[at].clone())
+                .collect();
             let signed = SignedManifest::from_bytes(&envelope(&bytes, &some)).unwrap();
             let installed = match trust.verify_manifest(signed, &head) {
                 Ok(Vouched::Whole(_)) => {
@@ -255,12 +297,23 @@ fn one_key_never_counts_twice() {
     assert!(offer(&[one.clone(), two.clone()]));
     assert!(!offer(&[one.clone(), one.clone()]), "twice the same");
     assert!(!offer(&[two.clone(), one.clone()]), "out of order");
-    let named = |key: &KeySignature, by: &KeySignature| KeySignature { key: key.key, signature: by.signature };
+    let named = |key: &KeySignature, by: &KeySignature| KeySignature {
+        key: key.key,
+        signature: by.signature,
+    };
     assert!(!offer(&[one.clone(), named(&two, &one)]), "under two names");
-    assert!(!offer(&[named(&one, &two), named(&two, &one)]), "under each other's names");
+    assert!(
+        !offer(&[named(&one, &two), named(&two, &one)]),
+        "under each other's names"
+    );
     assert!(!offer(&[named(&one, &two), two.clone()]));
     // All other places filled with copies of the one good signature.
-    let strangers = (100..130).map(|seed| named(&signature(&crate::support::key(seed), "manifest", b""), &one));
+    let strangers = (100..130).map(|seed| {
+        named(
+            &signature(&crate::support::key(seed), "manifest", b""),
+            &one,
+        )
+    });
     let mut many: Vec<KeySignature> = strangers.chain([one.clone()]).collect();
     many.sort_by_key(|s| s.key);
     assert!(!offer(&many));
@@ -276,7 +329,10 @@ fn no_list_of_keys_holds_one_twice_or_a_threshold_it_cannot_reach() {
         let mut body = feed.next_root();
         change(&mut body);
         let bytes = codec::encode(&body);
-        let signed = SignedRoot::from_bytes(&envelope(&bytes, &signatures(&feed.root_keys, "root", &bytes)));
+        let signed = SignedRoot::from_bytes(&envelope(
+            &bytes,
+            &signatures(&feed.root_keys, "root", &bytes),
+        ));
         feed.trust().accept_root(signed.unwrap()).is_ok()
     };
     assert!(offer(&|_| ()));
@@ -294,7 +350,10 @@ fn no_list_of_keys_holds_one_twice_or_a_threshold_it_cannot_reach() {
         assert!(!offer(&|root| root.release_threshold = threshold));
         assert!(!offer(&|root| root.added_threshold = threshold));
     }
-    assert!(!offer(&|root| (root.release_threshold, root.added_threshold) = (1, 2)));
+    assert!(!offer(&|root| (
+        root.release_threshold,
+        root.added_threshold
+    ) = (1, 2)));
     assert!(!offer(&|root| root.root_keys.clear()));
     assert!(!offer(&|root| root.release_keys.clear()));
     assert!(!offer(&|root| root.head_keys.clear()));
