@@ -4,8 +4,6 @@
 mod support;
 #[path = "stalls/cases.rs"]
 mod cases;
-#[path = "stalls/wire.rs"]
-mod wire;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
