@@ -3,10 +3,10 @@
 //! The master is the real program, so that the system says how much memory it has. `TIDECAST_LONG` makes the floods
 //! longer and the release bigger.
 
-#[path = "floods/initials.rs"]
-mod initials;
 #[path = "floods/greedy.rs"]
 mod greedy;
+#[path = "floods/initials.rs"]
+mod initials;
 mod support;
 
 use std::net::SocketAddr;
@@ -38,19 +38,33 @@ fn head_start() -> Duration {
 }
 
 fn release_bytes() -> usize {
-    if support::long() { 16_000_000 } else { 2_000_000 }
+    if support::long() {
+        16_000_000
+    } else {
+        2_000_000
+    }
 }
 
 /// A figure of a process, in bytes: `VmHWM` is the most it ever had, `RssAnon` what it has of its own now.
 fn memory(process: u32, figure: &str) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap();
-    let line = status.lines().find(|line| line.starts_with(figure)).unwrap();
+    let line = status
+        .lines()
+        .find(|line| line.starts_with(figure))
+        .unwrap();
     let kib: u64 = line.split_whitespace().nth(1).unwrap().parse().unwrap();
     kib * 1024
 }
 
 fn admit(world: &World, key: PublicKey) {
-    Nodes::decide(&world.path("master"), key, Decision::Admit, None, Timestamp(1)).unwrap();
+    Nodes::decide(
+        &world.path("master"),
+        key,
+        Decision::Admit,
+        None,
+        Timestamp(1),
+    )
+    .unwrap();
 }
 
 /// Mirrors that may fetch and have nothing yet.
@@ -166,7 +180,11 @@ async fn sixty_mirrors_finish_while_handshakes_flood_their_master() {
         before >> 20,
         most >> 20,
     );
-    assert!(count(&sent.initials) > 1000.0 && count(&sent.retries) > 100.0 && count(&sent.proved) > 10.0);
+    assert!(
+        count(&sent.initials) > 1000.0
+            && count(&sent.retries) > 100.0
+            && count(&sent.proved) > 10.0
+    );
     assert!(most <= MASTER_BYTES, "{most} bytes");
 }
 
@@ -195,5 +213,8 @@ async fn one_greedy_mirror_does_not_starve_sixty() {
     assert!(most <= MASTER_BYTES, "{most} bytes");
     // On one machine the mirrors' own work is most of it; a starved one would take its patience of 15 s and more.
     let (alone, beside) = (quiet[MIRRORS - 1], beside[MIRRORS - 1]);
-    assert!(beside < 4 * alone + Duration::from_secs(5), "{beside:?} instead of {alone:?}");
+    assert!(
+        beside < 4 * alone + Duration::from_secs(5),
+        "{beside:?} instead of {alone:?}"
+    );
 }

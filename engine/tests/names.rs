@@ -1,8 +1,8 @@
 //! Names that lead elsewhere: refused where a tree is published, and where a validly signed manifest holds them.
 
-mod support;
 #[path = "names/hostile.rs"]
 mod hostile;
+mod support;
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -42,7 +42,11 @@ fn snapshot(folder: &Path) -> BTreeMap<PathBuf, String> {
                 format!("link to {}", std::fs::read_link(&path).unwrap().display())
             } else {
                 let hash = blake3::hash(&std::fs::read(&path).unwrap());
-                format!("{hash} {:?} {:?}", found.modified().unwrap(), found.permissions())
+                format!(
+                    "{hash} {:?} {:?}",
+                    found.modified().unwrap(),
+                    found.permissions()
+                )
             };
             all.insert(path, what);
         }
@@ -94,11 +98,17 @@ fn a_tree_that_holds_a_hostile_name_is_not_published() {
             &mut |_| {},
         );
         let name = String::from_utf8_lossy(name);
-        assert!(matches!(refused, Err(PublishError::Tree { .. })), "{name:?}: {refused:?}");
+        assert!(
+            matches!(refused, Err(PublishError::Tree { .. })),
+            "{name:?}: {refused:?}"
+        );
         std::fs::remove_dir_all(&tree).unwrap();
         made += 1;
     }
-    println!("{} hostile names: {made} in trees, {cannot} that no file system holds", names.len());
+    println!(
+        "{} hostile names: {made} in trees, {cannot} that no file system holds",
+        names.len()
+    );
     assert!(writer.store().newest().is_none());
     assert!(made >= 150);
 }
@@ -121,9 +131,13 @@ fn upstream(feed: &Feed, shown: &Arc<Mutex<Shown>>) -> quinn::Endpoint {
         while let Some(incoming) = accepting.accept().await {
             let shown = shown.clone();
             tokio::spawn(async move {
-                let Ok(connection) = incoming.await else { return };
+                let Ok(connection) = incoming.await else {
+                    return;
+                };
                 while let Ok((mut send, mut receive)) = connection.accept_bi().await {
-                    let Ok(Some((kind, body))) = read_frame(&mut receive).await else { continue };
+                    let Ok(Some((kind, body))) = read_frame(&mut receive).await else {
+                        continue;
+                    };
                     let answer = answer(&shown, &Request::decode(kind, &body).unwrap());
                     let _ = send.write_all(&answer).await;
                     let _ = send.finish();
@@ -161,7 +175,10 @@ fn answer(shown: &Mutex<Shown>, request: &Request) -> Vec<u8> {
 /// A manifest's body with another path in the place of `stand_in`, encoded by hand: no type of ours would.
 fn with_path(body: &[u8], stand_in: &str, path: &[u8]) -> Vec<u8> {
     let needle = stand_in.as_bytes();
-    let at = body.windows(needle.len()).position(|bytes| bytes == needle).unwrap();
+    let at = body
+        .windows(needle.len())
+        .position(|bytes| bytes == needle)
+        .unwrap();
     let length = (path.len() as u64).to_le_bytes();
     [&body[..at - 8], &length, path, &body[at + needle.len()..]].concat()
 }
@@ -254,14 +271,33 @@ async fn a_signed_manifest_that_holds_a_hostile_name_changes_nothing_at_a_mirror
     let before = (snapshot(&world.docroot("m")), snapshot(&outside));
     for name in &names {
         let text = String::from_utf8_lossy(name);
-        assert!(std::str::from_utf8(name).is_err() || ReleasePath::new(&*text).is_err(), "{text:?}");
+        assert!(
+            std::str::from_utf8(name).is_err() || ReleasePath::new(&*text).is_err(),
+            "{text:?}"
+        );
         show(&with_path(&body, "stand-in", name), 3);
         let refused = mirror.sync_once().await.unwrap_err();
-        assert!(matches!(refused, SyncFailure::Sync(_) | SyncFailure::Unreachable { .. }), "{text:?}: {refused}");
-        assert!(refused.to_string().contains("manifest"), "{text:?}: {refused}");
+        assert!(
+            matches!(
+                refused,
+                SyncFailure::Sync(_) | SyncFailure::Unreachable { .. }
+            ),
+            "{text:?}: {refused}"
+        );
+        assert!(
+            refused.to_string().contains("manifest"),
+            "{text:?}: {refused}"
+        );
         assert_eq!(shown.lock().unwrap().asked, 1, "{text:?}");
-        assert_eq!((snapshot(&world.docroot("m")), snapshot(&outside)), before, "{text:?}");
+        assert_eq!(
+            (snapshot(&world.docroot("m")), snapshot(&outside)),
+            before,
+            "{text:?}"
+        );
     }
-    println!("{} hostile names in signed manifests, none accepted", names.len());
+    println!(
+        "{} hostile names in signed manifests, none accepted",
+        names.len()
+    );
     assert!(names.len() >= 200);
 }

@@ -1,9 +1,9 @@
 //! Upstreams that stall, drip, never end or lie about lengths, at every point of the protocol: each is left for another
 //! within 45 seconds. `tests/memory.rs` says what they cost meanwhile.
 
-mod support;
 #[path = "stalls/cases.rs"]
 mod cases;
+mod support;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -96,7 +96,8 @@ async fn every_upstream_that_stalls_is_left_for_another_within_45_seconds() {
         drop(mirror);
         let (world, newest) = (world.clone(), newest.clone());
         running.spawn(async move {
-            let mirror = support::reopen(&world, &world.path(&format!("{}.state", case.name)), config).await;
+            let mirror =
+                support::reopen(&world, &world.path(&format!("{}.state", case.name)), config).await;
             let begun = Instant::now();
             let said = attempt(&case, &world, &mirror, &newest).await;
             let seconds = begun.elapsed().as_secs_f64();
@@ -113,14 +114,25 @@ async fn every_upstream_that_stalls_is_left_for_another_within_45_seconds() {
     let mut all = running.join_all().await;
     all.sort_by(|a, b| a.seconds.total_cmp(&b.seconds));
     for went in &all {
-        let Went { name, seconds, times, said, .. } = went;
+        let Went {
+            name,
+            seconds,
+            times,
+            said,
+            ..
+        } = went;
         println!("{seconds:6.1} s  {name} ({times}x): {said}");
     }
     println!("{} upstreams that misbehave", all.len());
     for went in &all {
         assert!(went.right, "{}: {}", went.name, went.said);
         assert!(went.times > 0, "{} never came to misbehave", went.name);
-        assert!(went.seconds < PATIENCE.as_secs_f64(), "{}: {} s", went.name, went.seconds);
+        assert!(
+            went.seconds < PATIENCE.as_secs_f64(),
+            "{}: {} s",
+            went.name,
+            went.seconds
+        );
     }
 }
 

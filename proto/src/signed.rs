@@ -271,4 +271,3 @@ pub fn body_of(bytes: &[u8]) -> Option<&[u8]> {
     let (length, rest) = bytes.split_first_chunk()?;
     rest.get(..usize::try_from(u64::from_le_bytes(*length)).ok()?)
 }
-

@@ -33,7 +33,11 @@ fn release(feed: &Feed, store: &Store, number: u64) -> (ObjectId, ListId, Vec<Ch
     let list = store.list(&id).unwrap().open().unwrap();
     let list = List::decode(&list, id, file.size).unwrap();
     let chunks = list.entries().iter().map(|entry| entry.id);
-    (manifest.id(), id, chunks.take(limits::CHUNKS_PER_REQUEST).collect())
+    (
+        manifest.id(),
+        id,
+        chunks.take(limits::CHUNKS_PER_REQUEST).collect(),
+    )
 }
 
 impl Greedy {
@@ -41,7 +45,13 @@ impl Greedy {
         let store = Store::open(&feed.store_folder()).unwrap();
         let (old, old_list, _) = release(feed, &store, 1);
         let (new, new_list, chunks) = release(feed, &store, 2);
-        let endpoint = quic::client(Bind::any_port_for(master).unwrap(), key).unwrap();
+        let mut endpoint = quic::client(Bind::any_port_for(master).unwrap(), key).unwrap();
+        let mut config = quic::client_config(key).unwrap();
+        // What it does not read holds up nothing else.
+        let mut transport = quinn::TransportConfig::default();
+        transport.stream_receive_window(quinn::VarInt::from_u32(64 * 1024));
+        config.transport_config(Arc::new(transport));
+        endpoint.set_default_client_config(config);
         let connection = endpoint.connect(master, "tidecast").unwrap().await.unwrap();
         let hello = Hello {
             protocol: PROTOCOL,
@@ -57,7 +67,10 @@ impl Greedy {
             extensions: Vec::new(),
         };
         let mut answer = ask(&connection, hello.to_frame().unwrap()).await.unwrap().1;
-        assert_eq!(read_frame(&mut answer).await.unwrap().unwrap().0, FrameType::WELCOME);
+        assert_eq!(
+            read_frame(&mut answer).await.unwrap().unwrap().0,
+            FrameType::WELCOME
+        );
 
         let asked = Arc::new(AtomicUsize::new(0));
         let mut asking = JoinSet::new();

@@ -42,7 +42,9 @@ fn integer(bytes: &[u8]) -> (usize, &[u8]) {
     let length = 1 << (bytes[0] >> 6);
     let value = bytes[1..length]
         .iter()
-        .fold(usize::from(bytes[0] & 0x3f), |sum, byte| (sum << 8) | usize::from(*byte));
+        .fold(usize::from(bytes[0] & 0x3f), |sum, byte| {
+            (sum << 8) | usize::from(*byte)
+        });
     (value, &bytes[length..])
 }
 
@@ -81,10 +83,15 @@ impl Hello {
             .decrypt_in_place(&sample[..16], &mut header[0], number_bytes)
             .unwrap();
         let number_len = usize::from(header[0] & 3) + 1;
-        let sequence = number_bytes[..number_len].iter().fold(0, |sum, byte| (sum << 8) | u64::from(*byte));
+        let sequence = number_bytes[..number_len]
+            .iter()
+            .fold(0, |sum, byte| (sum << 8) | u64::from(*byte));
         let (header, packet) = datagram.split_at_mut(number + number_len);
         let packet = &mut packet[..length - number_len];
-        let frames = sealer.packet.decrypt_in_place(sequence, header, packet).unwrap();
+        let frames = sealer
+            .packet
+            .decrypt_in_place(sequence, header, packet)
+            .unwrap();
         Self {
             source,
             frames: frames.to_vec(),
@@ -104,7 +111,10 @@ impl Hello {
         datagram.extend((0x4000 | u16::try_from(token.len()).unwrap()).to_be_bytes());
         datagram.extend(token);
         let frames_at = datagram.len() + 2 + 4;
-        let frames = self.frames.len().max(DATAGRAM_BYTES - frames_at - TAG_BYTES);
+        let frames = self
+            .frames
+            .len()
+            .max(DATAGRAM_BYTES - frames_at - TAG_BYTES);
         let length = u16::try_from(4 + frames + TAG_BYTES).unwrap();
         datagram.extend((0x4000 | length).to_be_bytes());
         datagram.extend(0_u32.to_be_bytes());
@@ -113,12 +123,19 @@ impl Hello {
         datagram.resize(frames_at + frames, 0);
         let keys = keys(destination);
         let (header, packet) = datagram.split_at_mut(frames_at);
-        let tag = keys.local.packet.encrypt_in_place(0, header, packet).unwrap();
+        let tag = keys
+            .local
+            .packet
+            .encrypt_in_place(0, header, packet)
+            .unwrap();
         datagram.extend(tag.as_ref());
         let (header, packet) = datagram.split_at_mut(frames_at - 4);
         let (number, sample) = packet.split_at_mut(4);
         let first = &mut header[0];
-        keys.local.header.encrypt_in_place(&sample[..16], first, number).unwrap();
+        keys.local
+            .header
+            .encrypt_in_place(&sample[..16], first, number)
+            .unwrap();
     }
 }
 
@@ -165,7 +182,8 @@ impl Flood {
                     let destination = blake3::hash(&connection.to_le_bytes());
                     hello.seal(&destination.as_bytes()[..ID_BYTES], &[], &mut datagram);
                     counts.initials.fetch_add(1, Ordering::Relaxed);
-                    if matches!(socket.send(&datagram), Err(error) if error.kind() == io::ErrorKind::WouldBlock) {
+                    if matches!(socket.send(&datagram), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+                    {
                         std::thread::sleep(Duration::from_micros(200));
                     }
                     while let Ok(length) = socket.recv(&mut answer) {

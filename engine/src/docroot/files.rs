@@ -231,11 +231,7 @@ pub(super) fn write_unsynced(
 /// Makes the file `name`, which is nobody else's: what stood there, a leftover or a link that somebody planted, is
 /// removed and not written to.
 fn create_new(at: impl AsFd, name: &str, mode: Mode) -> io::Result<File> {
-    let flags = OFlags::RDWR
-        | OFlags::CREATE
-        | OFlags::EXCL
-        | OFlags::CLOEXEC
-        | OFlags::NOFOLLOW;
+    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC | OFlags::NOFOLLOW;
     match rustix::fs::openat(&at, name, flags, mode) {
         Err(Errno::EXIST) => {
             remove_all(&at, name)?;

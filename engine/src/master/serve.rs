@@ -258,7 +258,8 @@ impl Served {
             }
             Err(error @ StreamError::NotRead) => {
                 tracing::info!(node = %self.node, %error, "a mirror that does not read is left");
-                self.connection.close(close_code::TOO_SLOW, b"nothing is read");
+                self.connection
+                    .close(close_code::TOO_SLOW, b"nothing is read");
             }
             Err(error) => tracing::debug!(node = %self.node, %error, "answer not sent"),
         }

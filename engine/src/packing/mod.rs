@@ -70,8 +70,8 @@ pub(crate) fn open(
     Ok(opened)
 }
 
-/// Largest window of a packed object (zstd's logarithm): level 3 asks for half of it, whatever the content.
-const WINDOW_LOG_MAX: u32 = 22;
+/// Largest window of a packed object (zstd's logarithm): what level 3 asks for, whatever the content.
+const WINDOW_LOG_MAX: u32 = 21;
 
 /// Room that is made at once while an object opens, in bytes.
 const ROOM_BYTES: usize = 128 * 1024;
@@ -109,7 +109,11 @@ impl Opening {
         if self.opened.capacity() - self.opened.len() < bytes {
             // All of it once something has come: growing step by step, it would be there twice at times.
             let left = self.opened_len.saturating_sub(self.opened.len());
-            let room = if self.opened.is_empty() { bytes.min(left) } else { left };
+            let room = if self.opened.is_empty() {
+                bytes.min(left)
+            } else {
+                left
+            };
             self.opened.reserve_exact(room.max(1));
         }
     }
@@ -148,7 +152,10 @@ impl Opening {
             }
         }
         if input.pos() < piece.len() {
-            return Err(invalid(format!("does not open to {} bytes", self.opened_len)));
+            return Err(invalid(format!(
+                "does not open to {} bytes",
+                self.opened_len
+            )));
         }
         self.decoder = Some(decoder);
         Ok(())
@@ -202,7 +209,12 @@ mod tests {
         assert!(open(Encoding(9), 1000, packed).is_err());
     }
 
-    fn in_pieces(encoding: Encoding, len: usize, packed: &[u8], piece: usize) -> io::Result<Vec<u8>> {
+    fn in_pieces(
+        encoding: Encoding,
+        len: usize,
+        packed: &[u8],
+        piece: usize,
+    ) -> io::Result<Vec<u8>> {
         let mut opening = Opening::new(encoding, len)?;
         for piece in packed.chunks(piece) {
             opening.push(piece)?;
@@ -216,8 +228,14 @@ mod tests {
         let text = b"Trojan.Agent-1234:1:*:deadbeef\n".repeat(20_000);
         let (encoding, packed) = packer.pack(&text).unwrap();
         for piece in [1, 97, 4096, packed.len()] {
-            assert_eq!(in_pieces(encoding, text.len(), packed, piece).unwrap(), text);
-            assert_eq!(in_pieces(Encoding::PLAIN, text.len(), &text, 997).unwrap(), text);
+            assert_eq!(
+                in_pieces(encoding, text.len(), packed, piece).unwrap(),
+                text
+            );
+            assert_eq!(
+                in_pieces(Encoding::PLAIN, text.len(), &text, 997).unwrap(),
+                text
+            );
             for wrong in [0, 1, text.len() - 1, text.len() + 1] {
                 assert!(in_pieces(encoding, wrong, packed, piece).is_err());
                 assert!(in_pieces(Encoding::PLAIN, wrong, &text, 997).is_err());

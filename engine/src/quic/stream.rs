@@ -100,7 +100,10 @@ pub async fn write_frame(stream: &mut SendStream, frame: &[u8]) -> Result<(), St
 ///
 /// # Errors
 /// As [`write_frame`].
-pub async fn write_chunks(stream: &mut SendStream, chunks: &mut [Bytes]) -> Result<(), StreamError> {
+pub async fn write_chunks(
+    stream: &mut SendStream,
+    chunks: &mut [Bytes],
+) -> Result<(), StreamError> {
     let mut left = chunks;
     while !left.is_empty() {
         let written = patiently(stream.write_chunks(left)).await??;

@@ -10,9 +10,7 @@ use tidecast_engine::quic::{self, Bind, read_frame};
 use tidecast_proto::id::{ObjectId, ReleaseNumber, RootVersion};
 use tidecast_proto::key::SecretKey;
 use tidecast_proto::limits;
-use tidecast_proto::wire::{
-    FetchBundle, FrameType, Hello, ObjectName, PROTOCOL, Request, Serves,
-};
+use tidecast_proto::wire::{FetchBundle, FrameType, Hello, ObjectName, PROTOCOL, Request, Serves};
 
 use crate::support::staller::{Heedless, send_holes};
 use crate::support::wire::{Relay, Rule};
@@ -149,10 +147,18 @@ async fn no_mirror_makes_a_master_grow_by_more_than_32_mib() {
     let store = tidecast_engine::store::Store::open(&world.master_state().join("store")).unwrap();
     let manifest = store.manifest(ReleaseNumber(2)).unwrap().unwrap();
     let body = manifest.reopen(&new.manifest).unwrap();
-    let list = body.files.iter().find_map(|file| Some((file.list?, file.size))).unwrap();
+    let list = body
+        .files
+        .iter()
+        .find_map(|file| Some((file.list?, file.size)))
+        .unwrap();
     let bytes = store.list(&list.0).unwrap().open().unwrap();
     let list = tidecast_proto::list::List::decode(&bytes, list.0, list.1).unwrap();
-    let ids = list.entries().iter().map(|entry| entry.id).take(limits::CHUNKS_PER_REQUEST);
+    let ids = list
+        .entries()
+        .iter()
+        .map(|entry| entry.id)
+        .take(limits::CHUNKS_PER_REQUEST);
     let chunks = Request::Chunks(ids.collect());
     let bundle = Request::Bundle(FetchBundle {
         from: old.manifest,
@@ -165,7 +171,10 @@ async fn no_mirror_makes_a_master_grow_by_more_than_32_mib() {
         ("manifests that are never read", Attack::Manifests),
         ("bundles that are never read", Attack::Bundles),
         ("chunks that are never read", Attack::Chunks),
-        ("streams of 2 MiB with a hole in front", Attack::Holes(2 << 20)),
+        (
+            "streams of 2 MiB with a hole in front",
+            Attack::Holes(2 << 20),
+        ),
         ("streams of a thousand holes", Attack::Holes(300)),
         ("streams opened and reset", Attack::Resets),
     ]
@@ -198,7 +207,9 @@ async fn no_mirror_makes_a_master_grow_by_more_than_32_mib() {
                 assert!(count > 100);
             }
         }
-        let grown = tokio::task::spawn_blocking(|| victim.growth()).await.unwrap();
+        let grown = tokio::task::spawn_blocking(|| victim.growth())
+            .await
+            .unwrap();
         rows.push((name, grown));
     }
     crate::judge(&rows);

@@ -85,7 +85,11 @@ fn bundle(from: [u8; 32], head: &[u8], to: [u8; 32]) -> Vec<u8> {
 fn run() -> Vec<u8> {
     let body = [vec![1, 0], noise(5, limits::RUN_BYTES)].concat();
     let run = [&[8], &varint(body.len())[..], &body].concat();
-    [BundleHeader::of_runs(run.len() as u64).to_frame(), part(&run)].concat()
+    [
+        BundleHeader::of_runs(run.len() as u64).to_frame(),
+        part(&run),
+    ]
+    .concat()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -103,7 +107,9 @@ async fn no_upstream_makes_a_mirror_grow_by_more_than_32_mib() {
         feed.write(&made).unwrap();
         let database = std::fs::read(made.join("daily.cvd")).unwrap();
         // Files with lists, which are asked for side by side.
-        let long: Vec<_> = (0..8).map(|n| (format!("f{n}"), noise(seed + n, 300_000))).collect();
+        let long: Vec<_> = (0..8)
+            .map(|n| (format!("f{n}"), noise(seed + n, 300_000)))
+            .collect();
         let mut files: Vec<(&str, &[u8])> = vec![("daily.cvd", &database)];
         files.extend(long.iter().map(|(name, bytes)| (name.as_str(), &bytes[..])));
         world.publish(&files).manifest
@@ -125,10 +131,19 @@ async fn no_upstream_makes_a_mirror_grow_by_more_than_32_mib() {
         encoding: Encoding::PLAIN,
         opened_bytes: limits::CHUNK_BYTES as u32,
     };
-    let chunk = [chunk.to_frame_start(limits::CHUNK_BYTES), noise(6, limits::CHUNK_BYTES)].concat();
+    let chunk = [
+        chunk.to_frame_start(limits::CHUNK_BYTES),
+        noise(6, limits::CHUNK_BYTES),
+    ]
+    .concat();
     let unasked = [
         frame(FrameType::ANNOUNCE, offer.head()),
-        BundleHeader { from: old, to: new, bytes: limits::UNASKED_BUNDLE_BYTES as u64 }.to_frame(),
+        BundleHeader {
+            from: old,
+            to: new,
+            bytes: limits::UNASKED_BUNDLE_BYTES as u64,
+        }
+        .to_frame(),
         part(&noise(7, limits::UNASKED_BUNDLE_BYTES)),
     ]
     .concat();
@@ -137,25 +152,49 @@ async fn no_upstream_makes_a_mirror_grow_by_more_than_32_mib() {
     let held = |at, encoding, most| (at, unfinished(object(encoding, most)));
     let whole = |at, encoding, most| (at, How::End(object(encoding, most)));
     let cases = [
-        ("the longest manifest, held", held(At::Manifest, plain, manifest)),
-        ("the longest manifest, wrong", whole(At::Manifest, plain, manifest)),
-        ("the longest packed manifest, held", held(At::Manifest, packed, manifest)),
-        ("the longest packed manifest, wrong", whole(At::Manifest, packed, manifest)),
+        (
+            "the longest manifest, held",
+            held(At::Manifest, plain, manifest),
+        ),
+        (
+            "the longest manifest, wrong",
+            whole(At::Manifest, plain, manifest),
+        ),
+        (
+            "the longest packed manifest, held",
+            held(At::Manifest, packed, manifest),
+        ),
+        (
+            "the longest packed manifest, wrong",
+            whole(At::Manifest, packed, manifest),
+        ),
         ("the longest lists, held", held(At::List, plain, list)),
-        ("the longest packed lists, wrong", whole(At::List, packed, list)),
-        ("a bundle with the longest manifest", (At::Bundle, How::Stop(bundle(old.0, offer.head(), new.0)))),
+        (
+            "the longest packed lists, wrong",
+            whole(At::List, packed, list),
+        ),
+        (
+            "a bundle with the longest manifest",
+            (At::Bundle, How::Stop(bundle(old.0, offer.head(), new.0))),
+        ),
         ("the longest run", (At::Runs, How::End(run()))),
-        ("chunks that nobody asked for", (At::Chunk, How::Endless(Vec::new(), chunk))),
-        ("bundles that nobody asked for", (At::News, How::Streams(unasked))),
+        (
+            "chunks that nobody asked for",
+            (At::Chunk, How::Endless(Vec::new(), chunk)),
+        ),
+        (
+            "bundles that nobody asked for",
+            (At::News, How::Streams(unasked)),
+        ),
     ];
     let folder = world.folder.path().to_owned();
     let mut running = Vec::new();
-    let mut attack = |name, address, staller: Staller, relay: Option<Relay>| {
+    let mut attack = |name, stays, address, staller: Staller, relay: Option<Relay>| {
         let mirror = format!("m{}", running.len());
         let (folder, fingerprint) = (folder.clone(), world.feed.to_string());
         running.push(tokio::spawn(async move {
             let grown = tokio::task::spawn_blocking(move || {
-                Victim::mirror(&folder, &mirror, fingerprint, address).growth()
+                Victim::mirror(&folder, &mirror, fingerprint, address, stays).growth()
             });
             let grown = grown.await.unwrap();
             assert!(staller.times.load(Ordering::SeqCst) > 0, "{name}");
@@ -166,7 +205,7 @@ async fn no_upstream_makes_a_mirror_grow_by_more_than_32_mib() {
     for (name, (at, how)) in cases {
         let fills = if at == At::News { 0 } else { FILLS };
         let staller = Staller::start_filling(&offer, at, how, heedless, fills);
-        attack(name, staller.address, staller, None);
+        attack(name, at == At::News, staller.address, staller, None);
     }
     for (name, piece) in [
         ("streams of 2 MiB with a hole in front", 2 << 20),
@@ -176,7 +215,7 @@ async fn no_upstream_makes_a_mirror_grow_by_more_than_32_mib() {
         let how = How::Holes(holes.clone(), 2 << 20, piece);
         let staller = Staller::start(&offer, At::Chunk, how, heedless);
         let relay = Relay::start_with(staller.address, Rule::ServerHoles, holes).await;
-        attack(name, relay.address, staller, Some(relay));
+        attack(name, false, relay.address, staller, Some(relay));
     }
     let mut rows = Vec::new();
     for row in running {

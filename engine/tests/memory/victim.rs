@@ -21,7 +21,13 @@ const ATTEMPT: Duration = Duration::from_secs(8);
 fn anonymous() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let line = status.lines().find(|line| line.starts_with("RssAnon:"));
-    let kib: u64 = line.unwrap().split_whitespace().nth(1).unwrap().parse().unwrap();
+    let kib: u64 = line
+        .unwrap()
+        .split_whitespace()
+        .nth(1)
+        .unwrap()
+        .parse()
+        .unwrap();
     kib * 1024
 }
 
@@ -50,7 +56,13 @@ impl Victim {
     fn start(role: &str, world: &Path, more: &[(&str, String)]) -> Self {
         let mut command = Command::new(std::env::current_exe().unwrap());
         command
-            .args(["--ignored", "--exact", "--nocapture", "--test-threads=1", "victim::victim"])
+            .args([
+                "--ignored",
+                "--exact",
+                "--nocapture",
+                "--test-threads=1",
+                "victim::victim",
+            ])
             .env("TIDECAST_VICTIM", role)
             .env("TIDECAST_WORLD", world)
             .envs(more.iter().map(|(name, value)| (name, value)))
@@ -67,7 +79,10 @@ impl Victim {
     fn line(&mut self, begins: &str) -> String {
         loop {
             let mut line = String::new();
-            assert!(self.out.read_line(&mut line).unwrap() > 0, "the victim has ended");
+            assert!(
+                self.out.read_line(&mut line).unwrap() > 0,
+                "the victim has ended"
+            );
             // The test harness has a word before it.
             if let Some((_, rest)) = line.split_once(begins) {
                 return rest.trim().to_owned();
@@ -75,18 +90,22 @@ impl Victim {
         }
     }
 
-    /// The mirror `name`, which looks at `upstream` once, for some seconds.
+    /// The mirror `name`, which looks at `upstream` once, for some seconds; or, if it `stays`, goes on as a daemon does.
     pub(crate) fn mirror(
         world: &Path,
         name: &str,
         fingerprint: String,
         upstream: SocketAddr,
+        stays: bool,
     ) -> Self {
-        let more = [
+        let mut more = vec![
             ("TIDECAST_MIRROR", name.to_owned()),
             ("TIDECAST_FINGERPRINT", fingerprint),
             ("TIDECAST_UPSTREAM", upstream.to_string()),
         ];
+        if stays {
+            more.push(("TIDECAST_STAYS", "yes".to_owned()));
+        }
         Self::start("mirror", world, &more)
     }
 
@@ -141,7 +160,12 @@ async fn be_mirror(world: &Path) -> (u64, Arc<AtomicU64>) {
     let state = world.join(format!("{name}.state"));
     let (mirror, _) = Mirror::open(&state, config, Arc::new(SystemClock)).unwrap();
     let watched = watch();
-    let _ = tokio::time::timeout(ATTEMPT, mirror.run(std::future::pending())).await;
+    // One connection: after it the allocator keeps some of what was freed, for each thread that freed it.
+    if std::env::var_os("TIDECAST_STAYS").is_some() {
+        let _ = tokio::time::timeout(ATTEMPT, mirror.run(std::future::pending())).await;
+    } else {
+        let _ = tokio::time::timeout(ATTEMPT, mirror.sync_once()).await;
+    }
     watched
 }
 

@@ -400,6 +400,10 @@ impl Bad {
             encoding: stored.encoding,
             opened_bytes: stored.opened_len,
         };
-        [&header.to_frame_start(stored.bytes.len()), &stored.bytes[..]].concat()
+        [
+            &header.to_frame_start(stored.bytes.len()),
+            &stored.bytes[..],
+        ]
+        .concat()
     }
 }

@@ -29,12 +29,13 @@ pub(crate) fn open_manifest(
     live: &Manifest,
     id: &ObjectId,
 ) -> Result<SignedManifest, BundleFault> {
-    let bytes = open_in(packed, 0, live.signed().body(), limits::MANIFEST_BYTES).map_err(
-        |source| BundleFault::Packed {
-            kind: PartKind::MANIFEST,
-            source,
-        },
-    )?;
+    let bytes =
+        open_in(packed, 0, live.signed().body(), limits::MANIFEST_BYTES).map_err(|source| {
+            BundleFault::Packed {
+                kind: PartKind::MANIFEST,
+                source,
+            }
+        })?;
     // Before anything of it is copied: it may be 16 MiB of anything.
     if signed::body_of(&bytes).map(ObjectId::of) != Some(*id) {
         return Err(BundleFault::OtherRelease);
