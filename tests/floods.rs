@@ -86,6 +86,7 @@ impl Fleet {
                 hosts: Vec::new(),
                 http: None,
                 access_log: None,
+                metrics: None,
                 grace_s: 600,
             };
             let (mirror, _) = Mirror::open(&state, config, Arc::new(SystemClock)).unwrap();

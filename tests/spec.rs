@@ -10,6 +10,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use tidecast_proto::{
+    addition::Vouched,
     bundle::{FilePart, Header, PartHeader, PartKind, RunPart},
     chunker::Chunking,
     deflate::{Batch, Encoder, Parser, Status, Tokenizer},
@@ -36,6 +37,8 @@ use tidecast_proto::{
 mod bundle;
 #[path = "spec/page.rs"]
 mod page;
+#[path = "spec/seeds.rs"]
+mod seeds;
 #[path = "spec/vectors.rs"]
 mod vectors;
 #[path = "../proto/tests/deflate/support/zlib.rs"]
@@ -225,6 +228,7 @@ fn the_bundle_vector_leads_from_one_release_to_the_next() {
     let new = SignedManifest::from_bytes(&part(PartKind::MANIFEST).opened).expect("well formed");
     let new = trust
         .verify_manifest(new, verdict.head())
+        .and_then(Vouched::whole)
         .expect("the head's manifest");
     new.check_replaces(&old_body).expect("a legal successor");
 
@@ -391,7 +395,7 @@ fn the_fuzzers_begin_with_the_vectors() {
         let file = top().join("fuzz/seeds").join(path);
         let kept = fs::read(&file).unwrap_or_else(|e| panic!("{}: {e}", file.display()));
         let expected = match path.as_str() {
-            "parts/bundle" => &stated_bundle,
+            "parts/bundle" | "bundle/bundle" => &stated_bundle,
             _ => made,
         };
         assert_eq!(&kept, expected, "{}", file.display());
@@ -448,6 +452,7 @@ fn every_object_vector_decodes_and_verifies() {
     let manifest = SignedManifest::from_bytes(&stated.bytes("manifest")).expect("well formed");
     let manifest = trust
         .verify_manifest(manifest, verdict.head())
+        .and_then(Vouched::whole)
         .expect("the head's manifest");
     trust.install(&manifest);
     let [database, noise] = &manifest.files[..] else {

@@ -56,6 +56,7 @@ fn mirror(world: &World, name: &str, upstream: Vec<String>, clock: Arc<dyn Clock
         hosts: Vec::new(),
         http: None,
         access_log: None,
+        metrics: None,
         grace_s: 600,
     };
     let (mirror, _) = Mirror::open(&state, config, clock).unwrap();

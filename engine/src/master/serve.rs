@@ -13,7 +13,10 @@ use tidecast_proto::wire::{FetchBundle, FrameType, Request, WireError};
 use tokio::sync::{Notify, watch};
 
 use super::Master;
+use super::crowd::Membership;
+use super::pace::Outlet;
 use super::sessions::{Door, Entry, Peer, Standing};
+use crate::metrics::{Refused, Sent};
 use crate::quic::{StreamError, close_code, peer_key, read_frame_if, write_frame};
 
 /// The handshake and the first question must be through by then.
@@ -37,6 +40,10 @@ struct Served {
     greeting: tokio::sync::Mutex<()>,
     /// Told when a Hello has been answered: news may have come meanwhile.
     greeted: Notify,
+    /// Told when the node has too many connections and this one is to go.
+    leave: Arc<Notify>,
+    /// Its place among those of its node, once it is welcome.
+    membership: Mutex<Option<Membership>>,
 }
 
 impl Master {
@@ -47,12 +54,19 @@ impl Master {
         let handshake = match self.sessions.door(incoming.remote_address().ip(), proved) {
             Door::Open(handshake) => handshake,
             Door::Prove => {
+                self.counters.retries.inc();
                 // Fails only for an address that is validated already.
                 let _ = incoming.retry();
                 return;
             }
-            Door::Later => return incoming.ignore(),
-            Door::Closed => return incoming.refuse(),
+            Door::Later => {
+                self.counters.refused(Refused::Handshakes);
+                return incoming.ignore();
+            }
+            Door::Closed => {
+                self.counters.refused(Refused::Handshakes);
+                return incoming.refuse();
+            }
         };
         tokio::spawn(async move {
             let connection = match tokio::time::timeout(HELLO_TIMEOUT, incoming).await {
@@ -88,6 +102,7 @@ impl Master {
             receipt: None,
         };
         let Some(entry) = self.sessions.enter(peer) else {
+            self.counters.refused(Refused::Strangers);
             connection.close(close_code::FULL, b"too many nodes wait to be admitted");
             return;
         };
@@ -104,6 +119,8 @@ impl Master {
             entry,
             greeting: tokio::sync::Mutex::default(),
             greeted: Notify::new(),
+            leave: Arc::default(),
+            membership: Mutex::default(),
         });
         let error = served.run(news).await;
         tracing::debug!(node = %served.node, %address, %error, "connection ended");
@@ -150,6 +167,7 @@ impl Served {
                         self.close_over();
                     }
                 }
+                () = self.leave.notified() => self.make_room(),
                 () = &mut telling => {}
                 () = &mut greeting, if !greeted => {
                     greeted = self.lock().has_greeted();
@@ -178,6 +196,31 @@ impl Served {
         if *strange > STRANGE_STREAMS {
             self.close("too many streams before the Welcome");
         }
+    }
+
+    /// Counts among the connections of its node, for which the oldest may have to go.
+    fn join_crowd(&self) {
+        let mut membership = self
+            .membership
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if membership.is_none() {
+            *membership = Some(self.master.enter_crowd(self.node, self.leave.clone()));
+        }
+    }
+
+    fn make_room(&self) {
+        tracing::warn!(node = %self.node, address = %self.connection.remote_address(),
+            "closed: this node has more connections than it may; is its key used elsewhere?");
+        self.master.counters.refused(Refused::Crowded);
+        self.connection.close(
+            close_code::FULL,
+            b"newer connections of this node took its place",
+        );
+    }
+
+    fn outlet<'a>(&self, stream: &'a mut SendStream, kind: Sent) -> Outlet<'a> {
+        self.master.outlet(stream, &self.node, kind)
     }
 
     fn close_over(&self) {
@@ -224,6 +267,7 @@ impl Served {
         let sent = match reply {
             Reply::Frame(frame) => write_frame(&mut send, &frame).await,
             Reply::Welcome(frame) => {
+                self.join_crowd();
                 tracing::info!(node = %self.node, "mirror connected");
                 write_frame(&mut send, &frame).await
             }
@@ -240,14 +284,24 @@ impl Served {
                 self.connection.close(close_code::REFUSED, b"refused");
                 sent
             }
-            Reply::Object(name) => self.master.send_object(&mut send, name).await,
-            Reply::Chunks(ids) => self.master.send_chunks(&mut send, &ids).await,
+            Reply::Object(name) => {
+                let mut outlet = self.outlet(&mut send, Sent::Object);
+                self.master.send_object(&mut outlet, name).await
+            }
+            Reply::Chunks(ids) => {
+                let mut outlet = self.outlet(&mut send, Sent::Chunks);
+                self.master.send_chunks(&mut outlet, &ids).await
+            }
             Reply::Bundle(fetch) => {
                 let root = self.root_version();
-                let sent = self.master.send_bundle(&mut send, self.node, fetch, root);
+                let mut outlet = self.outlet(&mut send, Sent::Bundle);
+                let sent = self.master.send_bundle(&mut outlet, self.node, fetch, root);
                 sent.await
             }
-            Reply::Runs(fetch) => self.master.send_runs(&mut send, self.node, fetch).await,
+            Reply::Runs(fetch) => {
+                let mut outlet = self.outlet(&mut send, Sent::Runs);
+                self.master.send_runs(&mut outlet, self.node, fetch).await
+            }
             // Never the answer to a question.
             Reply::Announce { frame, .. } => write_frame(&mut send, &frame).await,
             Reply::Close(why) => return self.close(why),
@@ -330,8 +384,9 @@ impl Served {
             let mut stream = opened.map_err(quinn::WriteError::ConnectionLost)?;
             let root = self.root_version();
             let master = &self.master;
+            let mut outlet = self.outlet(&mut stream, Sent::Announcement);
             master
-                .send_announcement(&mut stream, frame, bundle, root)
+                .send_announcement(&mut outlet, frame, bundle, root)
                 .await?;
             let _ = stream.finish();
             Ok::<(), StreamError>(())

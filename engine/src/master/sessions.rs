@@ -142,6 +142,11 @@ impl Sessions {
         })
     }
 
+    /// How many handshakes are under way.
+    pub(super) fn handshakes(&self) -> usize {
+        self.lock_handshakes().count
+    }
+
     fn lock_handshakes(&self) -> MutexGuard<'_, Handshakes> {
         self.handshakes
             .lock()

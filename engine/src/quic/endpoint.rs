@@ -45,6 +45,9 @@ pub struct Bind {
     pub socket: Arc<dyn AsyncUdpSocket>,
     /// Spawns and sleeps for it.
     pub runtime: Arc<dyn Runtime>,
+    /// What packet numbers that are skipped and the like are drawn from: the system's randomness where there is none.
+    /// A simulator's runs repeat only with a seed of its own.
+    pub rng_seed: Option<[u8; 32]>,
 }
 
 impl Bind {
@@ -69,6 +72,7 @@ impl Bind {
         Ok(Self {
             socket: runtime.wrap_udp_socket(socket.into())?,
             runtime: Arc::new(runtime),
+            rng_seed: None,
         })
     }
 
@@ -101,15 +105,10 @@ pub enum ListenError {
 /// # Errors
 /// [`ListenError`].
 pub fn server(bind: Bind, key: &SecretKey) -> Result<quinn::Endpoint, ListenError> {
-    Ok(quinn::Endpoint::new_with_abstract_socket(
-        EndpointConfig::default(),
-        Some(server_config(key)?),
-        bind.socket,
-        bind.runtime,
-    )?)
+    Ok(endpoint(bind, Some(server_config(key)?))?)
 }
 
-/// How [`server`] answers.
+/// How an endpoint that listens receives connections, and the key it shows them.
 ///
 /// # Errors
 /// [`TlsError`].
@@ -129,12 +128,7 @@ pub fn server_config(key: &SecretKey) -> Result<quinn::ServerConfig, TlsError> {
 /// # Errors
 /// [`ListenError`].
 pub fn client(bind: Bind, key: &SecretKey) -> Result<quinn::Endpoint, ListenError> {
-    let mut endpoint = quinn::Endpoint::new_with_abstract_socket(
-        EndpointConfig::default(),
-        None,
-        bind.socket,
-        bind.runtime,
-    )?;
+    let mut endpoint = endpoint(bind, None)?;
     endpoint.set_default_client_config(client_config(key)?);
     Ok(endpoint)
 }
@@ -156,6 +150,12 @@ pub fn client_config(key: &SecretKey) -> Result<quinn::ClientConfig, TlsError> {
     let mut config = quinn::ClientConfig::new(Arc::new(tls::client_config(key)?));
     config.transport_config(Arc::new(transport));
     Ok(config)
+}
+
+fn endpoint(bind: Bind, server: Option<quinn::ServerConfig>) -> io::Result<quinn::Endpoint> {
+    let mut config = EndpointConfig::default();
+    config.rng_seed(bind.rng_seed);
+    quinn::Endpoint::new_with_abstract_socket(config, server, bind.socket, bind.runtime)
 }
 
 fn transport() -> TransportConfig {

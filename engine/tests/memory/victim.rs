@@ -155,6 +155,7 @@ async fn be_mirror(world: &Path) -> (u64, Arc<AtomicU64>) {
         hosts: Vec::new(),
         http: None,
         access_log: None,
+        metrics: None,
         grace_s: 600,
     };
     let state = world.join(format!("{name}.state"));

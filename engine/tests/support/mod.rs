@@ -148,6 +148,7 @@ impl World {
             hosts: Vec::new(),
             http: None,
             access_log: None,
+            metrics: None,
             grace_s: 600,
         };
         Mirror::open(&state, config, Arc::new(self.clock.clone()))
