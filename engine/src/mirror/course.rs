@@ -30,7 +30,7 @@ const MEND: Duration = Duration::from_secs(3 * 3600);
 
 /// What has happened and was not looked at yet; beyond, an upstream's news wait. Each may hold a bundle that came
 /// unasked, of [`UNASKED_BUNDLE_BYTES`](tidecast_proto::limits::UNASKED_BUNDLE_BYTES).
-const HAPPENED: usize = 4;
+const HAPPENED: usize = 2;
 
 /// Something that happened, with the number of the connection it happened on.
 #[derive(Debug)]
