@@ -400,6 +400,7 @@ mod tests {
                 head_issued_ms: 0,
                 head_expires_ms: u64::MAX,
             }),
+            heads: Default::default(),
             nodes: Vec::new(),
         }
     }

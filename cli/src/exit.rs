@@ -6,6 +6,7 @@ use std::io;
 use std::path::Path;
 
 use tidecast_engine::bundle::BundleBuildError;
+use tidecast_engine::chain_log::ChainLogError;
 use tidecast_engine::config::ConfigError;
 use tidecast_engine::control::ControlError;
 use tidecast_engine::docroot::DocrootError;
@@ -278,8 +279,29 @@ impl Diagnose for HeadsError {
     fn exit(&self) -> Exit {
         match self {
             Self::File(error) => error.exit(),
+            Self::Log(error) => error.exit(),
             _ => Exit::Data,
         }
+    }
+
+    fn hint(&self) -> Option<String> {
+        Some(self.advice())
+    }
+}
+
+impl Diagnose for ChainLogError {
+    fn exit(&self) -> Exit {
+        match self {
+            Self::File(error) => error.exit(),
+            Self::Busy { .. } => Exit::Temporary,
+            Self::Unsure { .. } => Exit::Io,
+            Self::TooLong { .. } => Exit::Internal,
+            _ => Exit::Data,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        Some(self.advice().into())
     }
 }
 

@@ -4,6 +4,7 @@
 
 mod beneath;
 pub mod bundle;
+pub mod chain_log;
 pub mod clock;
 pub mod config;
 pub mod control;

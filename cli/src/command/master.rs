@@ -199,6 +199,7 @@ mod tests {
                 head_issued_ms: 0,
                 head_expires_ms: 2_000,
             }),
+            heads: Default::default(),
             nodes: Vec::new(),
         }
     }

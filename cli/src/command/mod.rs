@@ -14,4 +14,5 @@ pub(crate) mod node;
 pub(crate) mod publish;
 pub(crate) mod status;
 pub(crate) mod sync;
+mod unused_number;
 pub(crate) mod verify;

@@ -113,6 +113,7 @@ fn master_on_disk(shell: &Shell<'_>) -> Result<MasterStatus, Failure> {
             head_issued_ms: 0,
             head_expires_ms: 0,
         }),
+        heads: Default::default(),
         nodes: node::listed(&Nodes::load(&shell.state)?),
     })
 }

@@ -3,13 +3,14 @@
 mod bundles;
 mod export;
 mod feed;
-mod heads;
+pub(crate) mod heads;
 mod nodes;
 mod queue;
 mod send;
 mod serve;
 mod sessions;
 mod status;
+mod testimony;
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -17,7 +18,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use serde_json::Value;
-use tidecast_proto::id::{FeedId, ObjectId, RootVersion, Timestamp};
+use tidecast_proto::id::{FeedId, ObjectId, ReleaseNumber, RootVersion, Timestamp};
 use tidecast_proto::key::{PublicKey, SecretKey};
 use tidecast_proto::manifest::ManifestError;
 use tidecast_proto::session::{Admission, FeedView};
@@ -27,9 +28,10 @@ pub use export::{ExportError, Exported, export};
 pub use feed::{
     Feed, FeedError, HEAD_KEY, MASTER_CONFIG, NODE_KEY, NewFeed, RELEASE_KEY, ROOT_KEY, init,
 };
-pub use heads::{HeadSigner, HeadsError, IssuedHead, RESIGN_MS, newest_head};
+pub use heads::{HeadSigner, HeadsError, IssuedHead, RESIGN_MS, announced, newest_head};
 pub use nodes::{Decision, Details, Node, Nodes, NodesError};
 pub use status::{ConnectedNode, MasterStatus, ReleaseStatus};
+pub use testimony::{Alarm, HeadsStatus};
 
 use crate::clock::Clock;
 use crate::control::{Command, Handler, Refusal};
@@ -37,6 +39,7 @@ use crate::quic::{self, Bind, ListenError};
 use crate::store::{Store, StoreError, StoredRelease};
 use bundles::Bundles;
 use sessions::Sessions;
+use testimony::Testimonies;
 
 /// How often a daemon that serves looks whether its head is due.
 const HEAD_CHECK: Duration = Duration::from_secs(20);
@@ -113,6 +116,7 @@ pub struct Master {
     /// Counts changes of `view`; sessions look for news when it moves.
     news: watch::Sender<u64>,
     sessions: Arc<Sessions>,
+    testimonies: Testimonies,
     bundles: Bundles,
     started: Timestamp,
 }
@@ -141,11 +145,23 @@ impl Master {
             view: ArcSwap::from_pointee(view),
             news: watch::Sender::new(0),
             sessions: Arc::default(),
+            testimonies: Testimonies::default(),
             started: clock.now(),
             clock,
             feed,
         };
-        master.reload()?;
+        match master.reload() {
+            Err(MasterError::Heads(error)) if error.is_contradiction() => {
+                // Mirrors that hold what was announced are served on with the head they have, while it lives.
+                tracing::error!(%error, "no fresh head is signed; {}", error.advice());
+                let view = master.view.load_full();
+                let head = master
+                    .lock_signer()
+                    .still_good(&master.feed.root, master.clock.now());
+                master.show(head, view.nodes.clone());
+            }
+            reloaded => reloaded?,
+        }
         Ok(master)
     }
 
@@ -167,7 +183,9 @@ impl Master {
             let head = self.view.load().head.clone();
             self.show(head, nodes);
         });
-        let head = self.newest_head(&mut signer).map(|head| {
+        let head = self.newest_head(&mut signer);
+        self.testimonies.signed(&head);
+        let head = head.map(|head| {
             let nodes = self.view.load().nodes.clone();
             self.show(head, nodes);
         });
@@ -205,13 +223,19 @@ impl Master {
         signer: &mut HeadSigner,
         old: Option<&IssuedHead>,
     ) -> Result<Option<IssuedHead>, MasterError> {
-        let Some(newest) = self.store.newest() else {
+        let newest = self.store.newest();
+        let (release, manifest) = newest.map_or((ReleaseNumber(0), ObjectId([0; 32])), |newest| {
+            (newest.release, newest.manifest)
+        });
+        signer.check_release(release, manifest)?;
+        let Some(newest) = newest else {
             return Ok(None);
         };
         let now = self.clock.now();
         if let Some(old) = old
             && old.body.manifest == newest.manifest
             && !old.is_due(now)
+            && old.body.seq >= signer.last()
         {
             return Ok(Some(old.clone()));
         }
@@ -233,9 +257,10 @@ impl Master {
 
     fn head_is_due(&self) -> bool {
         let view = self.view.load();
+        let last = self.lock_signer().last();
         view.head
             .as_ref()
-            .is_some_and(|head| head.is_due(self.clock.now()))
+            .is_some_and(|head| head.is_due(self.clock.now()) || head.body.seq < last)
     }
 
     /// An endpoint that shows this master's key; its address is known before it serves.

@@ -181,6 +181,9 @@ impl Served {
             Request::Hello(_) => Some(self.greeting.lock().await),
             _ => None,
         };
+        if let Request::Hello(body) = &request {
+            self.master.hear_hello(&self.node, body);
+        }
         let reply = {
             let view = self.master.view.load_full();
             let mut session = self.lock();
@@ -254,6 +257,7 @@ impl Served {
         match judged {
             Ok(receipt) => {
                 tracing::info!(node = %self.node, release = %receipt.release, state = receipt.state.word(), "receipt");
+                self.master.hear_receipt(self.node, &receipt);
                 self.entry.receipt(self.node, (*receipt).clone());
             }
             Err(why) => self.close(why),

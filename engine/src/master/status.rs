@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use tidecast_proto::key::PublicKey;
 
 use super::sessions::Peer;
-use super::{Master, Node};
+use super::{HeadsStatus, Master, Node};
 
 /// A node as the operator sees it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -75,6 +75,9 @@ pub struct MasterStatus {
     pub started_ms: u64,
     /// The newest release, if there is one.
     pub newest: Option<ReleaseStatus>,
+    /// How the head service is; nothing while no daemon runs.
+    #[serde(default)]
+    pub heads: HeadsStatus,
     /// Admitted, pending and revoked nodes, by key.
     pub nodes: Vec<ConnectedNode>,
 }
@@ -98,6 +101,7 @@ impl Master {
                 head_issued_ms: head.body.issued.0,
                 head_expires_ms: head.body.expires.0,
             }),
+            heads: self.heads_status(&view.nodes),
             nodes: self.nodes(),
         }
     }

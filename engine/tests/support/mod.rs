@@ -16,7 +16,7 @@ use tidecast_engine::publish::{PublishReport, PublishRequest, publish};
 use tidecast_engine::quic::Bind;
 use tidecast_engine::store::StoreWriter;
 use tidecast_proto::database::VerifyPolicy;
-use tidecast_proto::id::{FeedId, FeedName, Timestamp};
+use tidecast_proto::id::{FeedId, FeedName, ReleaseNumber, Timestamp};
 use tidecast_proto::key::PublicKey;
 use tidecast_proto::manifest::Flags;
 use tokio::sync::oneshot;
@@ -116,6 +116,7 @@ impl World {
                 cache: &feed.publish_cache(),
                 now: self.clock.now(),
                 even_if_unchanged: false,
+                above: ReleaseNumber(0),
             },
             &mut |_| {},
         )
