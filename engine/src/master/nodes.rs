@@ -194,9 +194,33 @@ impl Nodes {
     }
 }
 
-/// Held by every process that changes the list; over when dropped. The folder is locked, since the list itself is
+/// Lets `new` fetch with the details of `old`, and `old` no longer, in one write: at no moment may both, or neither.
+///
+/// # Errors
+/// [`NodesError`]; the list on disk is the old one or the new one.
+pub fn replace(
+    state: &Path,
+    old: PublicKey,
+    new: PublicKey,
+    now: Timestamp,
+) -> Result<Node, NodesError> {
+    let _lock = lock(state)?;
+    let mut nodes = Nodes::load(state)?;
+    let kept = nodes.0.get(&old).cloned().unwrap_or_default();
+    nodes.revoke(old, None, now);
+    let node = Node {
+        admitted: true,
+        since_ms: now.0,
+        ..kept
+    };
+    nodes.0.insert(new, node.clone());
+    nodes.store(state)?;
+    Ok(node)
+}
+
+/// Held by every process that changes the list or the roots; over when dropped. The folder is locked, since the list itself is
 /// replaced whole.
-fn lock(state: &Path) -> Result<File, FileError> {
+pub(super) fn lock(state: &Path) -> Result<File, FileError> {
     let folder = File::open(state).map_err(FileError::at("open", state))?;
     flock(&folder, FlockOperation::LockExclusive).map_err(FileError::at("lock", state))?;
     Ok(folder)
@@ -235,6 +259,23 @@ mod tests {
         let key = SecretKey::from_seed(&[1; 32]).public();
         nodes.revoke(key, None, Timestamp(1));
         assert_eq!(nodes.admission(&key), Admission::Revoked);
+    }
+
+    #[test]
+    fn a_node_that_is_replaced_hands_its_details_on() {
+        let folder = tempfile::tempdir().unwrap();
+        let [old, new] = [1, 2].map(|seed| SecretKey::from_seed(&[seed; 32]).public());
+        let details = Details {
+            name: "m".into(),
+            ..Details::default()
+        };
+        let admit = Decision::Admit;
+        Nodes::decide(folder.path(), old, admit, Some(details), Timestamp(1)).unwrap();
+        let node = replace(folder.path(), old, new, Timestamp(2)).unwrap();
+        assert_eq!((node.name.as_str(), node.since_ms), ("m", 2));
+        let nodes = Nodes::load(folder.path()).unwrap();
+        assert_eq!(nodes.admission(&old), Admission::Revoked);
+        assert_eq!(nodes.admission(&new), Admission::Admitted);
     }
 
     #[test]

@@ -91,9 +91,9 @@ impl Master {
             role: "master".into(),
             feed: self.feed.config.feed.clone(),
             fingerprint: self.feed.id.to_string(),
-            node_key: self.node_key.public().to_string(),
-            root_version: self.feed.root.version.0,
-            root_expires_ms: self.feed.root.expires.0,
+            node_key: self.node_key.borrow().public().to_string(),
+            root_version: view.root.version.0,
+            root_expires_ms: view.root.expires.0,
             started_ms: self.started.0,
             newest: view.head.as_ref().map(|head| ReleaseStatus {
                 release: head.body.release.0,

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tidecast_proto::id::RootVersion;
 use tidecast_proto::mirror::{Action, Event, Mirror as Course, SyncOutcome};
 use tidecast_proto::rate::Millis;
 use tidecast_proto::receipt::{ReceiptBody, ServingState, SignedReceipt};
@@ -71,6 +72,8 @@ pub(super) enum Notice {
 pub(super) enum Wish {
     /// Look for news now, and at the docroot.
     Look,
+    /// Leave the connection and come back: this node has another key.
+    Redial,
     /// Stop.
     Stop,
 }
@@ -96,6 +99,8 @@ pub(super) struct Running {
     lost: Option<SyncError>,
     /// What each upstream failed with since the last sync that ended well.
     tried: Vec<(String, SyncError)>,
+    /// Whom to ask, and of which root that is the list.
+    upstreams: (RootVersion, Vec<String>),
     happened: mpsc::UnboundedSender<Happened>,
     queue: mpsc::UnboundedReceiver<Happened>,
     notices: mpsc::UnboundedSender<Notice>,
@@ -112,12 +117,10 @@ impl Running {
         let mut seed = [0; 8];
         // Without randomness mirrors merely march in step.
         let _ = getrandom::fill(&mut seed);
+        let upstreams = mirror.upstreams();
         Self {
-            course: Course::new(
-                Millis(0),
-                mirror.config.upstreams.len(),
-                u64::from_le_bytes(seed),
-            ),
+            course: Course::new(Millis(0), upstreams.1.len(), u64::from_le_bytes(seed)),
+            upstreams,
             mirror,
             started: Instant::now(),
             connection: 0,
@@ -147,6 +150,7 @@ impl Running {
         let mut mend_at = Instant::now() + if self.thorough { MEND } else { Duration::ZERO };
         self.handle(Event::Tick);
         loop {
+            self.refresh_upstreams();
             while let Some(action) = self.course.poll() {
                 self.carry_out(action);
             }
@@ -166,6 +170,7 @@ impl Running {
                         self.thorough = true;
                         self.handle(Event::Wanted);
                     }
+                    Some(Wish::Redial) => self.redial(),
                     Some(Wish::Stop) | None => break,
                 },
                 () = sleep_until(wake) => self.handle(Event::Tick),
@@ -173,6 +178,7 @@ impl Running {
                     // On tasks of their own: they wait for the disk, and this loop must not.
                     let mirror = self.mirror.clone();
                     tokio::spawn(async move { mirror.tidy().await });
+                    self.show_next_key();
                     if Instant::now() >= mend_at && !self.syncing {
                         mend_at = Instant::now() + MEND;
                         let mirror = self.mirror.clone();
@@ -206,11 +212,24 @@ impl Running {
 
     fn upstream(&self) -> &str {
         let index = self.course.upstream();
-        self.mirror
-            .config
-            .upstreams
-            .get(index)
-            .map_or("", String::as_str)
+        self.upstreams.1.get(index).map_or("", String::as_str)
+    }
+
+    /// Masters move by root: where they are now stands behind what the operator wrote down.
+    fn refresh_upstreams(&mut self) {
+        if self.mirror.beliefs.root_version() != self.upstreams.0 {
+            self.upstreams = self.mirror.upstreams();
+            self.course.set_upstreams(self.upstreams.1.len());
+        }
+    }
+
+    /// Leaves the connection for a new one. A sync under way is let end first: it comes back by itself.
+    fn redial(&mut self) {
+        if self.link.is_some() {
+            self.failed(LinkError::Lost("this node has another key now".into()).into());
+        }
+        // Without the pause that follows a failure.
+        self.handle(Event::Wanted);
     }
 
     fn sync_on(&self, link: &Link) -> Sync {
@@ -237,7 +256,7 @@ impl Running {
             Action::Connect(index) => {
                 self.connection += 1;
                 self.link = None;
-                let Some(upstream) = self.mirror.config.upstreams.get(index).cloned() else {
+                let Some(upstream) = self.upstreams.1.get(index).cloned() else {
                     return;
                 };
                 self.mirror.set_connection("connecting", Some(&upstream));
@@ -250,7 +269,7 @@ impl Running {
                 });
             }
             Action::Probe(index) => {
-                let Some(upstream) = self.mirror.config.upstreams.get(index).cloned() else {
+                let Some(upstream) = self.upstreams.1.get(index).cloned() else {
                     return;
                 };
                 let (mirror, sync) = (
@@ -425,7 +444,7 @@ impl Running {
         self.mirror.set_connection("pending", None);
         tracing::warn!(
             "pending: waiting to be admitted as {}",
-            self.mirror.node_key.public()
+            self.mirror.node_key()
         );
         self.handle(Event::Pending);
         if self.course.is_pending() {
@@ -435,7 +454,27 @@ impl Running {
         }
     }
 
+    /// Shows upstreams the key that is to replace this node's, if one waits.
+    fn show_next_key(&self) {
+        let mirror = self.mirror.clone();
+        if self.syncing || !mirror.has_next_key() {
+            return;
+        }
+        tokio::spawn(async move {
+            match mirror.show_next_key().await {
+                Ok(_) => {}
+                Err(error) => tracing::warn!(%error, "the next node key cannot be used"),
+            }
+        });
+    }
+
     fn failed(&mut self, error: SyncError) {
+        if let SyncError::Link(LinkError::Refused(refused)) = &error
+            && refused.reason == RefusalReason::REVOKED
+        {
+            // Its successor may have been admitted in its place.
+            self.show_next_key();
+        }
         if self.syncing {
             // The sync notices by itself; its end is waited for, because it works on the disk.
             self.lost = Some(error);
@@ -562,22 +601,7 @@ impl Mirror {
             issued: self.clock.now(),
             extensions: Vec::new(),
         };
-        let signed = SignedReceipt::sign(&body, &[&self.node_key]).ok()?;
+        let signed = SignedReceipt::sign(&body, &[&self.secret_key()]).ok()?;
         Some(frame(FrameType::RECEIPT, &signed.to_bytes()))
-    }
-
-    /// Whether `upstream` would let us in. Answering a handshake is not enough: a master restored without its list
-    /// of nodes does that too.
-    async fn would_welcome(&self, upstream: &str, mut sync: Sync) -> bool {
-        let Ok(link) = self.dial(upstream).await else {
-            return false;
-        };
-        sync.link = link;
-        let welcomed = match sync.prove_master(&self.feed).await {
-            Ok(()) => sync.greet(self.feed, &self.config).await.is_ok(),
-            Err(_) => false,
-        };
-        sync.link.connection().close(close_code::DONE, b"");
-        welcomed
     }
 }

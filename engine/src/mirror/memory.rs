@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-use tidecast_proto::id::FeedId;
+use tidecast_proto::id::{FeedId, RootVersion};
 use tidecast_proto::root::{RootError, SignedRoot};
 use tidecast_proto::trust::Trust;
 
@@ -106,6 +106,14 @@ impl Beliefs {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clone()
+    }
+
+    /// The newest root's number, 0 before the first contact.
+    pub(super) fn root_version(&self) -> RootVersion {
+        let trust = self.trust.lock().unwrap_or_else(PoisonError::into_inner);
+        trust
+            .as_ref()
+            .map_or(RootVersion(0), |trust| trust.root().version)
     }
 
     /// Waits for the right to change.

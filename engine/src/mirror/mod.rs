@@ -8,13 +8,14 @@ mod memory;
 mod once;
 mod plan;
 mod road;
+mod rotate;
 mod site;
 mod status;
 mod sync;
 mod upstream;
 mod work;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -30,6 +31,7 @@ pub use memory::MemoryError;
 pub use once::SyncFailure;
 pub use plan::plan;
 pub use road::BundleFault;
+pub use rotate::{NEXT_NODE_KEY, NextKey, RotateError, rotate};
 pub use status::{
     ConnectionStatus, Fault, FileRoad, MirrorStatus, Progress, RoadTotal, SyncPlan, SyncReport,
 };
@@ -117,8 +119,12 @@ struct Present {
 #[derive(Debug)]
 pub struct Mirror {
     config: MirrorConfig,
+    state: PathBuf,
     feed: FeedId,
-    node_key: SecretKey,
+    /// Changes when `node rotate` has been through.
+    node_key: Mutex<SecretKey>,
+    /// Held while a new node key is shown to upstreams.
+    rotating: tokio::sync::Mutex<()>,
     clock: Arc<dyn Clock>,
     network: Arc<dyn Network>,
     beliefs: Arc<Beliefs>,
@@ -185,8 +191,10 @@ impl Mirror {
             }
         }
         let mirror = Arc::new(Self {
+            state: state.to_owned(),
             feed,
-            node_key,
+            node_key: Mutex::new(node_key),
+            rotating: tokio::sync::Mutex::default(),
             clock,
             network,
             beliefs: Arc::new(Beliefs::new(memory, trust)),
@@ -231,7 +239,14 @@ impl Mirror {
     /// This node's public key.
     #[must_use]
     pub fn node_key(&self) -> tidecast_proto::key::PublicKey {
-        self.node_key.public()
+        self.secret_key().public()
+    }
+
+    fn secret_key(&self) -> SecretKey {
+        self.node_key
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     /// Keeps the docroot at the newest release until `shutdown` completes. Everything that goes wrong is logged,
@@ -281,7 +296,7 @@ impl Mirror {
     }
 
     async fn dial(&self, upstream: &str) -> Result<Link, LinkError> {
-        upstream::dial(upstream, &self.node_key, &*self.network).await
+        upstream::dial(upstream, &self.secret_key(), &*self.network).await
     }
 
     fn present(&self) -> MutexGuard<'_, Present> {
@@ -368,9 +383,12 @@ impl Handler for Mirror {
         };
         match command {
             Command::Status => json(serde_json::to_value(self.status())),
-            Command::Reload => Err(
-                "a mirror has nothing to reload; restart it after editing its configuration".into(),
-            ),
+            Command::Reload => {
+                self.show_next_key()
+                    .await
+                    .map_err(|error| error.to_string())?;
+                json(serde_json::to_value(self.status()))
+            }
             Command::Sync => json(serde_json::to_value(self.look().await?)),
             Command::Import { path, at_ms } => {
                 let at = at_ms.map(tidecast_proto::id::Timestamp);

@@ -81,7 +81,7 @@ impl Notice {
     pub(super) fn into_result(self, mirror: &Mirror) -> Result<SyncReport, SyncFailure> {
         match self {
             Self::Pending => Err(SyncFailure::Pending {
-                key: mirror.node_key.public(),
+                key: mirror.node_key(),
             }),
             Self::NoRelease => Ok(SyncReport {
                 reason: "no_release".into(),

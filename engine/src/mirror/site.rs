@@ -79,7 +79,7 @@ impl Mirror {
         let mut status = MirrorStatus {
             role: "mirror".into(),
             fingerprint: self.feed.to_string(),
-            node_key: self.node_key.public().to_string(),
+            node_key: self.node_key().to_string(),
             docroot: self.config.docroot.display().to_string(),
             progress: *self.progress.borrow(),
             ..MirrorStatus::default()

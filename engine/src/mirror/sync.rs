@@ -68,7 +68,10 @@ impl Sync {
     async fn bring_to(&self, head: &[u8]) -> Result<SyncReport, SyncError> {
         let clock = self.work.clock.now();
         let roots = RootSource::Link(&self.link);
-        let (trust, head) = self.work.judge(head, clock, roots).await?;
+        let judged = self.work.judge(head, clock, roots).await;
+        // A root that came with the head may have taken this server's part from it.
+        self.check_master()?;
+        let (trust, head) = judged?;
         let live = self.work.live().await?;
         let from = live.as_ref().map_or(0, |live| live.release.0);
         if let Some(live) = live.as_ref().filter(|live| live.id() == head.manifest) {

@@ -98,16 +98,24 @@ pub enum ListenError {
 /// # Errors
 /// [`ListenError`].
 pub fn server(bind: Bind, key: &SecretKey) -> Result<quinn::Endpoint, ListenError> {
+    Ok(quinn::Endpoint::new_with_abstract_socket(
+        EndpointConfig::default(),
+        Some(server_config(key)?),
+        bind.socket,
+        bind.runtime,
+    )?)
+}
+
+/// How an endpoint that listens receives connections, and the key it shows them.
+///
+/// # Errors
+/// [`ListenError::Tls`].
+pub fn server_config(key: &SecretKey) -> Result<quinn::ServerConfig, ListenError> {
     let mut config = quinn::ServerConfig::with_crypto(Arc::new(tls::server_config(key)?));
     config.transport_config(Arc::new(transport()));
     // Handshakes that wait for us to look at them; beyond, datagrams are dropped and clients send again.
     config.max_incoming(limits::HANDSHAKES_BEFORE_RETRY * 4);
-    Ok(quinn::Endpoint::new_with_abstract_socket(
-        EndpointConfig::default(),
-        Some(config),
-        bind.socket,
-        bind.runtime,
-    )?)
+    Ok(config)
 }
 
 /// An endpoint that dials, and the configuration to dial with.

@@ -6,7 +6,7 @@ mod link_error;
 mod stream;
 mod tls;
 
-pub use endpoint::{Bind, ListenError, client, close_code, server};
+pub use endpoint::{Bind, ListenError, client, close_code, server, server_config};
 pub use link::{BundleAnswer, ChunkAnswers, Link, News, PackedChunk, PushedBundle};
 pub use link_error::LinkError;
 pub use stream::{StreamError, read_frame, write_frame};

@@ -1,0 +1,61 @@
+//! What errors about keys and roots mean.
+
+use std::path::Path;
+
+use tidecast_engine::keyfile::KeyFileError;
+use tidecast_engine::master::{RELEASE_KEY, ROOT_KEY};
+use tidecast_engine::roots::RootsError;
+
+use super::{Diagnose, Exit};
+
+impl Diagnose for KeyFileError {
+    fn exit(&self) -> Exit {
+        match self {
+            Self::File(error) => error.exit(),
+            Self::Missing { .. } => Exit::NoInput,
+            Self::Open { .. } => Exit::NoPermission,
+            Self::Malformed { .. } => Exit::Data,
+            _ => Exit::Internal,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::File(error) => error.hint(),
+            Self::Missing { path } => Some(if is_kept_apart(path) {
+                "name the folder that `tidecast feed init` put the keys into, with --keys".into()
+            } else {
+                "name the state folder with --state; if that is right, restore the key from a backup"
+                    .into()
+            }),
+            Self::Open { path, .. } => Some(format!(
+                "if nobody has read it: chmod 600 {}; otherwise make a new key",
+                path.display()
+            )),
+            Self::Malformed { .. } => Some("restore it from a backup".into()),
+            _ => None,
+        }
+    }
+}
+
+impl Diagnose for RootsError {
+    fn exit(&self) -> Exit {
+        match self {
+            Self::File(error) => error.exit(),
+            _ => Exit::Data,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::File(error) => error.hint(),
+            _ => Some("restore that file from a backup".into()),
+        }
+    }
+}
+
+/// Whether a key file is one of those that lie in the keys folder and not in the state.
+fn is_kept_apart(path: &Path) -> bool {
+    let name = path.file_name().and_then(|name| name.to_str());
+    matches!(name, Some(ROOT_KEY | RELEASE_KEY))
+}
