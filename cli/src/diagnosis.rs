@@ -173,7 +173,15 @@ pub(crate) fn of_mirror(
             "the feed: a master's key is in wrong hands",
             format!("key {key} signed two different heads under one number; {serves}"),
         )
-        .advice("tell the feed's operators; nothing of it was installed");
+        .advice("tell the feed's operators and send them the files in `evidence` of the state folder; nothing of it was installed");
+    }
+    if let Some(key) = status.contested.first() {
+        return Diagnosis::fault(
+            "the feed: two releases were signed under one number",
+            format!("key {key} named another release under the number of the installed one; {serves}"),
+        )
+        .advice("tell the feed's operators and send them the files in `evidence` of the state folder; nothing of it was installed")
+        .next(command("audit"));
     }
     if status.connection.state == "pending" {
         return Diagnosis::fault(

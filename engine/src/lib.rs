@@ -2,6 +2,7 @@
 //!
 //! Nothing here prints, reads `$HOME` or holds a rule about trust: those live in `cli` and `proto`.
 
+pub mod audit;
 mod beneath;
 pub mod bundle;
 pub mod chain_log;

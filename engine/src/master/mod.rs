@@ -27,6 +27,7 @@ use tidecast_proto::session::{Admission, FeedView};
 use tokio::sync::watch;
 
 pub use export::{ExportError, Exported, export};
+pub(crate) use feed::private_folder;
 pub use feed::{
     Feed, FeedError, HEAD_KEY, HEAD_TTL_MS, MASTER_CONFIG, NODE_KEY, NewFeed, RELEASE_KEY,
     ROOT_KEY, ROOT_LIFE_MS, ROOTS, init, init_from_roots,

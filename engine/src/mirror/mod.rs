@@ -3,6 +3,7 @@
 mod course;
 mod disk;
 mod error;
+pub(crate) mod history;
 mod import;
 mod memory;
 mod once;
@@ -179,6 +180,7 @@ impl Mirror {
             ..Options::default()
         };
         let (docroot, recovery) = Docroot::open(&config.docroot, feed, options, clock.clone())?;
+        let memory = memory.record(feed, trust.as_ref(), clock.clone())?;
         if let (Some(trust), Some(live)) = (&mut trust, docroot.current())
             && live.release() > trust.installed_release()
         {
@@ -186,8 +188,9 @@ impl Mirror {
             // with a manifest whose signatures are good.
             let signed = live.manifest().signed().clone();
             if let Ok(manifest) = signed.verify_stored(trust.root(), &feed) {
+                let before = trust.clone();
                 trust.install(&manifest);
-                memory.keep_counters(trust)?;
+                memory.keep(Some(&before), trust, None)?;
             }
         }
         let mirror = Arc::new(Self {

@@ -93,6 +93,7 @@ impl Mirror {
                 .equivocators()
                 .map(|(key, _)| key.to_string())
                 .collect();
+            status.contested = trust.contested().map(|(key, _)| key.to_string()).collect();
         }
         if let Some(site) = self.site.pin() {
             status.release = site.release;

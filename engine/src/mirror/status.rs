@@ -168,6 +168,9 @@ pub struct MirrorStatus {
     pub last_error: Option<Fault>,
     /// Keys caught signing two heads under one number.
     pub equivocators: Vec<String>,
+    /// Keys that named another manifest for the release that was installed.
+    #[serde(default)]
+    pub contested: Vec<String>,
 }
 
 /// Something that went wrong.
