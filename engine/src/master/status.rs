@@ -75,7 +75,7 @@ pub struct MasterStatus {
     pub started_ms: u64,
     /// The newest release, if there is one.
     pub newest: Option<ReleaseStatus>,
-    /// How the head service is; nothing while no daemon runs.
+    /// How the head service is; zeros while no daemon runs.
     #[serde(default)]
     pub heads: HeadsStatus,
     /// Admitted, pending and revoked nodes, by key.

@@ -59,8 +59,8 @@ pub struct HeadsStatus {
 /// One node's word.
 #[derive(Debug, Clone, Copy)]
 struct Testimony {
-    /// The highest number it has seen of our head key.
-    seq: Option<Seq>,
+    /// The highest number it has seen of our head key, and which key that was.
+    seq: Option<(PublicKey, Seq)>,
     release: ReleaseNumber,
     manifest: Option<ObjectId>,
 }
@@ -117,7 +117,7 @@ impl Master {
         self.hear(
             *node,
             Testimony {
-                seq,
+                seq: seq.map(|seq| (our_key, seq)),
                 release: hello.release,
                 manifest: hello.manifest,
             },
@@ -212,9 +212,9 @@ impl Master {
 
     /// How the head service is.
     pub(super) fn heads_status(&self, nodes: &Nodes) -> HeadsStatus {
-        let (seq, announced) = {
+        let (our_key, seq, announced) = {
             let signer = self.lock_signer();
-            (signer.last(), signer.announced())
+            (signer.key(), signer.last(), signer.announced())
         };
         let heard = self.testimonies.lock();
         let admitted = || {
@@ -233,7 +233,9 @@ impl Master {
         }
         let latest = self.clock.now().plus(limits::CLOCK_SKEW_MS as u64);
         let from_the_future = admitted().filter_map(|(node, testimony)| {
-            let seen = testimony.seq.filter(|seen| *seen > seq.max(Seq(latest.0)))?;
+            let (_, seen) = testimony
+                .seq
+                .filter(|(key, seen)| *key == our_key && *seen > seq.max(Seq(latest.0)))?;
             Some(Alarm {
                 kind: "numbers".into(),
                 what: format!("a mirror has seen number {seen} of this master's head key, which it has not signed"),

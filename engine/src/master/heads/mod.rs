@@ -167,7 +167,7 @@ impl HeadSigner {
         past.check(&self.path)?;
         let last = self.floor.max(past.last);
         let mut next = last.0.checked_add(1).ok_or(HeadsError::Exhausted)?;
-        if self.fresh && now.0 <= last.0.max(EARLIEST_MS) {
+        if self.fresh && now.0 <= past.last.0.max(EARLIEST_MS) {
             let jump = getrandom::u64().map_err(HeadsError::Randomness)? % JUMP_MAX;
             next = next.checked_add(jump).ok_or(HeadsError::Exhausted)?;
         }

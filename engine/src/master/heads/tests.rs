@@ -138,7 +138,7 @@ fn an_older_release_or_another_one_under_its_number_is_never_announced_again() {
 #[test]
 fn a_disk_that_fails_at_any_step_leaves_no_number_that_is_used_twice() {
     let world = World::new();
-    let writes = (0..400).step_by(13).map(Step::Written);
+    let writes = (0..314).step_by(13).map(Step::Written);
     let steps = [Step::Made, Step::Unsynced, Step::Unnamed];
     for step in steps.into_iter().chain(writes) {
         for before in [0, 2] {
@@ -357,4 +357,89 @@ fn mirrors_go_on_when_a_masters_clock_steps_back_and_forth() {
         let head = world.sign(&mut signer, 1 + hour, theirs).unwrap();
         judge(&mut trust, &head, now).unwrap();
     }
+}
+
+/// Signs for the folder in `TIDECAST_SIGNER` until it is killed; says what it hands out. Releases rise with restarts.
+#[test]
+#[ignore = "the child of the next test"]
+fn signs_until_killed() {
+    use std::io::Write as _;
+    let folder = std::env::var_os("TIDECAST_SIGNER").unwrap();
+    let world = World::new();
+    let mut signer = open(Path::new(&folder));
+    let release = 1 + std::process::id() as u64 % 7;
+    let release = signer.announced().map_or(release, |(r, _)| r.0 + release);
+    for round in 0.. {
+        // The clock of a machine whose battery is empty: it helps nobody to tell numbers apart.
+        let now = Timestamp(1_000 + round);
+        let head = world.sign(&mut signer, release + round / 4, now).unwrap();
+        let mut out = std::io::stdout().lock();
+        writeln!(out, "handed out {} {}", head.body.seq, head.id).unwrap();
+        out.flush().unwrap();
+    }
+}
+
+#[test]
+fn killed_at_any_moment_no_two_heads_under_one_number_ever_left() {
+    use std::process::{Command, Stdio};
+    let kills: u64 = match std::env::var_os("TIDECAST_LONG") {
+        Some(_) => 1_000,
+        None => 100,
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let mut seen = std::collections::BTreeMap::new();
+    let mut random = 0x9e37_79b9_7f4a_7c15_u64;
+    for _ in 0..kills {
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args([
+                "--exact",
+                "master::heads::tests::signs_until_killed",
+                "--ignored",
+                "--nocapture",
+            ])
+            .env("TIDECAST_SIGNER", folder.path())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        random = random
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
+        std::thread::sleep(std::time::Duration::from_millis(10 + (random >> 33) % 40));
+        child.kill().unwrap();
+        let output = child.wait_with_output().unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        for line in text.lines().filter(|line| line.starts_with("handed out")) {
+            let mut words = line.split(' ').skip(2);
+            let (Some(seq), Some(id)) = (words.next(), words.next()) else {
+                continue;
+            };
+            // The last line may be cut.
+            if id.len() == 64 {
+                let before = seen.insert(seq.to_owned(), id.to_owned());
+                assert!(before.is_none_or(|before| before == id), "number {seq}");
+            }
+        }
+        let failed = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(!failed.contains("panicked"), "{failed}");
+    }
+    // What left it stands in the log, and its chain is whole.
+    let mut logged = std::collections::BTreeMap::new();
+    crate::chain_log::read(
+        &folder.path().join(HEADS_LOG),
+        &log::FORMAT,
+        &mut |record| {
+            let signed = SignedHead::from_bytes(&record.body).unwrap();
+            let seq = signed.claims().unwrap().seq.to_string();
+            logged.insert(seq, signed.id().to_string());
+        },
+    )
+    .unwrap();
+    println!(
+        "{kills} kills, {} heads handed out, {} in the log",
+        seen.len(),
+        logged.len()
+    );
+    assert!(seen.len() > 20);
+    assert!(seen.iter().all(|(seq, id)| logged.get(seq) == Some(id)));
 }
