@@ -175,12 +175,15 @@ impl Evil {
     }
 
     async fn object(&self, send: &mut SendStream, name: ObjectName) {
-        let stored = match name {
+        let found = match name {
             ObjectName::Manifest(id) => self.store.manifest_bytes_packed(&id),
             ObjectName::List(id) => self.store.list(&id),
             ObjectName::Recipe(id) => self.store.recipe(&id),
-        }
-        .unwrap();
+        };
+        let Some(stored) = found else {
+            let _ = send.write_all(&frame(FrameType::ABSENT, &[])).await;
+            return;
+        };
         let mut opened = stored.open().unwrap();
         if self.mischief == Mischief::WrongManifest && matches!(name, ObjectName::Manifest(_)) {
             let middle = opened.len() / 2;

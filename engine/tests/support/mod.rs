@@ -8,10 +8,10 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use tidecast_engine::clock::{Clock, SystemClock};
-use tidecast_engine::config::MirrorConfig;
+use tidecast_engine::config::{self, MirrorConfig};
 use tidecast_engine::keyfile;
 use tidecast_engine::master::{self, Decision, Feed, Master, NewFeed, Nodes};
-use tidecast_engine::mirror::{Mirror, NODE_KEY};
+use tidecast_engine::mirror::{MIRROR_CONFIG, Mirror, NODE_KEY};
 use tidecast_engine::publish::{PublishReport, PublishRequest, publish};
 use tidecast_engine::quic::Bind;
 use tidecast_engine::store::StoreWriter;
@@ -149,6 +149,7 @@ impl World {
             access_log: None,
             grace_s: 600,
         };
+        config::store(&state.join(MIRROR_CONFIG), &config, "A mirror of a test.").unwrap();
         Mirror::open(&state, config, Arc::new(self.clock.clone()))
             .unwrap()
             .0

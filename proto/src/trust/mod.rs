@@ -198,8 +198,10 @@ impl Trust {
             return Ok(None);
         };
         let mut trust = Self::begin(fingerprint, first)?;
+        let mut epochs = alloc::vec![trust.root.epoch];
         for next in roots {
             trust.root = next.verify_next(&trust.root)?;
+            epochs.push(trust.root.epoch);
         }
         let Some(bytes) = counters else {
             return Ok(Some(trust));
@@ -217,6 +219,10 @@ impl Trust {
         }
         if counters.root_version > trust.root.version {
             return Err(damaged("speak of a root that is missing").into());
+        }
+        let own = usize::try_from(counters.root_version.0).unwrap_or(usize::MAX);
+        if own.checked_sub(1).and_then(|own| epochs.get(own)) != Some(&counters.epoch) {
+            return Err(damaged("name another epoch than their root").into());
         }
         trust.installed = counters.installed;
         // A crash between storing a root of a new epoch and storing the counters leaves the old epoch's heads.
