@@ -238,6 +238,12 @@ impl Trust {
             trust.contested = counters.contested.into_iter().collect();
             trust.issued_floor = counters.issued_floor;
         }
+        // Keys that a later root has dropped go; those that their own root never named are nobody's.
+        let named = |key| trust.root.head_keys.contains(key);
+        let mut keys = trust.heads.keys().chain(trust.contested.keys());
+        if counters.root_version == trust.root.version && !keys.all(named) {
+            return Err(damaged("name a head key that their root does not").into());
+        }
         trust.forget_removed_keys();
         for (key, held) in &trust.heads {
             if !held.is_of(key, fingerprint) {
