@@ -4,6 +4,7 @@
 
 pub mod audit;
 mod beneath;
+pub mod blocking;
 pub mod bundle;
 pub mod chain_log;
 pub mod clock;
@@ -11,9 +12,13 @@ pub mod config;
 pub mod control;
 pub mod docroot;
 pub mod durable;
+#[doc(hidden)]
+pub mod foreign;
+mod genuine;
 pub mod http;
 pub mod keyfile;
 pub mod master;
+pub mod metrics;
 pub mod mirror;
 pub mod network;
 mod packing;
@@ -27,3 +32,5 @@ mod skip;
 #[cfg(test)]
 mod small_disk;
 pub mod store;
+mod vouched;
+pub mod warning;

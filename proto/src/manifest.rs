@@ -9,6 +9,7 @@ use crate::codec::{
 use crate::extension::{Extension, Extensions};
 use crate::head::Head;
 use crate::id::{Epoch, FeedId, FileHash, ListId, ObjectId, RecipeId, ReleaseNumber, Timestamp};
+use crate::key::PublicKey;
 use crate::limits;
 use crate::name::ReleasePath;
 use crate::root::Root;
@@ -70,7 +71,7 @@ pub struct Flags {
 }
 
 /// The release that another one only adds genuine databases to. SPEC §3.3.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]
 pub struct Anchor {
     /// Its number.
     pub release: ReleaseNumber,
@@ -163,8 +164,14 @@ pub enum ManifestError {
         floor: ReleaseNumber,
     },
     /// Signed by fewer keys than a release needs that does more than add to its anchor.
-    #[error("signed as an addition to release {}, {why}", anchor.release)]
+    #[error("signed as an addition to release {}, but {why}", anchor.release)]
     NotAnAddition { anchor: Anchor, why: NotAnAddition },
+    /// A fork of what is installed: both go back to one release, and this one lacks what the installed one added.
+    #[error("an addition like the installed release {have}, but compared with that, {why}")]
+    UndoesAddition {
+        have: ReleaseNumber,
+        why: NotAnAddition,
+    },
     /// Adds to a release from before one that more keys signed: what that one removed could come back.
     #[error("adds to release {got}, installed goes back to release {have}, signed by more keys")]
     AnchorBehind {
@@ -339,8 +346,20 @@ impl Manifest {
     /// it: a mirror that missed some is not bound by them, or it would be stuck on one it never saw.
     ///
     /// # Errors
-    /// As [`ManifestBody::check_successor_of`].
+    /// As [`ManifestBody::check_successor_of`]; for an addition also [`ManifestError::UndoesAddition`].
     pub fn check_replaces(&self, live: &Self) -> Result<(), ManifestError> {
+        // No flag speaks for an addition, so whatever else it says of the release before it changes nothing: only an anchor
+        // that is newer than what is live, signed by more keys, may undo what is live.
+        if self
+            .anchor
+            .is_some_and(|anchor| anchor.release <= live.release)
+        {
+            self.additions_to(live)
+                .map_err(|why| ManifestError::UndoesAddition {
+                    have: live.release,
+                    why,
+                })?;
+        }
         match self.previous {
             Some(previous) if previous != live.id() => Ok(()),
             _ => self.check_successor_of(live),
@@ -413,24 +432,39 @@ impl SignedManifest {
         self.open_for(root, feed)
     }
 
-    /// The same for one that so many keys signed, or as many as suffice for an addition; which of the two, the result
-    /// says.
+    /// The same for one that so many keys signed, or for an addition that as many signed as that takes; which of the
+    /// two, the result says.
     ///
     /// # Errors
     /// As [`Self::verify_stored`].
     pub fn vouch(self, root: &Root, feed: &FeedId) -> Result<Vouched, ManifestError> {
         let good = self.good_signers(&root.release_keys).len();
-        if good >= root.release_threshold.into() {
-            return self.open_for(root, feed).map(Vouched::Whole);
-        }
-        let whole = root.release_threshold;
+        let (added, whole) = (root.added_threshold.into(), root.release_threshold.into());
         // Below this nobody looks inside.
-        self.require(&root.release_keys, root.added_threshold.into())?;
-        let manifest = self.clone().open_for(root, feed)?;
-        match Addition::new(manifest) {
-            Some(addition) => Ok(Vouched::Addition(addition)),
-            None => Err(self.too_few(good, whole.into()).into()),
+        if good < usize::min(added, whole).max(1) {
+            return Err(self.too_few(good, whole).into());
         }
+        let too_few = self.too_few(good, whole);
+        let manifest = self.open_for(root, feed)?;
+        match manifest.anchor {
+            Some(anchor) => Ok(Vouched::Addition(Addition::new(manifest, anchor))),
+            None if good < whole => Err(too_few.into()),
+            None => Ok(Vouched::Whole(manifest)),
+        }
+    }
+
+    /// What it says, whoever signed it: to show it to people who are to sign, never to act on.
+    ///
+    /// # Errors
+    /// [`SignedError`]; whoever made it is at fault.
+    pub fn claims(&self) -> Result<ManifestBody, SignedError> {
+        self.open()
+    }
+
+    /// The distinct release keys of `root` whose signatures hold, ascending.
+    #[must_use]
+    pub fn signed_by(&self, root: &Root) -> Vec<PublicKey> {
+        self.good_signers(&root.release_keys)
     }
 
     /// Opens a body whose signatures were found good, and checks what does not depend on a head.

@@ -198,6 +198,34 @@ impl<T: Body> Signed<T> {
         message
     }
 
+    /// The same object with just the good signatures that keys of `entitled` made, here or on one of `copies`. A copy
+    /// with another body brings none.
+    #[must_use]
+    pub fn with_good_signatures(&self, entitled: &[PublicKey], copies: &[&Self]) -> Self {
+        let mut merged = Self {
+            body: self.body.clone(),
+            signatures: Vec::new(),
+            kind: PhantomData,
+        };
+        let message = Self::message(&self.body);
+        let copies = copies.iter().filter(|copy| copy.body == self.body);
+        for found in copies
+            .flat_map(|copy| &copy.signatures)
+            .chain(&self.signatures)
+        {
+            let at = merged
+                .signatures
+                .binary_search_by_key(&found.key, |s| s.key);
+            if let Err(at) = at
+                && entitled.contains(&found.key)
+                && found.key.verifies(&message, &found.signature)
+            {
+                merged.signatures.insert(at, found.clone());
+            }
+        }
+        merged
+    }
+
     /// The distinct keys of `entitled` that signed well. A key that is merely named does not count.
     pub(crate) fn good_signers(&self, entitled: &[PublicKey]) -> Vec<PublicKey> {
         let message = Self::message(&self.body);

@@ -14,7 +14,11 @@ impl Diagnose for KeyFileError {
             Self::File(error) => error.exit(),
             Self::Missing { .. } => Exit::NoInput,
             Self::Open { .. } => Exit::NoPermission,
-            Self::Malformed { .. } => Exit::Data,
+            Self::WrongPassphrase { .. } | Self::Locked { .. } => Exit::NoPermission,
+            Self::Malformed { .. }
+            | Self::Encryption { .. }
+            | Self::Passphrase { .. }
+            | Self::NotText { .. } => Exit::Data,
             _ => Exit::Internal,
         }
     }
@@ -33,6 +37,21 @@ impl Diagnose for KeyFileError {
                 path.display()
             )),
             Self::Malformed { .. } => Some("restore it from a backup".into()),
+            Self::Locked { path } => Some(format!(
+                "a daemon has nobody to ask: keep this key unencrypted, `openssl pkey -in {0} -out {0}.open` makes such a copy",
+                path.display()
+            )),
+            Self::Encryption { path, .. } => Some(format!(
+                "write it anew with `openssl pkcs8 -topk8 -v2 aes-256-cbc -v2prf hmacWithSHA256 -in {0} -out {0}.new`",
+                path.display()
+            )),
+            Self::WrongPassphrase { .. } => Some(
+                "try again; if the passphrase is lost, so is the key: tests/DRILLS.md says what to do"
+                    .into(),
+            ),
+            Self::Passphrase { .. } | Self::NotText { .. } => {
+                Some("the passphrase is the first line of that file".into())
+            }
             _ => None,
         }
     }

@@ -1,7 +1,7 @@
 //! What errors of a master mean, and of publishing.
 
 use tidecast_engine::bundle::BundleBuildError;
-use tidecast_engine::master::{ExportError, FeedError, MasterError, NodesError};
+use tidecast_engine::master::{ExportError, FeedError, InstallError, MasterError, NodesError};
 use tidecast_engine::publish::PublishError;
 use tidecast_engine::quic::ListenError;
 
@@ -15,7 +15,7 @@ impl Diagnose for FeedError {
             Self::Config(error) => error.exit(),
             Self::Roots(error) => error.exit(),
             Self::Exists { .. } => Exit::CannotCreate,
-            Self::NoRoot { .. } => Exit::NoInput,
+            Self::NoRoot { .. } | Self::NoFirst => Exit::NoInput,
             Self::Root(_) => Exit::Usage,
             _ => Exit::Data,
         }
@@ -34,8 +34,32 @@ impl Diagnose for FeedError {
             Self::Chain { .. } | Self::NoRoot { .. } => {
                 Some("restore the folder from a backup".into())
             }
+            Self::NotNamed { .. } => Some(
+                "`tidecast key show FILE` prints the keys of the state folder; a root must name them first"
+                    .into(),
+            ),
+            Self::NoFirst => Some("give every root, 1 to the newest, each with --root".into()),
             _ => None,
         }
+    }
+}
+
+impl Diagnose for InstallError {
+    fn exit(&self) -> Exit {
+        match self {
+            Self::Feed(error) => error.exit(),
+            _ => Exit::Data,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        Some(match self {
+            Self::Feed(error) => return error.hint(),
+            Self::Contradicts { .. } => {
+                "find out who signed two roots of one number; `tidecast root show FILE` shows either".into()
+            }
+            _ => "`tidecast root show FILE` says what is missing".into(),
+        })
     }
 }
 
@@ -43,6 +67,8 @@ impl Diagnose for NodesError {
     fn exit(&self) -> Exit {
         match self {
             Self::File(error) => error.exit(),
+            Self::Setting { .. } => Exit::Usage,
+            Self::NotListed { .. } => Exit::NoInput,
             _ => Exit::Data,
         }
     }
@@ -50,6 +76,12 @@ impl Diagnose for NodesError {
     fn hint(&self) -> Option<String> {
         match self {
             Self::File(error) => error.hint(),
+            Self::Setting { .. } => {
+                Some("give another value; if nodes.json was edited, correct it there".into())
+            }
+            Self::NotListed { .. } => {
+                Some("admit it with `tidecast node admit KEY`, which takes the same options".into())
+            }
             _ => Some("correct the file, or restore it from a backup".into()),
         }
     }
@@ -90,6 +122,9 @@ impl Diagnose for MasterError {
             Self::Store(error) => error.hint(),
             Self::Heads(error) => error.hint(),
             Self::Listen(error) => error.hint(),
+            Self::Retired { .. } => {
+                Some("make the key the root names this master's, or stop this master".into())
+            }
             _ => Some("restore the store from a backup, or publish the tree again".into()),
         }
     }

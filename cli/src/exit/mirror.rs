@@ -2,7 +2,7 @@
 
 use tidecast_engine::docroot::DocrootError;
 use tidecast_engine::mirror::{
-    ImportError, MemoryError, MirrorError, SyncError, SyncFailure, with_port,
+    ImportError, MemoryError, MirrorError, RotateError, SyncError, SyncFailure, with_port,
 };
 use tidecast_engine::quic::LinkError;
 use tidecast_proto::root::RootError;
@@ -137,6 +137,26 @@ impl Diagnose for ImportError {
         match self {
             Self::Mirror(error) => error.hint(),
             _ => Some(self.advice()).filter(|advice| !advice.is_empty()),
+        }
+    }
+}
+
+impl Diagnose for RotateError {
+    fn exit(&self) -> Exit {
+        match self {
+            Self::Key(error) => error.exit(),
+            Self::File(error) => error.exit(),
+            Self::Asking(error) => error.exit(),
+            _ => Exit::General,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Key(error) => error.hint(),
+            Self::File(error) => error.hint(),
+            Self::Asking(error) => error.hint(),
+            _ => None,
         }
     }
 }

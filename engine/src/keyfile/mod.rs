@@ -198,6 +198,20 @@ pub fn find_public(path: &Path) -> Result<Option<PublicKey>, KeyFileError> {
         .map_err(|_| malformed())
 }
 
+/// A public key in PEM form, as OpenSSL reads it.
+///
+/// # Errors
+/// [`KeyFileError::Malformed`], which does not happen.
+pub fn public_pem(key: &PublicKey) -> Result<String, KeyFileError> {
+    let malformed = |_| KeyFileError::Malformed {
+        path: PathBuf::from(PUBLIC_LABEL),
+    };
+    let document = pkcs8::Document::try_from(key.to_spki()).map_err(malformed)?;
+    document
+        .to_pem(PUBLIC_LABEL, LineEnding::LF)
+        .map_err(malformed)
+}
+
 /// The key at `path`, made when it is not there yet.
 ///
 /// # Errors

@@ -182,14 +182,25 @@ fn a_locked_key_opens_with_its_passphrase_only_and_not_where_nobody_can_be_asked
     assert!(!text.contains("right"), "{text}");
 }
 
+/// A key under the passphrase `right` that opens in microseconds.
+fn locked_cheaply(key: &SecretKey) -> SecretDocument {
+    use pkcs8::pkcs5::pbes2::Parameters;
+    let plain = key.as_dalek().to_pkcs8_der().unwrap();
+    let parameters = Parameters::generate_pbkdf2_sha256_aes256cbc(2, &[0; 8], [0; 16]).unwrap();
+    let encrypted = parameters.encrypt("right", plain.as_bytes()).unwrap();
+    let info = EncryptedPrivateKeyInfoOwned {
+        encryption_algorithm: parameters.into(),
+        encrypted_data: pkcs8::der::asn1::OctetString::new(encrypted).unwrap(),
+    };
+    SecretDocument::try_from(info).unwrap()
+}
+
 #[test]
 fn a_damaged_locked_key_is_refused_whichever_bit_is_wrong() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("root.key");
-    let key = locked_at(&path);
-    let pem = std::fs::read_to_string(&path).unwrap();
-    let (label, document) = SecretDocument::from_pem(&pem).unwrap();
-    assert_eq!(label, EncryptedPrivateKeyInfoOwned::PEM_LABEL);
+    let key = generate().unwrap();
+    let document = locked_cheaply(&key);
     let mut opened = 0;
     for at in 0..document.as_bytes().len() {
         let mut bytes = document.as_bytes().to_vec();
@@ -235,7 +246,7 @@ fn a_key_file_cannot_ask_for_more_than_seconds_and_256_mib() {
         (scrypt(1 << 18, 8, 1), false),
         (scrypt(1 << 14, 8, 65), false),
         (scrypt(u64::MAX, u16::MAX, u16::MAX), false),
-        (scrypt(2, 8, u16::MAX), false),
+        (scrypt(1 << 5, 8, u16::MAX), false),
         (scrypt(0, 8, 1), false),
         (pbkdf2(10_000_000), true),
         (pbkdf2(10_000_001), false),

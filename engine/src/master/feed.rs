@@ -163,7 +163,7 @@ pub fn init_from_roots(
         .ok_or(FeedError::NoFirst)?;
     for (role, file) in [(KeyRole::Head, HEAD_KEY), (KeyRole::Node, NODE_KEY)] {
         let key = keyfile::load(&state.join(file))?.public();
-        if !names(&newest, role, &key) {
+        if !newest.names(role, &key) {
             return Err(FeedError::NotNamed {
                 role,
                 key,
@@ -178,16 +178,6 @@ pub fn init_from_roots(
     Ok(feed)
 }
 
-/// Whether a root names a key in a role of a master's.
-pub(super) fn names(root: &RootBody, role: KeyRole, key: &PublicKey) -> bool {
-    match role {
-        KeyRole::Root => root.root_keys.contains(key),
-        KeyRole::Release => root.release_keys.contains(key),
-        KeyRole::Head => root.head_keys.contains(key),
-        KeyRole::Node => root.masters.iter().any(|master| master.node_key == *key),
-    }
-}
-
 fn write_config(
     state: &Path,
     name: &FeedName,
@@ -200,6 +190,7 @@ fn write_config(
         verify: config::policy_word(verify).into(),
         listen: None,
         http: None,
+        metrics: None,
         retention: RetentionConfig::default(),
     };
     Ok(config::store(

@@ -1,14 +1,18 @@
 //! The master: announces releases, lets nodes in, serves what they lack. SPEC §6, §7.
 
 mod bundles;
+mod crowd;
 mod export;
 mod feed;
 pub(crate) mod heads;
 mod nodes;
+mod pace;
 mod queue;
 mod send;
 mod serve;
 mod sessions;
+mod settings;
+mod staleness;
 mod status;
 mod succession;
 mod testimony;
@@ -34,17 +38,27 @@ pub use feed::{
 };
 pub use heads::{HeadSigner, HeadsError, IssuedHead, RESIGN_MS, announced, newest_head};
 pub use nodes::{Decision, Details, Node, Nodes, NodesError, replace};
-pub use status::{ConnectedNode, MasterStatus, ReleaseStatus};
+pub use settings::{
+    CONNECTIONS, CONNECTIONS_MAX, NOTE_BYTES, NodeSettings, RATE_BYTES_PER_S_MAX,
+    RATE_BYTES_PER_S_MIN, SettingError, SettingsChange,
+};
+pub use status::{ConnectedNode, MasterStatus, ReleaseStatus, status_on_disk};
 pub use succession::{InstallError, Installed, install, next_key};
 pub use testimony::{Alarm, HeadsStatus};
 
+use crate::blocking::Blocking;
 use crate::clock::Clock;
 use crate::control::{Command, Handler, Refusal};
+use crate::metrics::MasterCounters;
 use crate::quic::{self, Bind, ListenError};
 use crate::roots;
 use crate::store::{Store, StoreError, StoredRelease};
+use crate::vouched::{self, UnacceptableError};
 use bundles::Bundles;
+use crowd::Crowd;
+use pace::Paces;
 use sessions::Sessions;
+use staleness::Told;
 use testimony::Testimonies;
 
 /// How often a daemon that serves looks whether its head is due.
@@ -82,6 +96,15 @@ pub enum MasterError {
         /// The newest root.
         version: RootVersion,
     },
+}
+
+impl From<UnacceptableError> for MasterError {
+    fn from(error: UnacceptableError) -> Self {
+        match error {
+            UnacceptableError::Manifest(error) => error.into(),
+            UnacceptableError::Store(error) => error.into(),
+        }
+    }
 }
 
 /// What sessions see; replaced whole whenever something changed.
@@ -140,6 +163,12 @@ pub struct Master {
     sessions: Arc<Sessions>,
     testimonies: Testimonies,
     bundles: Bundles,
+    blocking: Blocking,
+    /// Connections of each node.
+    crowd: Arc<Crowd>,
+    paces: Paces,
+    counters: MasterCounters,
+    told: Mutex<Told>,
     started: Timestamp,
 }
 
@@ -149,6 +178,18 @@ impl Master {
     /// # Errors
     /// [`MasterError`].
     pub fn open(state: &Path, clock: Arc<dyn Clock>) -> Result<Self, MasterError> {
+        Self::open_in(state, clock, Blocking::Threads)
+    }
+
+    /// Like [`Self::open`], with bundles built where the caller says.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn open_in(
+        state: &Path,
+        clock: Arc<dyn Clock>,
+        blocking: Blocking,
+    ) -> Result<Self, MasterError> {
         let feed = Feed::load(state)?;
         succession::adopt_keys(state, &feed.root)?;
         let head_key = feed.head_key()?;
@@ -172,6 +213,11 @@ impl Master {
             news: watch::Sender::new(0),
             sessions: Arc::default(),
             testimonies: Testimonies::default(),
+            blocking,
+            crowd: Arc::default(),
+            paces: Paces::default(),
+            counters: MasterCounters::default(),
+            told: Mutex::default(),
             started: clock.now(),
             clock,
             feed,
@@ -264,6 +310,7 @@ impl Master {
                 manifest: head.body.manifest,
             });
         }
+        self.hold_to_settings();
         // Last: whoever hears of it finds everything in its place.
         self.news.send_modify(|count| *count += 1);
     }
@@ -306,7 +353,7 @@ impl Master {
         let Some(signed) = self.store.manifest(newest.release)? else {
             return Ok(view.head.clone());
         };
-        let manifest = signed.verify_stored(&view.root, &self.feed.id)?;
+        let manifest = vouched::verify(&self.store, signed, &view.root, &self.feed.id)?;
         Ok(Some(signer.sign(
             self.feed.id,
             &view.root,
@@ -368,6 +415,7 @@ impl Master {
             {
                 tracing::error!(%error, "cannot sign a fresh head; mirrors will call this feed stale");
             }
+            self.look_at_clock();
         }
         endpoint.close(quic::close_code::SHUTDOWN, b"shutting down");
         // Goodbyes should get out, but a peer that does not acknowledge must not hold up the end.

@@ -6,7 +6,7 @@ use tidecast_proto::ceremony::KeyRole;
 use tidecast_proto::id::RootVersion;
 use tidecast_proto::root::{Root, RootBody, RootError, SignedRoot};
 
-use super::feed::{self, Feed, FeedError, HEAD_KEY, NODE_KEY, ROOTS};
+use super::feed::{Feed, FeedError, HEAD_KEY, NODE_KEY, ROOTS};
 use super::nodes;
 use crate::durable::{self, FileError};
 use crate::keyfile::{self, KeyFileError};
@@ -117,7 +117,7 @@ pub(super) fn adopt_keys(state: &Path, root: &RootBody) -> Result<Vec<KeyRole>, 
         let named = |key: Result<_, KeyFileError>| match key {
             Ok(key) => {
                 let key: tidecast_proto::key::SecretKey = key;
-                Ok(feed::names(root, role, &key.public()))
+                Ok(root.names(role, &key.public()))
             }
             Err(KeyFileError::Missing { .. }) => Ok(false),
             Err(error) => Err(FeedError::Key(error)),

@@ -57,7 +57,7 @@ pub struct HeadsStatus {
 }
 
 /// One node's word.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Testimony {
     /// The highest number it has seen of our head key, and which key that was.
     seq: Option<(PublicKey, Seq)>,
@@ -114,19 +114,21 @@ impl Master {
             .iter()
             .find(|(key, _)| *key == our_key)
             .map(|(_, seq)| *seq);
-        self.hear(
-            *node,
-            Testimony {
-                seq: seq.map(|seq| (our_key, seq)),
-                release: hello.release,
-                manifest: hello.manifest,
-            },
-        );
+        let testimony = Testimony {
+            seq: seq.map(|seq| (our_key, seq)),
+            release: hello.release,
+            manifest: hello.manifest,
+        };
+        let said = self.testimonies.lock().nodes.get(node) == Some(&testimony);
+        self.hear(*node, testimony);
         let Some(seq) = seq.filter(|seq| *seq > signer.last()) else {
             return;
         };
         let latest = self.clock.now().plus(limits::CLOCK_SKEW_MS as u64);
         if seq.0 > latest.0 {
+            if said {
+                return;
+            }
             tracing::error!(%node, %seq, "this node has seen a number of our head key from the future: our clock is behind, it lies, or somebody else signs with our key");
             return;
         }
@@ -160,7 +162,9 @@ impl Master {
     }
 
     fn hear(&self, node: PublicKey, testimony: Testimony) {
-        if let Some(alarm) = self.alarm_of(&node, testimony) {
+        // Once for each thing it says: nobody fills a log by saying it again.
+        let said = self.testimonies.lock().nodes.get(&node) == Some(&testimony);
+        if !said && let Some(alarm) = self.alarm_of(&node, testimony) {
             tracing::error!(%node, kind = alarm.kind, "{}", alarm.what);
         }
         let view = self.view.load();

@@ -14,6 +14,7 @@ use tokio::time::Instant;
 
 use super::Mirror;
 use super::error::SyncError;
+use super::staleness;
 use super::status::SyncReport;
 use super::sync::Sync;
 use crate::quic::{Link, LinkError, News, PushedBundle, close_code};
@@ -26,6 +27,10 @@ const GOODBYE: Duration = Duration::from_millis(5);
 
 /// How often names, links and sizes are checked and mended.
 const MEND: Duration = Duration::from_secs(3 * 3600);
+
+/// What has happened and was not looked at yet; beyond, an upstream's news wait. Each may hold a bundle that came
+/// unasked, of [`UNASKED_BUNDLE_BYTES`](tidecast_proto::limits::UNASKED_BUNDLE_BYTES).
+const HAPPENED: usize = 4;
 
 /// Something that happened, with the number of the connection it happened on.
 #[derive(Debug)]
@@ -101,8 +106,8 @@ pub(super) struct Running {
     tried: Vec<(String, SyncError)>,
     /// Whom to ask, and of which root that is the list.
     upstreams: (RootVersion, Vec<String>),
-    happened: mpsc::UnboundedSender<Happened>,
-    queue: mpsc::UnboundedReceiver<Happened>,
+    happened: mpsc::Sender<Happened>,
+    queue: mpsc::Receiver<Happened>,
     notices: mpsc::UnboundedSender<Notice>,
 }
 
@@ -113,13 +118,14 @@ impl Running {
         notices: mpsc::UnboundedSender<Notice>,
         thorough: bool,
     ) -> Self {
-        let (happened, queue) = mpsc::unbounded_channel();
-        let mut seed = [0; 8];
+        let (happened, queue) = mpsc::channel(HAPPENED);
         // Without randomness mirrors merely march in step.
-        let _ = getrandom::fill(&mut seed);
+        let jitter = mirror
+            .jitter
+            .unwrap_or_else(|| getrandom::u64().unwrap_or_default());
         let upstreams = mirror.upstreams();
         Self {
-            course: Course::new(Millis(0), upstreams.1.len(), u64::from_le_bytes(seed)),
+            course: Course::new(Millis(0), upstreams.1.len(), jitter),
             upstreams,
             mirror,
             started: Instant::now(),
@@ -148,6 +154,9 @@ impl Running {
         // Soon after the start, then every three hours. A thorough sync checks by itself, and whoever waits for
         // its report wants to read there what was mended.
         let mut mend_at = Instant::now() + if self.thorough { MEND } else { Duration::ZERO };
+        // Not at once: after a start the first head is a moment away.
+        let mut clock = tokio::time::interval_at(Instant::now() + staleness::LOOK, staleness::LOOK);
+        clock.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         self.handle(Event::Tick);
         loop {
             self.refresh_upstreams();
@@ -174,6 +183,7 @@ impl Running {
                     Some(Wish::Stop) | None => break,
                 },
                 () = sleep_until(wake) => self.handle(Event::Tick),
+                _ = clock.tick() => self.look_at_clock(),
                 _ = tidy.tick() => {
                     // On tasks of their own: they wait for the disk, and this loop must not.
                     let mirror = self.mirror.clone();
@@ -202,6 +212,16 @@ impl Running {
             self.mirror.set_connection("down", None);
             let tried = std::mem::take(&mut self.tried);
             self.notice(Notice::AllFailed(tried));
+        }
+    }
+
+    /// Tells the upstream when what is served is no longer vouched for, or is again.
+    fn look_at_clock(&mut self) {
+        if self.mirror.look_at_clock()
+            && self.course.is_up()
+            && let Some(link) = self.link.clone()
+        {
+            self.use_link(&link, Action::Receipt);
         }
     }
 
@@ -247,7 +267,7 @@ impl Running {
         tokio::spawn(async move {
             let what = work.await;
             // The loop has ended otherwise.
-            let _ = happened.send(Happened { connection, what });
+            let _ = happened.send(Happened { connection, what }).await;
         });
     }
 
@@ -417,7 +437,7 @@ impl Running {
                     Err(error) => What::Lost(error.into()),
                 };
                 let over = matches!(what, What::Lost(_));
-                if happened.send(Happened { connection, what }).is_err() || over {
+                if happened.send(Happened { connection, what }).await.is_err() || over {
                     return;
                 }
             }

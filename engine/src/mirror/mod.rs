@@ -1,5 +1,6 @@
 //! A mirror: keeps a docroot at the newest release and says how it is. SPEC §8.
 
+mod addition;
 mod course;
 mod disk;
 mod error;
@@ -8,9 +9,10 @@ mod import;
 mod memory;
 mod once;
 mod plan;
-mod road;
+pub(crate) mod road;
 mod rotate;
-mod site;
+pub(crate) mod site;
+mod staleness;
 mod status;
 mod sync;
 mod upstream;
@@ -21,10 +23,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use serde_json::Value;
+use tidecast_proto::addition::Vouched;
 use tidecast_proto::id::FeedId;
 use tidecast_proto::key::SecretKey;
 use tokio::sync::{mpsc, watch};
 
+pub use crate::genuine::Unproved;
 pub use disk::{DiskGone, DiskMode};
 pub use error::SyncError;
 pub use import::ImportError;
@@ -35,6 +39,7 @@ pub use road::BundleFault;
 pub use rotate::{NEXT_NODE_KEY, NextKey, RotateError, rotate};
 pub use status::{
     ConnectionStatus, Fault, FileRoad, MirrorStatus, Progress, RoadTotal, SyncPlan, SyncReport,
+    status_on_disk,
 };
 pub use upstream::with_port;
 
@@ -44,8 +49,10 @@ use crate::control::{Command, Handler, Refusal};
 use crate::docroot::{Docroot, DocrootError, Options, Recovery};
 use crate::http::{HealthHandle, SiteHandle};
 use crate::keyfile::{self, KeyFileError};
+use crate::metrics::MirrorCounters;
 use crate::network::{Network, SystemNetwork};
 use crate::quic::{Link, LinkError};
+use crate::warning::Reminder;
 use course::{Notice, Running, Wish};
 use disk::Disk;
 use memory::{Beliefs, Memory};
@@ -92,6 +99,8 @@ pub struct Surroundings {
     pub network: Arc<dyn Network>,
     /// Where the disk's work is done.
     pub disk: DiskMode,
+    /// What a mirror's pauses vary by: drawn by chance where there is none, so that mirrors do not march in step.
+    pub jitter: Option<u64>,
 }
 
 impl Surroundings {
@@ -102,6 +111,7 @@ impl Surroundings {
             clock,
             network: Arc::new(SystemNetwork),
             disk: DiskMode::Thread,
+            jitter: None,
         }
     }
 }
@@ -114,6 +124,34 @@ struct Present {
     last_sync: Option<SyncReport>,
     last_error: Option<Fault>,
     switched_ms: Option<u64>,
+    /// Whether it was said that nobody vouches for what is served.
+    stale: bool,
+    /// Whether `timestamp` says so; unknown at first, and after something went wrong with it.
+    marked_stale: Option<bool>,
+    reminder: Reminder,
+    last_success_ms: Option<u64>,
+    /// UDP payload received and sent on the connections before this one.
+    traffic_before: (u64, u64),
+}
+
+impl Present {
+    /// UDP payload received and sent on every connection that an upstream let us in on.
+    fn traffic(&self) -> (u64, u64) {
+        let (received, sent) = self.traffic_before;
+        let now = self.link.as_ref().map(Link::traffic).unwrap_or_default();
+        (received + now.0, sent + now.1)
+    }
+
+    fn replace_link(&mut self, link: Option<Link>) {
+        let same = |old: &Link| {
+            let id = |link: &Link| link.connection().stable_id();
+            link.as_ref().is_some_and(|new| id(new) == id(old))
+        };
+        if !self.link.as_ref().is_some_and(same) {
+            self.traffic_before = self.traffic();
+        }
+        self.link = link;
+    }
 }
 
 /// A mirror of one feed.
@@ -128,6 +166,7 @@ pub struct Mirror {
     rotating: tokio::sync::Mutex<()>,
     clock: Arc<dyn Clock>,
     network: Arc<dyn Network>,
+    jitter: Option<u64>,
     beliefs: Arc<Beliefs>,
     disk: Disk,
     progress: watch::Sender<Progress>,
@@ -135,6 +174,7 @@ pub struct Mirror {
     cut: road::Cut,
     site: SiteHandle,
     health: HealthHandle,
+    counters: MirrorCounters,
     present: Mutex<Present>,
     wishes: Mutex<Option<mpsc::Sender<Wish>>>,
     /// Every notice of the loop, for commands that wait for one.
@@ -168,6 +208,7 @@ impl Mirror {
             clock,
             network,
             disk,
+            jitter,
         } = surroundings;
         let feed = config.feed_id(&state.join(MIRROR_CONFIG))?;
         let node_key = keyfile::load(&state.join(NODE_KEY))?;
@@ -187,9 +228,12 @@ impl Mirror {
             // Another state folder than the docroot's, or one restored from a backup. The counter rises only
             // with a manifest whose signatures are good.
             let signed = live.manifest().signed().clone();
-            if let Ok(manifest) = signed.verify_stored(trust.root(), &feed) {
+            if let Ok(vouched) = signed.vouch(trust.root(), &feed) {
                 let before = trust.clone();
-                trust.install(&manifest);
+                trust.install(&match vouched {
+                    Vouched::Whole(manifest) => manifest,
+                    Vouched::Addition(addition) => addition.checked_before(),
+                });
                 memory.keep(Some(&before), trust, None)?;
             }
         }
@@ -200,6 +244,7 @@ impl Mirror {
             rotating: tokio::sync::Mutex::default(),
             clock,
             network,
+            jitter,
             beliefs: Arc::new(Beliefs::new(memory, trust)),
             disk: Disk::start(docroot, disk).map_err(MirrorError::Thread)?,
             progress: watch::Sender::new(Progress::default()),
@@ -207,6 +252,7 @@ impl Mirror {
             cut: road::Cut::default(),
             site: SiteHandle::default(),
             health: HealthHandle::default(),
+            counters: MirrorCounters::default(),
             present: Mutex::default(),
             wishes: Mutex::default(),
             notices: tokio::sync::broadcast::Sender::new(16),
@@ -237,6 +283,23 @@ impl Mirror {
     #[must_use]
     pub fn health(&self) -> HealthHandle {
         self.health.clone()
+    }
+
+    /// What it has done since it started.
+    pub(crate) fn counters(&self) -> &MirrorCounters {
+        &self.counters
+    }
+
+    /// UDP payload received from upstreams and sent to them since it started, in bytes.
+    pub(crate) fn traffic(&self) -> (u64, u64) {
+        self.present().traffic()
+    }
+
+    /// Head keys that named another manifest for the installed release.
+    pub(crate) fn contested(&self) -> usize {
+        self.beliefs
+            .with(|trust| trust.contested().count())
+            .unwrap_or(0)
     }
 
     /// This node's public key.
@@ -317,10 +380,11 @@ impl Mirror {
     fn set_link(&self, link: Option<Link>) {
         let mut present = self.present();
         present.connection.upstream_key = link.as_ref().map(|l| l.upstream().to_string());
-        present.link = link;
+        present.replace_link(link);
     }
 
     fn set_error(&self, error: &SyncError) {
+        self.counters.failed(error.whose());
         self.present().last_error = Some(error.fault(self.clock.now()));
     }
 
@@ -336,8 +400,11 @@ impl Mirror {
     }
 
     fn set_report(&self, report: &SyncReport) {
-        if report.switched || self.present().last_sync.is_none() {
-            self.present().last_sync = Some(report.clone());
+        self.counters.synced(report);
+        let mut present = self.present();
+        present.last_success_ms = Some(self.clock.now().0);
+        if report.switched || present.last_sync.is_none() {
+            present.last_sync = Some(report.clone());
         }
     }
 
@@ -355,6 +422,8 @@ impl Mirror {
             }
             Err(error) => tracing::error!(%error, "disk"),
         }
+        // What could not be written may find room now.
+        self.present().marked_stale = None;
         self.publish_health();
     }
 

@@ -125,6 +125,8 @@ impl Mirror {
         }
         drop(wishes);
         let _ = running.await;
+        // For those whose only word on this mirror is `timestamp`.
+        self.mark_timestamp().await;
         result
     }
 }

@@ -9,6 +9,9 @@ mod quorum;
 
 use core::fmt;
 
+use crate::key::PublicKey;
+use crate::root::RootBody;
+
 pub use concern::{Concern, concerns};
 pub use diff::{RootChange, changes_between};
 pub use draft::{DraftError, EpochChange, KeyChanges, MasterChange, RootChanges};
@@ -39,6 +42,19 @@ impl KeyRole {
             Self::Release => "release",
             Self::Head => "head",
             Self::Node => "node",
+        }
+    }
+}
+
+impl RootBody {
+    /// Whether this root names `key` in a role.
+    #[must_use]
+    pub fn names(&self, role: KeyRole, key: &PublicKey) -> bool {
+        match role {
+            KeyRole::Root => self.root_keys.contains(key),
+            KeyRole::Release => self.release_keys.contains(key),
+            KeyRole::Head => self.head_keys.contains(key),
+            KeyRole::Node => self.masters.iter().any(|master| master.node_key == *key),
         }
     }
 }

@@ -19,7 +19,7 @@ use crate::chain_log::ChainLog;
 pub use error::HeadsError;
 use log::Past;
 
-/// How often a head is signed again when nothing happens.
+/// How often a head is signed again when nothing happens, unless it lives for less than two of these.
 pub const RESIGN_MS: u64 = 3600 * 1000;
 
 /// How far numbers jump, at random and at most, at a start where the clock does not vouch for new ones: a master that
@@ -61,8 +61,8 @@ impl IssuedHead {
     /// from the future.
     #[must_use]
     pub fn is_due(&self, now: Timestamp) -> bool {
-        let issued = self.body.issued;
-        issued > now || now.0 - issued.0 >= RESIGN_MS
+        let (issued, life_ms) = (self.body.issued, self.body.expires.0 - self.body.issued.0);
+        issued > now || now.0 - issued.0 >= RESIGN_MS.min(life_ms / 2)
     }
 }
 
