@@ -1,5 +1,7 @@
 //! The command line, driven as an operator or a script drives it: what it refuses, what it says, how it ends.
 
+#[path = "cli/auditing.rs"]
+mod auditing;
 #[path = "support/command.rs"]
 mod command;
 #[path = "support/http.rs"]

@@ -88,6 +88,7 @@ pub(crate) enum Command {
     Mirror(command::mirror::Mirror),
     Status(command::status::Status),
     Verify(command::verify::Verify),
+    Audit(command::audit::Audit),
     /// Carry releases by hand.
     #[command(subcommand)]
     Bundle(command::bundle::Bundle),
@@ -120,6 +121,7 @@ impl Command {
             Self::Mirror(command) => command.run(shell).await,
             Self::Status(command) => command.run(shell).await,
             Self::Verify(command) => command.run(shell),
+            Self::Audit(command) => command.run(shell),
             Self::Bundle(command) => command.run(shell).await,
             Self::Explain(command) => command.run(shell),
             Self::Demo(command) => command.run(shell).await,

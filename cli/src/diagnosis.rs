@@ -207,7 +207,15 @@ fn judge_mirror(
             "the feed: a master's key is in wrong hands",
             format!("key {key} signed two different heads under one number; {serves}"),
         )
-        .advice("tell the feed's operators; nothing of it was installed");
+        .advice("tell the feed's operators and send them the files in `evidence` of the state folder; nothing of it was installed");
+    }
+    if let Some(key) = status.contested.first() {
+        return Diagnosis::fault(
+            "the feed: two releases were signed under one number",
+            format!("key {key} named another release under the number of the installed one; {serves}"),
+        )
+        .advice("tell the feed's operators and send them the files in `evidence` of the state folder; nothing of it was installed")
+        .next(command("audit"));
     }
     if status.connection.state == "pending" {
         return Diagnosis::fault(
@@ -328,6 +336,14 @@ fn judge_master(
             return Diagnosis::fault(ROOT_HOLDERS, what).advice(root_end.advice());
         }
         _ => {}
+    }
+    if let Some(alarm) = status.heads.alarms.first() {
+        let node = alarm.node_key.as_deref();
+        let whose = node.map_or_else(String::new, |node| format!(" (mirror {node})"));
+        let what = format!("{}{whose}; {serves}", text::plain(&alarm.what));
+        return Diagnosis::fault(operator, what)
+            .advice(text::plain(&alarm.advice))
+            .next(command("audit"));
     }
     if let Some(node) = status.nodes.iter().find(|node| node.state == "pending") {
         let waiting = status.nodes.iter().filter(|node| node.state == "pending");
@@ -502,6 +518,30 @@ mod tests {
             Some("tidecast master")
         );
         assert!(judge(&master(), true).well);
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_masters_own_past_is_told_with_what_to_do() {
+        let mut status = master();
+        status.heads.alarms = vec![tidecast_engine::master::Alarm {
+            kind: "restored".into(),
+            what: "a mirror holds release 9".into(),
+            advice: "go past it".into(),
+            node_key: Some("abc".into()),
+        }];
+        let told = of_master(&status, true, 10_000, |rest| format!("tidecast {rest}"));
+        assert!(!told.well && told.what.contains("holds release 9 (mirror abc)"));
+        assert_eq!(told.advice.as_deref(), Some("go past it"));
+        assert_eq!(told.next.as_deref(), Some("tidecast audit"));
+    }
+
+    #[test]
+    fn another_release_under_the_installed_number_is_told_before_anything_else() {
+        let mut status = mirror();
+        status.contested = vec!["abc".into()];
+        let told = judge(&status);
+        assert!(!told.well && told.advice.unwrap().contains("evidence"));
+        assert_eq!(told.next.as_deref(), Some("tidecast audit"));
     }
 
     #[test]

@@ -2,9 +2,11 @@
 //!
 //! Nothing here prints, reads `$HOME` or holds a rule about trust: those live in `cli` and `proto`.
 
+pub mod audit;
 mod beneath;
 pub mod blocking;
 pub mod bundle;
+pub mod chain_log;
 pub mod clock;
 pub mod config;
 pub mod control;

@@ -94,6 +94,7 @@ fn a_tree_that_holds_a_hostile_name_is_not_published() {
                 cache: &feed.publish_cache(),
                 now: world.now(),
                 even_if_unchanged: false,
+                above: ReleaseNumber(0),
             },
             &mut |_| {},
         );

@@ -1,5 +1,6 @@
 //! One file per command: its arguments, what it calls, how it shows what came back.
 
+pub(crate) mod audit;
 pub(crate) mod bundle;
 pub(crate) mod config;
 pub(crate) mod demo;
@@ -18,4 +19,5 @@ pub(crate) mod root;
 pub(crate) mod rotate;
 pub(crate) mod status;
 pub(crate) mod sync;
+mod unused_number;
 pub(crate) mod verify;

@@ -10,10 +10,11 @@ use tidecast_engine::master::{Feed, RELEASE_KEY};
 use tidecast_engine::publish::{self, Change, ChangeKind, Progress, PublishReport, PublishRequest};
 use tidecast_engine::store::explain::FileOpening;
 use tidecast_engine::store::{StoreError, StoreWriter};
+use tidecast_proto::id::ReleaseNumber;
 use tidecast_proto::limits;
 use tidecast_proto::manifest::Flags;
 
-use super::{explain, gc};
+use super::{explain, gc, unused_number};
 use crate::exit::Exit;
 use crate::failure::{Failure, Outcome};
 use crate::progress::Bar;
@@ -50,6 +51,10 @@ pub(crate) struct Publish {
     /// Make a release although nothing has changed.
     #[arg(long)]
     force: bool,
+    /// Give the release a number above this one: where the store was restored from an old backup, and mirrors hold
+    /// newer releases than it knows.
+    #[arg(long, value_name = "RELEASE", default_value_t)]
+    above: u64,
 }
 
 /// A release as JSON shows it. SPEC §10.4.
@@ -106,7 +111,9 @@ impl Publish {
     pub(crate) async fn run(self, shell: &mut Shell<'_>) -> Outcome {
         let feed = Feed::load(&shell.state)?;
         let mut writer = StoreWriter::open(&feed.store_folder())?;
-        let mut report = self.publish(&feed, &mut writer, shell)?;
+        let above = ReleaseNumber(self.above);
+        unused_number::check(shell, &feed, writer.store(), above).await?;
+        let mut report = self.publish(&feed, &mut writer, above, shell)?;
         let announced = match control::ask(&shell.state, &control::Command::Reload).await {
             Ok(_) => Announced::Yes,
             Err(ControlError::NotRunning { .. }) => Announced::NoMaster,
@@ -132,6 +139,7 @@ impl Publish {
         &self,
         feed: &Feed,
         writer: &mut StoreWriter,
+        above: ReleaseNumber,
         shell: &Shell<'_>,
     ) -> Result<PublishReport, Failure> {
         let notes = self.notes()?;
@@ -154,6 +162,7 @@ impl Publish {
             cache: &feed.publish_cache(),
             now: SystemClock.now(),
             even_if_unchanged: self.force,
+            above,
         };
         let bar = Bar::new(shell);
         let mut done_bytes = 0_u64;

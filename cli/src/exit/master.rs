@@ -1,9 +1,7 @@
 //! What errors of a master mean, and of publishing.
 
 use tidecast_engine::bundle::BundleBuildError;
-use tidecast_engine::master::{
-    ExportError, FeedError, HeadsError, InstallError, MasterError, NodesError,
-};
+use tidecast_engine::master::{ExportError, FeedError, InstallError, MasterError, NodesError};
 use tidecast_engine::publish::PublishError;
 use tidecast_engine::quic::ListenError;
 
@@ -86,15 +84,6 @@ impl Diagnose for NodesError {
                 Some("admit it with `tidecast node admit KEY`, which takes the same options".into())
             }
             _ => Some("correct the file, or restore it from a backup".into()),
-        }
-    }
-}
-
-impl Diagnose for HeadsError {
-    fn exit(&self) -> Exit {
-        match self {
-            Self::File(error) => error.exit(),
-            _ => Exit::Data,
         }
     }
 }

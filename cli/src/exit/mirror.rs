@@ -43,6 +43,7 @@ impl Diagnose for MemoryError {
     fn exit(&self) -> Exit {
         match self {
             Self::File(error) => error.exit(),
+            Self::Log(error) => error.exit(),
             _ => Exit::Data,
         }
     }
@@ -50,6 +51,7 @@ impl Diagnose for MemoryError {
     fn hint(&self) -> Option<String> {
         match self {
             Self::File(error) => error.hint(),
+            Self::Log(error) => error.hint(),
             _ => Some("restore the state folder, or join again with the fingerprint".into()),
         }
     }

@@ -3,6 +3,7 @@
 //! Codes are those of BSD's `sysexits.h`.
 
 mod keys;
+mod log;
 mod master;
 mod mirror;
 mod store;

@@ -205,7 +205,7 @@ pub const MASTER_CONFIG: &str = "master.toml";
 pub const ROOTS: &str = "roots";
 
 /// A folder that only its owner can look into.
-pub(super) fn private_folder(folder: &Path) -> Result<(), FileError> {
+pub(crate) fn private_folder(folder: &Path) -> Result<(), FileError> {
     use std::os::unix::fs::DirBuilderExt;
     std::fs::DirBuilder::new()
         .recursive(true)

@@ -4,7 +4,7 @@ mod bundles;
 mod crowd;
 mod export;
 mod feed;
-mod heads;
+pub(crate) mod heads;
 mod nodes;
 mod pace;
 mod queue;
@@ -15,6 +15,7 @@ mod settings;
 mod staleness;
 mod status;
 mod succession;
+mod testimony;
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -22,7 +23,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use serde_json::Value;
-use tidecast_proto::id::{FeedId, ObjectId, RootVersion, Timestamp};
+use tidecast_proto::id::{FeedId, ObjectId, ReleaseNumber, RootVersion, Timestamp};
 use tidecast_proto::key::{PublicKey, SecretKey};
 use tidecast_proto::manifest::ManifestError;
 use tidecast_proto::root::Root;
@@ -30,11 +31,12 @@ use tidecast_proto::session::{Admission, FeedView};
 use tokio::sync::watch;
 
 pub use export::{ExportError, Exported, export};
+pub(crate) use feed::private_folder;
 pub use feed::{
     Feed, FeedError, HEAD_KEY, HEAD_TTL_MS, MASTER_CONFIG, NODE_KEY, NewFeed, RELEASE_KEY,
     ROOT_KEY, ROOT_LIFE_MS, ROOTS, init, init_from_roots,
 };
-pub use heads::{HeadSigner, HeadsError, IssuedHead, RESIGN_MS, newest_head};
+pub use heads::{HeadSigner, HeadsError, IssuedHead, RESIGN_MS, announced, newest_head};
 pub use nodes::{Decision, Details, Node, Nodes, NodesError, replace};
 pub use settings::{
     CONNECTIONS, CONNECTIONS_MAX, NOTE_BYTES, NodeSettings, RATE_BYTES_PER_S_MAX,
@@ -42,6 +44,7 @@ pub use settings::{
 };
 pub use status::{ConnectedNode, MasterStatus, ReleaseStatus, status_on_disk};
 pub use succession::{InstallError, Installed, install, next_key};
+pub use testimony::{Alarm, HeadsStatus};
 
 use crate::blocking::Blocking;
 use crate::clock::Clock;
@@ -56,6 +59,7 @@ use crowd::Crowd;
 use pace::Paces;
 use sessions::Sessions;
 use staleness::Told;
+use testimony::Testimonies;
 
 /// How often a daemon that serves looks whether its head is due.
 const HEAD_CHECK: Duration = Duration::from_secs(20);
@@ -157,6 +161,7 @@ pub struct Master {
     /// Counts changes of `view`; sessions look for news when it moves.
     news: watch::Sender<u64>,
     sessions: Arc<Sessions>,
+    testimonies: Testimonies,
     bundles: Bundles,
     blocking: Blocking,
     /// Connections of each node.
@@ -207,6 +212,7 @@ impl Master {
             view: ArcSwap::from_pointee(view),
             news: watch::Sender::new(0),
             sessions: Arc::default(),
+            testimonies: Testimonies::default(),
             blocking,
             crowd: Arc::default(),
             paces: Paces::default(),
@@ -216,7 +222,16 @@ impl Master {
             clock,
             feed,
         };
-        master.reload()?;
+        match master.reload() {
+            Err(MasterError::Heads(error)) if error.is_contradiction() => {
+                // Mirrors that hold what was announced are served on with the head they have, while it lives.
+                tracing::error!(%error, "no fresh head is signed; {}", error.advice());
+                let root = master.view.load().root.clone();
+                let head = master.lock_signer().still_good(&root, master.clock.now());
+                master.show(|view| view.head = head);
+            }
+            reloaded => reloaded?,
+        }
         Ok(master)
     }
 
@@ -237,6 +252,7 @@ impl Master {
         let roots = self.take_roots(&mut signer);
         let nodes = Nodes::load(&self.feed.state).map(|nodes| self.show(|view| view.nodes = nodes));
         let head = self.newest_head(&mut signer);
+        self.testimonies.signed(&head);
         let head = head.map(|head| self.show(|view| view.head = head));
         roots?;
         nodes?;
@@ -311,7 +327,12 @@ impl Master {
         signer: &mut HeadSigner,
         view: &View,
     ) -> Result<Option<IssuedHead>, MasterError> {
-        let Some(newest) = self.store.newest() else {
+        let newest = self.store.newest();
+        let (release, manifest) = newest.map_or((ReleaseNumber(0), ObjectId([0; 32])), |newest| {
+            (newest.release, newest.manifest)
+        });
+        signer.check_release(release, manifest)?;
+        let Some(newest) = newest else {
             return Ok(None);
         };
         let now = self.clock.now();
@@ -319,6 +340,7 @@ impl Master {
             && old.body.manifest == newest.manifest
             && old.body.root_version == view.root.version
             && !old.is_due(now)
+            && old.body.seq >= signer.last()
         {
             return Ok(Some(old.clone()));
         }
@@ -346,9 +368,10 @@ impl Master {
 
     fn head_is_due(&self) -> bool {
         let view = self.view.load();
+        let last = self.lock_signer().last();
         view.head
             .as_ref()
-            .is_some_and(|head| head.is_due(self.clock.now()))
+            .is_some_and(|head| head.is_due(self.clock.now()) || head.body.seq < last)
     }
 
     /// An endpoint that shows this master's key; its address is known before it serves.

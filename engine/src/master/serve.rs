@@ -248,6 +248,9 @@ impl Served {
             Request::Hello(_) => Some(self.greeting.lock().await),
             _ => None,
         };
+        if let Request::Hello(body) = &request {
+            self.master.hear_hello(&self.node, body);
+        }
         let reply = {
             let view = self.master.view.load_full();
             let mut session = self.lock();
@@ -340,6 +343,7 @@ impl Served {
         let judged = self.lock().receipt(&body, &self.master.feed.id);
         match judged {
             Ok(receipt) => {
+                self.master.hear_receipt(self.node, &receipt);
                 // Once for each thing it says: nobody fills a log by saying it again.
                 let news = self.entry.receipt(self.node, (*receipt).clone());
                 let (release, state) = (receipt.release, receipt.state.word());

@@ -10,7 +10,7 @@ use tidecast_proto::key::PublicKey;
 
 use super::sessions::Peer;
 use super::staleness::{head_expires, stale_since};
-use super::{Feed, Master, MasterError, Node, Nodes, newest_head};
+use super::{Feed, HeadsStatus, Master, MasterError, Node, Nodes, newest_head};
 use crate::metrics::MasterCounters;
 use crate::store::Store;
 use crate::warning::Warning;
@@ -103,6 +103,9 @@ pub struct MasterStatus {
     pub warnings: Vec<Warning>,
     /// The newest release, if there is one.
     pub newest: Option<ReleaseStatus>,
+    /// How the head service is; zeros while no daemon runs.
+    #[serde(default)]
+    pub heads: HeadsStatus,
     /// Admitted, pending and revoked nodes, by key.
     pub nodes: Vec<ConnectedNode>,
 }
@@ -142,6 +145,7 @@ impl Master {
                 head_issued_ms: head.body.issued.0,
                 head_expires_ms: head.body.expires.0,
             }),
+            heads: self.heads_status(&view.nodes),
             nodes: self.nodes(peers),
         }
     }
@@ -265,6 +269,7 @@ pub fn status_on_disk(state: &Path, now: Timestamp) -> Result<MasterStatus, Mast
     let since = stale_since(&feed.root, head, now);
     Ok(MasterStatus {
         role: "master".into(),
+        heads: HeadsStatus::default(),
         feed: feed.config.feed.clone(),
         fingerprint: feed.id.to_string(),
         node_key: feed.node_key()?.public().to_string(),
@@ -286,7 +291,7 @@ impl ReleaseStatus {
         release: ReleaseNumber,
         manifest: ObjectId,
     ) -> Result<Self, MasterError> {
-        let bytes = newest_head(state).map_err(super::HeadsError::from)?;
+        let bytes = newest_head(state)?;
         let head = bytes
             .and_then(|bytes| SignedHead::from_bytes(&bytes).ok())
             .and_then(|signed| signed.claims())

@@ -151,6 +151,7 @@ impl SyncError {
             }
             Self::NotAMaster(_) => "check the upstream's address and the fingerprint".into(),
             Self::Docroot(error) => error.advice().unwrap_or("see the message").into(),
+            Self::Memory(MemoryError::Log(error)) => error.advice().into(),
             Self::Memory(_) => "restore the state folder, or join again with the fingerprint".into(),
             Self::Disk(_) => "restart the daemon and report this".into(),
         }

@@ -1,7 +1,7 @@
-//! What a mirror remembers of whom it trusts, in memory and on disk: `roots/` and `counters`. SPEC §8.2.
+//! What a mirror remembers of whom it trusts, in memory and on disk: `roots/`, `counters` and `trust.log`. SPEC §8.2.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tidecast_proto::id::{FeedId, RootVersion};
 use tidecast_proto::limits;
@@ -9,6 +9,9 @@ use tidecast_proto::manifest::SignedManifest;
 use tidecast_proto::root::{RootError, SignedRoot};
 use tidecast_proto::trust::Trust;
 
+use super::history::{History, Step};
+use crate::chain_log::ChainLogError;
+use crate::clock::Clock;
 use crate::durable::{self, Access, FileError};
 use crate::roots::{self, RootsError};
 
@@ -26,6 +29,9 @@ pub enum MemoryError {
     /// The files do not hold together: damaged, or of another feed.
     #[error("the trust state in {} is not usable: {source}", folder.display())]
     Trust { folder: PathBuf, source: RootError },
+    /// The record of what was believed when.
+    #[error(transparent)]
+    Log(#[from] ChainLogError),
 }
 
 /// The memory's place.
@@ -58,22 +64,58 @@ impl Memory {
         })
     }
 
-    /// Keeps a newly accepted root, to be called before anything is done in its name.
+    /// Opens the record of what was believed when.
     ///
     /// # Errors
     /// [`MemoryError`].
-    pub(super) fn keep_root(&self, root: &SignedRoot, trust: &Trust) -> Result<(), MemoryError> {
-        roots::store(&self.roots(), trust.root().version, root)?;
-        self.keep_counters(trust)
+    pub(super) fn record(
+        self,
+        feed: FeedId,
+        trust: Option<&Trust>,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Recorded, MemoryError> {
+        let roots = roots::load(&self.roots())?;
+        let history = History::open(&self.state, feed, trust, &roots, clock.now())?;
+        Ok(Recorded {
+            memory: self,
+            history: Mutex::new(history),
+            clock,
+        })
     }
+}
 
-    /// Keeps the counters, to be called before anything is done by them.
+/// The memory of a mirror that may change it.
+#[derive(Debug)]
+pub(super) struct Recorded {
+    memory: Memory,
+    history: Mutex<History>,
+    clock: Arc<dyn Clock>,
+}
+
+impl Recorded {
+    /// Keeps a step of what is believed, to be called before anything is done in its name: first in the log, then the
+    /// root if it is a new one, then the counters.
     ///
     /// # Errors
-    /// [`MemoryError`].
-    pub(super) fn keep_counters(&self, trust: &Trust) -> Result<(), MemoryError> {
-        let path = self.state.join("counters");
-        durable::write(&path, &trust.to_bytes(), Access::OwnerOnly)?;
+    /// [`MemoryError`]; what was believed before is to stay.
+    pub(super) fn keep(
+        &self,
+        before: Option<&Trust>,
+        after: &Trust,
+        root: Option<&SignedRoot>,
+    ) -> Result<(), MemoryError> {
+        let steps = Step::between(before, after, root);
+        if !steps.is_empty() {
+            self.history
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .add(steps, self.clock.now())?;
+        }
+        if let Some(root) = root {
+            roots::store(&self.memory.roots(), after.root().version, root)?;
+        }
+        let path = self.memory.state.join("counters");
+        durable::write(&path, &after.to_bytes(), Access::OwnerOnly)?;
         Ok(())
     }
 }
@@ -109,7 +151,7 @@ impl Memory {
 /// before anybody sees the change.
 #[derive(Debug)]
 pub(super) struct Beliefs {
-    memory: Memory,
+    memory: Recorded,
     trust: Mutex<Option<Trust>>,
     changing: tokio::sync::Mutex<()>,
 }
@@ -121,7 +163,7 @@ pub(super) struct Change<'a> {
 }
 
 impl Beliefs {
-    pub(super) fn new(memory: Memory, trust: Option<Trust>) -> Self {
+    pub(super) fn new(memory: Recorded, trust: Option<Trust>) -> Self {
         Self {
             memory,
             trust: Mutex::new(trust),
@@ -151,7 +193,7 @@ impl Beliefs {
 
     /// Where it is kept.
     pub(super) fn memory(&self) -> &Memory {
-        &self.memory
+        &self.memory.memory
     }
 
     /// Waits for the right to change.
@@ -174,10 +216,9 @@ impl Change<'_> {
     /// # Errors
     /// [`MemoryError`]; what was believed before stays.
     pub(super) fn keep(&self, trust: &Trust, root: Option<&SignedRoot>) -> Result<(), MemoryError> {
-        match root {
-            Some(root) => self.beliefs.memory.keep_root(root, trust)?,
-            None => self.beliefs.memory.keep_counters(trust)?,
-        }
+        self.beliefs
+            .memory
+            .keep(self.beliefs.trust().as_ref(), trust, root)?;
         *self
             .beliefs
             .trust

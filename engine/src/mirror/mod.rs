@@ -4,6 +4,7 @@ mod addition;
 mod course;
 mod disk;
 mod error;
+pub(crate) mod history;
 mod import;
 mod memory;
 mod once;
@@ -221,6 +222,7 @@ impl Mirror {
             ..Options::default()
         };
         let (docroot, recovery) = Docroot::open(&config.docroot, feed, options, clock.clone())?;
+        let memory = memory.record(feed, trust.as_ref(), clock.clone())?;
         if let (Some(trust), Some(live)) = (&mut trust, docroot.current())
             && live.release() > trust.installed_release()
         {
@@ -228,11 +230,12 @@ impl Mirror {
             // with a manifest whose signatures are good.
             let signed = live.manifest().signed().clone();
             if let Ok(vouched) = signed.vouch(trust.root(), &feed) {
+                let before = trust.clone();
                 trust.install(&match vouched {
                     Vouched::Whole(manifest) => manifest,
                     Vouched::Addition(addition) => addition.checked_before(),
                 });
-                memory.keep_counters(trust)?;
+                memory.keep(Some(&before), trust, None)?;
             }
         }
         let mirror = Arc::new(Self {

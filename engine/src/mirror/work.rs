@@ -109,12 +109,14 @@ impl Work {
             .trust()
             .ok_or_else(|| LinkError::Protocol("a head before any root".into()))?;
         // One moment for the whole update: a clock that jumps meanwhile changes nothing.
-        let now = trust.now(clock);
+        let mut now = trust.now(clock);
         // Before anything else, who signed it included: a newer root may name the head's key. What a liar wins by
         // this is one more question.
         let newer = |head: HeadBody| head.root_version > trust.root().version;
         if trust.root().expired(now) || signed.claims().is_some_and(newer) {
             trust = self.walk_roots(&change, trust, roots).await?;
+            // A new epoch forgets what the old one's heads made of the time.
+            now = trust.now(clock);
         }
         let mut accepted = trust.clone();
         let verdict = accepted.accept_head(signed, now);

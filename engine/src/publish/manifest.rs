@@ -134,7 +134,7 @@ pub(super) fn body(
     ManifestBody {
         feed: request.feed,
         epoch_min: request.root.epoch,
-        release: next_release(previous.number(), request.root.release_min),
+        release: next_release(previous.number(), request.root.release_min, request.above),
         previous: previous.id(),
         anchor: None,
         created: request.now,

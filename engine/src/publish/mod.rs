@@ -66,6 +66,9 @@ pub struct PublishRequest<'a> {
     pub now: Timestamp,
     /// Make a release although the newest one holds the same files.
     pub even_if_unchanged: bool,
+    /// The new number is above this one, whatever the store holds: a store that was restored from an old backup does
+    /// not know what was announced since. 0 for none.
+    pub above: ReleaseNumber,
 }
 
 /// How far publishing is.
@@ -262,7 +265,12 @@ fn bundle(
     }
 }
 
-/// The number of the release after `newest`, not below `floor`.
-fn next_release(newest: ReleaseNumber, floor: ReleaseNumber) -> ReleaseNumber {
-    newest.next().max(floor)
+/// The number of the release after `newest` and above `above`, not below `floor`.
+#[must_use]
+pub fn next_release(
+    newest: ReleaseNumber,
+    floor: ReleaseNumber,
+    above: ReleaseNumber,
+) -> ReleaseNumber {
+    newest.max(above).next().max(floor)
 }

@@ -286,6 +286,7 @@ impl SimFeed {
                 cache: &state.join(format!("publish.{}", release.number)),
                 now: release.made,
                 even_if_unchanged: true,
+                above: ReleaseNumber(0),
             },
             &mut |_| {},
         )

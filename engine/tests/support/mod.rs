@@ -10,15 +10,15 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use tidecast_engine::clock::{Clock, SystemClock};
-use tidecast_engine::config::MirrorConfig;
+use tidecast_engine::config::{self, MirrorConfig};
 use tidecast_engine::keyfile;
 use tidecast_engine::master::{self, Decision, Feed, Master, NewFeed, Nodes};
-use tidecast_engine::mirror::{Mirror, NODE_KEY};
+use tidecast_engine::mirror::{MIRROR_CONFIG, Mirror, NODE_KEY};
 use tidecast_engine::publish::{PublishReport, PublishRequest, publish};
 use tidecast_engine::quic::Bind;
 use tidecast_engine::store::StoreWriter;
 use tidecast_proto::database::VerifyPolicy;
-use tidecast_proto::id::{FeedId, FeedName, Timestamp};
+use tidecast_proto::id::{FeedId, FeedName, ReleaseNumber, Timestamp};
 use tidecast_proto::key::PublicKey;
 use tidecast_proto::manifest::Flags;
 use tokio::sync::oneshot;
@@ -118,6 +118,7 @@ impl World {
                 cache: &feed.publish_cache(),
                 now: self.clock.now(),
                 even_if_unchanged: false,
+                above: ReleaseNumber(0),
             },
             &mut |_| {},
         )
@@ -151,6 +152,7 @@ impl World {
             metrics: None,
             grace_s: 600,
         };
+        config::store(&state.join(MIRROR_CONFIG), &config, "A mirror of a test.").unwrap();
         Mirror::open(&state, config, Arc::new(self.clock.clone()))
             .unwrap()
             .0
