@@ -67,6 +67,10 @@ impl Global {
 }
 
 #[derive(Debug, clap::Subcommand)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "there is one, from the command line to its end"
+)]
 pub(crate) enum Command {
     /// Make a feed.
     #[command(subcommand)]
