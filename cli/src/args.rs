@@ -72,6 +72,9 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Feed(command::feed::Feed),
     Publish(command::publish::Publish),
+    /// Have several sigmakers sign a release, or take one back.
+    #[command(subcommand)]
+    Release(command::release::Release),
     Gc(command::gc::Gc),
     Master(command::master::Master),
     Join(command::join::Join),
@@ -104,6 +107,7 @@ impl Command {
         match self {
             Self::Feed(command) => command.run(shell),
             Self::Publish(command) => command.run(shell).await,
+            Self::Release(command) => command.run(shell).await,
             Self::Gc(command) => command.run(shell).await,
             Self::Master(command) => command.run(shell).await,
             Self::Join(command) => command.run(shell),

@@ -16,6 +16,7 @@ pub mod master;
 pub mod mirror;
 pub mod network;
 mod packing;
+pub mod proposal;
 pub mod publish;
 pub mod quic;
 pub mod rebuild;

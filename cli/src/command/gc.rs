@@ -214,6 +214,7 @@ fn reason(fate: Fate, retention: &Retention, dry: bool) -> String {
             KeptFor::Head => "stays, a head may still point there".into(),
             KeptFor::Count => format!("stays, among the newest {}", retention.releases_min),
             KeptFor::Age => format!("stays, replaced less than {age} ago"),
+            KeptFor::Anchor => "stays, later ones add to it".into(),
         },
     }
 }

@@ -12,6 +12,7 @@ pub(crate) mod master;
 pub(crate) mod mirror;
 pub(crate) mod node;
 pub(crate) mod publish;
+pub(crate) mod release;
 pub(crate) mod status;
 pub(crate) mod sync;
 pub(crate) mod verify;
