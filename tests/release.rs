@@ -103,9 +103,10 @@ fn two_of_three_sign_on_machines_of_their_own_and_a_mirror_has_it_within_a_secon
         (&2.into(), &"open".into())
     );
     let tree = text(&world.tree());
-    world
-        .on_master(&["publish", &tree])
-        .refused(77, &["needed", "release propose"]);
+    world.on_master(&["publish", &tree]).refused(
+        77,
+        &["2 release keys this feed needs", "release propose TREE"],
+    );
 
     // A copy travels to each of them.
     let copy = |name: &str| {

@@ -63,7 +63,8 @@ impl Network {
 }
 
 fn body(feed: &Feed, release: u64, version: u64) -> ManifestBody {
-    let mut body = feed.manifest_body(release);
+    let mut body = feed.manifest_body(release.min(1_000));
+    body.release = ReleaseNumber(release);
     body.files = vec![
         cdiff(5),
         database("daily.cvd", version),
