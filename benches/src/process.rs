@@ -87,6 +87,7 @@ fn finish(command: &mut Command) -> Result<Finished> {
 }
 
 /// Waits for a child and says what it used; `Child::wait` keeps that to itself.
+#[expect(unsafe_code, reason = "std has no wait4")]
 fn wait(child: &Child) -> io::Result<(ExitStatus, f64)> {
     let id = libc::pid_t::try_from(child.id()).map_err(io::Error::other)?;
     let mut status = 0;
@@ -190,6 +191,7 @@ impl Daemon {
     }
 }
 
+#[expect(unsafe_code, reason = "std sends no SIGTERM")]
 impl Drop for Daemon {
     fn drop(&mut self) {
         if let Ok(id) = libc::pid_t::try_from(self.child.id())

@@ -3,16 +3,20 @@
 //! Nothing here prints, reads `$HOME` or holds a rule about trust: those live in `cli` and `proto`.
 
 mod beneath;
+pub mod blocking;
 pub mod bundle;
 pub mod clock;
 pub mod config;
 pub mod control;
 pub mod docroot;
 pub mod durable;
+#[doc(hidden)]
+pub mod foreign;
 mod genuine;
 pub mod http;
 pub mod keyfile;
 pub mod master;
+pub mod metrics;
 pub mod mirror;
 pub mod network;
 mod packing;
@@ -28,3 +32,4 @@ mod skip;
 mod small_disk;
 pub mod store;
 mod vouched;
+pub mod warning;

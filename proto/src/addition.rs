@@ -44,7 +44,7 @@ pub enum NotAnAddition {
     #[error("that release is itself an addition")]
     AnchorAdds,
     /// Its number leaves too little room for those that follow: whoever has too few keys must not use them up.
-    #[error("its number {0} is more than {max} above", max = limits::RELEASES_PER_ANCHOR)]
+    #[error("its number {0} is more than {max} above", max = limits::ADDITIONS_PER_ANCHOR)]
     TooFar(ReleaseNumber),
 }
 
@@ -176,7 +176,7 @@ impl ManifestBody {
         if self.flags != Flags::default() {
             return Err(NotAnAddition::Flag);
         }
-        if self.release.0.saturating_sub(anchor.release.0) > limits::RELEASES_PER_ANCHOR as u64 {
+        if self.release.0.saturating_sub(anchor.release.0) > limits::ADDITIONS_PER_ANCHOR as u64 {
             return Err(NotAnAddition::TooFar(self.release));
         }
         if self.extensions != anchor.extensions {

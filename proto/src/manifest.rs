@@ -79,6 +79,17 @@ pub struct Anchor {
     pub manifest: ObjectId,
 }
 
+impl Anchor {
+    /// Whether a release of this number may be an addition to it. Numbers only rise, so a single key that could give
+    /// any number would end a feed with the highest one.
+    #[must_use]
+    pub fn bears(&self, release: ReleaseNumber) -> bool {
+        let ahead = release.0.checked_sub(self.release.0);
+        self.release.0 > 0
+            && ahead.is_some_and(|ahead| (1..=limits::ADDITIONS_PER_ANCHOR as u64).contains(&ahead))
+    }
+}
+
 /// What a manifest says.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub struct ManifestBody {
@@ -198,11 +209,11 @@ impl Body for ManifestBody {
             });
         }
         if let Some(anchor) = &self.anchor
-            && (anchor.release.0 == 0 || anchor.release >= self.release)
+            && !anchor.bears(self.release)
         {
             return Err(CodecError::BadField {
                 field: "anchor",
-                why: "is no earlier release",
+                why: "is no earlier release, or one too far back",
             });
         }
         plain_page("notes", &self.notes, limits::NOTES_BYTES)?;

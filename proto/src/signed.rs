@@ -113,6 +113,30 @@ impl<T: Body> Signed<T> {
         }
     }
 
+    /// Takes over the good signatures of `entitled` keys from another copy of the same object. Says whether it is one.
+    pub fn gather(&mut self, other: &Self, entitled: &[PublicKey]) -> bool {
+        if self.body != other.body {
+            return false;
+        }
+        let good = other.good_signers(entitled);
+        for signature in &other.signatures {
+            if self.signatures.len() >= limits::KEYS_PER_ROLE {
+                break;
+            }
+            let known = self
+                .signatures
+                .binary_search_by_key(&signature.key, |s| s.key);
+            match known {
+                Ok(at) if good.contains(&signature.key) => self.signatures[at] = signature.clone(),
+                Err(at) if good.contains(&signature.key) => {
+                    self.signatures.insert(at, signature.clone());
+                }
+                _ => {}
+            }
+        }
+        true
+    }
+
     /// Reads an object's outer form.
     ///
     /// # Errors

@@ -12,7 +12,7 @@ use tidecast_proto::root::Root;
 
 use crate::durable::{self, Access, FileError};
 
-/// How often a head is signed again when nothing happens.
+/// How often a head is signed again when nothing happens, unless it lives for less than two of these.
 pub const RESIGN_MS: u64 = 3600 * 1000;
 
 /// Why no head could be signed. The last one stays in use.
@@ -67,8 +67,8 @@ impl IssuedHead {
     /// from the future.
     #[must_use]
     pub fn is_due(&self, now: Timestamp) -> bool {
-        let issued = self.body.issued;
-        issued > now || now.0 - issued.0 >= RESIGN_MS
+        let (issued, life_ms) = (self.body.issued, self.body.expires.0 - self.body.issued.0);
+        issued > now || now.0 - issued.0 >= RESIGN_MS.min(life_ms / 2)
     }
 }
 

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-use tidecast_proto::id::FeedId;
+use tidecast_proto::id::{FeedId, RootVersion};
 use tidecast_proto::limits;
 use tidecast_proto::manifest::SignedManifest;
 use tidecast_proto::root::{RootError, SignedRoot};
@@ -135,6 +135,18 @@ impl Beliefs {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clone()
+    }
+
+    /// The newest root's number, 0 before the first contact.
+    pub(super) fn root_version(&self) -> RootVersion {
+        self.with(|trust| trust.root().version)
+            .unwrap_or(RootVersion(0))
+    }
+
+    /// Looks at what is believed now, in place; `None` before the first contact.
+    pub(super) fn with<T>(&self, look: impl FnOnce(&Trust) -> T) -> Option<T> {
+        let trust = self.trust.lock().unwrap_or_else(PoisonError::into_inner);
+        trust.as_ref().map(look)
     }
 
     /// Where it is kept.

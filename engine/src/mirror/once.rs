@@ -81,7 +81,7 @@ impl Notice {
     pub(super) fn into_result(self, mirror: &Mirror) -> Result<SyncReport, SyncFailure> {
         match self {
             Self::Pending => Err(SyncFailure::Pending {
-                key: mirror.node_key.public(),
+                key: mirror.node_key(),
             }),
             Self::NoRelease => Ok(SyncReport {
                 reason: "no_release".into(),
@@ -125,6 +125,8 @@ impl Mirror {
         }
         drop(wishes);
         let _ = running.await;
+        // For those whose only word on this mirror is `timestamp`.
+        self.mark_timestamp().await;
         result
     }
 }

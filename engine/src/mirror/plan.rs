@@ -46,7 +46,7 @@ pub async fn plan(
     let live = docroot::peek(&config.docroot, &feed).map_err(|e| mirror(e.into()))?;
     let mut tried = Vec::new();
     let mut closed = None;
-    for name in &config.upstreams {
+    for name in &upstream::all(config, trust.as_ref()) {
         let link = match upstream::dial(name, &key, &SystemNetwork).await {
             Ok(link) => link,
             Err(error) => {

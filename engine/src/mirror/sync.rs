@@ -54,6 +54,7 @@ impl Sync {
     /// [`SyncError`].
     pub(super) async fn run(&self, head: &[u8]) -> Result<SyncReport, SyncError> {
         let _turn = self.work.turn.lock().await;
+        self.link.be_patient_anew();
         let started = tokio::time::Instant::now();
         let (received, sent) = self.link.traffic();
         let mut report = self.bring_to(head).await?;
@@ -69,7 +70,10 @@ impl Sync {
     async fn bring_to(&self, head: &[u8]) -> Result<SyncReport, SyncError> {
         let clock = self.work.clock.now();
         let roots = RootSource::Link(&self.link);
-        let (trust, head) = self.work.judge(head, clock, roots).await?;
+        let judged = self.work.judge(head, clock, roots).await;
+        // A root that came with the head may have taken this server's part from it.
+        self.check_master()?;
+        let (trust, head) = judged?;
         let live = self.work.live().await?;
         let from = live.as_ref().map_or(0, |live| live.release.0);
         if let Some(live) = live.as_ref().filter(|live| live.id() == head.manifest) {

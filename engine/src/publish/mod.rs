@@ -10,11 +10,11 @@ mod databases;
 mod error;
 mod ingest;
 pub(crate) mod manifest;
-mod opening;
+pub(crate) mod opening;
 mod report;
 mod seal;
 mod stamp;
-mod stat_cache;
+pub(crate) mod stat_cache;
 pub(crate) mod tree;
 
 #[cfg(test)]

@@ -21,12 +21,12 @@ mod error;
 pub mod explain;
 pub mod explained;
 mod gc;
-mod open_pack;
-mod pack;
+pub(crate) mod open_pack;
+pub(crate) mod pack;
 pub(crate) mod proposals;
-mod record;
-mod release_file;
-mod snapshot;
+pub(crate) mod record;
+pub(crate) mod release_file;
+pub(crate) mod snapshot;
 mod verify;
 mod writer;
 

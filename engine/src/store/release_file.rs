@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
+use bytes::Bytes;
 use tidecast_proto::{
     id::{ObjectId, ReleaseNumber},
     manifest::{Anchor, Manifest, SignedManifest},
@@ -15,7 +16,7 @@ use crate::packing::{self, Packer};
 
 /// A release file, mapped.
 #[derive(Debug)]
-pub(super) struct ReleaseFile {
+pub(crate) struct ReleaseFile {
     path: PathBuf,
     release: ReleaseNumber,
     record: Record,
@@ -25,12 +26,12 @@ pub(super) struct ReleaseFile {
 }
 
 /// The name of a release's file.
-pub(super) fn file_name(release: ReleaseNumber) -> String {
+pub(crate) fn file_name(release: ReleaseNumber) -> String {
     format!("{release}.manifest")
 }
 
 /// The release whose file is called `name`, when it is spelled the one way.
-pub(super) fn number_of(name: &str) -> Option<ReleaseNumber> {
+pub(crate) fn number_of(name: &str) -> Option<ReleaseNumber> {
     let release = ReleaseNumber(name.strip_suffix(".manifest")?.parse().ok()?);
     (release.0 > 0 && file_name(release) == name).then_some(release)
 }
@@ -38,7 +39,15 @@ pub(super) fn number_of(name: &str) -> Option<ReleaseNumber> {
 impl ReleaseFile {
     /// Maps the file at `path` and checks its head; the manifest in it is checked when it is read.
     pub(super) fn open(path: &Path, release: ReleaseNumber) -> Result<Self, StoreError> {
-        let bytes = pack::map(path)?;
+        Self::of(path, pack::map(path)?, release)
+    }
+
+    /// The release file that `bytes` are.
+    pub(crate) fn of(
+        path: &Path,
+        bytes: Bytes,
+        release: ReleaseNumber,
+    ) -> Result<Self, StoreError> {
         let refused = |source| StoreError::Release {
             path: path.to_owned(),
             source,
@@ -150,7 +159,7 @@ impl ReleaseFile {
     }
 
     /// The manifest, which was verified before it was stored.
-    pub(super) fn manifest(&self) -> Result<Manifest, StoreError> {
+    pub(crate) fn manifest(&self) -> Result<Manifest, StoreError> {
         let manifest = self
             .signed()?
             .reopen(&self.manifest_id())

@@ -15,6 +15,7 @@ use crate::failure::{Failure, Outcome};
 use crate::progress::Bar;
 use crate::shell::Shell;
 use crate::text;
+use crate::unlock::Unlock;
 
 /// Differences listed one by one: a screenful.
 const DIFFERENCES_LISTED: usize = 20;
@@ -31,6 +32,8 @@ pub(crate) struct Sign {
     /// The release key to sign with.
     #[arg(long, value_name = "KEYFILE")]
     key: Option<PathBuf>,
+    #[command(flatten)]
+    unlock: Unlock,
     /// Your own copy of what the release is to hold: every file of it is hashed.
     #[arg(long, value_name = "TREE")]
     tree: Option<PathBuf>,
@@ -69,7 +72,7 @@ impl Sign {
         if let Some(store) = &store {
             proposal.check_open(store)?;
         }
-        let key = sources::key(self.key.as_deref(), shell)?;
+        let key = sources::key(self.key.as_deref(), &self.unlock, shell)?;
         // Known before hours of reading.
         proposal.clone().sign(&key, &trusted.root)?;
         match &self.tree {

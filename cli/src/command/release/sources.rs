@@ -2,7 +2,6 @@
 
 use std::path::{Path, PathBuf};
 
-use tidecast_engine::keyfile;
 use tidecast_engine::master::{Feed, MASTER_CONFIG, RELEASE_KEY};
 use tidecast_engine::proposal::{Folder, Proposal};
 use tidecast_engine::roots;
@@ -16,6 +15,7 @@ use tidecast_proto::root::{Root, SignedRoot};
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::shell::{self, Shell};
+use crate::unlock::Unlock;
 
 /// A feed's newest root, from a chain that begins with its first.
 #[derive(Debug)]
@@ -154,11 +154,15 @@ pub(super) fn release(
 }
 
 /// The key in a file, or the release key of this state's keys.
-pub(super) fn key(named: Option<&Path>, shell: &Shell<'_>) -> Result<SecretKey, Failure> {
-    Ok(match named {
-        Some(path) => keyfile::load(path)?,
-        None => keyfile::load(&shell::default_keys(shell).join(RELEASE_KEY))?,
-    })
+pub(super) fn key(
+    named: Option<&Path>,
+    unlock: &Unlock,
+    shell: &Shell<'_>,
+) -> Result<SecretKey, Failure> {
+    match named {
+        Some(path) => unlock.load(path),
+        None => unlock.load(&shell::default_keys(shell).join(RELEASE_KEY)),
+    }
 }
 
 fn read(path: &Path, limit: usize) -> Result<Vec<u8>, Failure> {

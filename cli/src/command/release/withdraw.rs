@@ -16,6 +16,7 @@ use crate::command::publish::{ChangeLine, change_line, notes};
 use crate::exit::Exit;
 use crate::failure::Outcome;
 use crate::shell::Shell;
+use crate::unlock::Unlock;
 
 /// Undo a release by a newer one: what it changed is again what it was before.
 ///
@@ -38,6 +39,8 @@ pub(crate) struct Withdraw {
     /// The release key, where one signature is enough.
     #[arg(long, value_name = "KEYFILE")]
     key: Option<PathBuf>,
+    #[command(flatten)]
+    unlock: Unlock,
 }
 
 #[derive(Debug, Serialize)]
@@ -85,7 +88,7 @@ impl Withdraw {
         let mut made = Made::default();
         if self.yes && !self.dry_run {
             let key = match feed.root.release_threshold {
-                1 => Some(sources::key(self.key.as_deref(), shell)?),
+                1 => Some(sources::key(self.key.as_deref(), &self.unlock, shell)?),
                 _ => None,
             };
             let (release, before) = (planned.release, planned.before);
