@@ -105,11 +105,10 @@ impl Tree {
             Content::Folder(top) => beneath::open(top, path.as_str(), flags, Links::Refuse),
             Content::Single(_) => openat(
                 CWD,
-                &self.path_of(path),
+                self.path_of(path),
                 flags | OFlags::CLOEXEC,
                 Mode::empty(),
-            )
-            .map_err(Into::into),
+            ),
         };
         opened
             .map(File::from)
