@@ -82,6 +82,9 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Root(command::root::Root),
     Publish(command::publish::Publish),
+    /// Have several sigmakers sign a release, or take one back.
+    #[command(subcommand)]
+    Release(command::release::Release),
     Gc(command::gc::Gc),
     Master(command::master::Master),
     Join(command::join::Join),
@@ -117,6 +120,7 @@ impl Command {
             Self::Key(command) => command.run(shell),
             Self::Root(command) => command.run(shell).await,
             Self::Publish(command) => command.run(shell).await,
+            Self::Release(command) => command.run(shell).await,
             Self::Gc(command) => command.run(shell).await,
             Self::Master(command) => command.run(shell).await,
             Self::Join(command) => command.run(shell),

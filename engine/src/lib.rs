@@ -22,6 +22,7 @@ pub mod metrics;
 pub mod mirror;
 pub mod network;
 mod packing;
+pub mod proposal;
 pub mod publish;
 pub mod quic;
 pub mod rebuild;

@@ -15,6 +15,7 @@ pub(crate) mod mirror;
 pub(crate) mod node;
 mod node_settings;
 pub(crate) mod publish;
+pub(crate) mod release;
 pub(crate) mod root;
 pub(crate) mod rotate;
 pub(crate) mod status;

@@ -10,9 +10,34 @@ use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::shell::Shell;
 
-/// Refuses a number that this master has announced, or that an admitted mirror holds: its store was restored from an
-/// old backup, and mirrors would call the new release a forgery of the one they have.
-pub(super) async fn check(
+/// Which number a new release is to have.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Number {
+    /// Give the release a number above this one: where the store was restored from an old backup, and mirrors hold
+    /// newer releases than it knows.
+    #[arg(long, value_name = "RELEASE", default_value_t)]
+    above: u64,
+}
+
+impl Number {
+    /// What it must be above.
+    pub(crate) fn above(&self) -> ReleaseNumber {
+        ReleaseNumber(self.above)
+    }
+
+    /// Refuses a number that this master has announced, or that an admitted mirror holds: its store was restored from an
+    /// old backup, and mirrors would call the new release a forgery of the one they have.
+    pub(crate) async fn check(
+        &self,
+        shell: &Shell<'_>,
+        feed: &Feed,
+        store: &Store,
+    ) -> Result<(), Failure> {
+        check(shell, feed, store, self.above()).await
+    }
+}
+
+async fn check(
     shell: &Shell<'_>,
     feed: &Feed,
     store: &Store,
@@ -39,6 +64,6 @@ pub(super) async fn check(
     }
     let what = format!("the next release would be {next}, but {who} release {highest}");
     Err(Failure::new(Exit::General, what).hint(format!(
-        "was the store restored from an old backup? Restore a newer one; or go past it: `tidecast publish --above {highest} TREE`"
+        "was the store restored from an old backup? Restore a newer one; or go past it with --above {highest}"
     )))
 }

@@ -168,7 +168,7 @@ impl Diagnose for PublishError {
             Self::Successor(ManifestError::DatabaseRollback { .. }) => {
                 format!("{advice}; if it is meant all the same: --allow-database-rollback")
             }
-            Self::TooFewKeys { .. } => format!("{advice}: --keys DIR"),
+            Self::TooFewKeys { needed: 0..2, .. } => format!("{advice}: --keys DIR"),
             _ => advice.into(),
         })
     }

@@ -88,7 +88,7 @@ fn concerns(shell: &Shell<'_>) -> Result<Vec<String>, Failure> {
         .and_then(|store| Some((store.newest()?, store)))
         .map(|(newest, store)| (store, newest))
         && let Some(signed) = store.manifest(newest.release)?
-        && let Err(error) = signed.verify_stored(&feed.root, &feed.id)
+        && let Err(error) = signed.vouch(&feed.root, &feed.id)
     {
         concerns.push(format!(
             "release {} cannot be served to new mirrors ({error}): publish again",
