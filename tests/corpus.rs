@@ -85,18 +85,22 @@ fn attempt(target: &Target, bytes: &[u8]) -> Result<usize, String> {
     }
 }
 
-/// Keeps an input that failed and says how to try it again.
+/// What to type to see the input in the file `path` fail again.
+fn told(target: &Target, path: &Path, why: &str) -> String {
+    let name = target.name;
+    let path = path.display();
+    format!(
+        "{name}: {why}\n  TIDECAST_FUZZ_TARGET={name} TIDECAST_FUZZ_INPUT={path} cargo test -p tidecast --test corpus"
+    )
+}
+
+/// Keeps an input that failed.
 fn keep(target: &Target, bytes: &[u8], why: &str) -> String {
     let hash = blake3::hash(bytes).to_hex();
     let name = format!("{}-{}", target.name, &hash[..16]);
     let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
     fs::write(&path, bytes).expect("the target folder is writable");
-    format!(
-        "{}: {why}\n  TIDECAST_FUZZ_TARGET={} TIDECAST_FUZZ_INPUT={} cargo test -p tidecast --test corpus",
-        target.name,
-        target.name,
-        path.display()
-    )
+    told(target, &path, why)
 }
 
 /// Runs `work` for every chosen target on as many threads as there are processors, and returns what it says, in the
@@ -140,7 +144,7 @@ fn no_committed_input_and_no_mutant_of_one_breaks_a_promise() {
         for (path, bytes) in &kept {
             match attempt(target, bytes) {
                 Ok(bytes) => held = held.max(bytes),
-                Err(why) => return Err(format!("{}: {why}", path.display())),
+                Err(why) => return Err(told(target, path, &why)),
             }
         }
         let bases: Vec<Vec<u8>> = kept.into_iter().map(|(_, bytes)| bytes).collect();

@@ -231,7 +231,9 @@ async fn decide(
     decision: Decision,
     change: &SettingsChange,
 ) -> Result<(), Failure> {
-    let details = node.map(|node| Details {
+    // Of one that was decided about before, what it said then is kept: its name here may be the operator's.
+    let waits = node.filter(|node| node.state == "pending");
+    let details = waits.map(|node| Details {
         name: node.name.clone(),
         contact: node.contact.clone(),
         hosts: node.hosts.clone(),

@@ -293,13 +293,6 @@ impl Mirror {
         self.present().traffic()
     }
 
-    /// Head keys that named another manifest for the installed release.
-    pub(crate) fn contested(&self) -> usize {
-        self.beliefs
-            .with(|trust| trust.contested().count())
-            .unwrap_or(0)
-    }
-
     /// This node's public key.
     #[must_use]
     pub fn node_key(&self) -> tidecast_proto::key::PublicKey {
