@@ -7,7 +7,7 @@ use std::path::Path;
 use support::{RunningMaster, RunningMirror, World, eventually};
 use tidecast_engine::keyfile;
 use tidecast_engine::master::{self, Feed, InstallError, ROOT_KEY, SettingsChange, next_key};
-use tidecast_engine::mirror::{self, NEXT_NODE_KEY, NextKey};
+use tidecast_engine::mirror::{self, NEXT_NODE_KEY, NODE_KEY, NextKey};
 use tidecast_proto::ceremony::{KeyChanges, KeyRole, MasterChange, RootChanges};
 use tidecast_proto::id::RootVersion;
 use tidecast_proto::limits;
@@ -100,13 +100,10 @@ async fn a_mirror_keeps_every_root_of_the_longest_walk_and_goes_on_where_it_was_
     let world = World::new();
     world.publish(&[("f", b"one")]);
     let state = world.master_state();
-    let mirror = {
-        let master = RunningMaster::start(&world);
-        let mirror = world.admitted_mirror("m", &master.upstream());
-        master.master.reload().unwrap();
-        mirror.sync_once().await.unwrap();
-        mirror
-    };
+    let master = RunningMaster::start(&world);
+    let mirror = world.admitted_mirror("m", &master.upstream());
+    master.master.reload().unwrap();
+    mirror.sync_once().await.unwrap();
     let length = limits::ROOT_WALK as u64 + 20;
     let feed = Feed::load(&state).unwrap();
     let (mut root, mut chain) = ((*feed.root).clone(), Vec::new());
@@ -118,14 +115,12 @@ async fn a_mirror_keeps_every_root_of_the_longest_walk_and_goes_on_where_it_was_
     let done = master::install(&state, chain).unwrap();
     assert_eq!(done.root.version, RootVersion(1 + length));
 
-    let master = RunningMaster::start(&world);
-    let upstream = master.upstream();
-    drop(mirror);
+    master.master.reload().unwrap();
+
     let folder = world.path("m.state");
     // A folder where root 500 should go: the walk ends there, as it would with a full disk or a power cut.
     std::fs::create_dir(folder.join("roots/500.root")).unwrap();
-    let open = || world.mirror("m", &upstream);
-    let error = master_error(open().sync_once().await.unwrap_err().to_string());
+    let error = mirror.sync_once().await.unwrap_err().to_string();
     assert!(error.contains("500.root"), "{error}");
     assert_eq!(roots_of(&folder), 500, "499 roots and the folder");
     std::fs::remove_dir(folder.join("roots/500.root")).unwrap();
@@ -135,16 +130,12 @@ async fn a_mirror_keeps_every_root_of_the_longest_walk_and_goes_on_where_it_was_
     while roots_of(&folder) < usize::try_from(1 + length).unwrap() {
         walks += 1;
         assert!(walks < 5, "{} roots", roots_of(&folder));
-        let _ = open().sync_once().await;
+        let _ = mirror.sync_once().await;
     }
     let mirrored = tidecast_engine::roots::load(&folder.join("roots")).unwrap();
     let served = tidecast_engine::roots::load(&state.join("roots")).unwrap();
     assert!(mirrored == served, "every root byte for byte");
-    assert_eq!(open().sync_once().await.unwrap().reason, "current");
-}
-
-fn master_error(text: String) -> String {
-    text.replace('\n', " ")
+    assert_eq!(mirror.sync_once().await.unwrap().reason, "current");
 }
 
 #[test]
@@ -256,7 +247,7 @@ async fn without_a_daemon_the_next_key_waits_until_it_is_admitted_and_is_taken_b
     running.sync_once().await.unwrap();
     let (state, config) = (world.path("m.state"), running.config().clone());
     let old = running.node_key();
-    drop(running);
+    let present = || keyfile::load(&state.join(NODE_KEY)).unwrap().public();
 
     let NextKey::Waiting(new) = mirror::rotate(&state, &config).await.unwrap() else {
         panic!("nobody has admitted it")
@@ -265,8 +256,7 @@ async fn without_a_daemon_the_next_key_waits_until_it_is_admitted_and_is_taken_b
         mirror::rotate(&state, &config).await.unwrap(),
         NextKey::Waiting(new)
     );
-    let open = || world.mirror("m", &config.upstreams);
-    assert_eq!(open().node_key(), old);
+    assert_eq!(present(), old);
     master::replace(
         &world.master_state(),
         old,
@@ -279,7 +269,7 @@ async fn without_a_daemon_the_next_key_waits_until_it_is_admitted_and_is_taken_b
     world.publish(&[("f", b"two")]);
     master.master.reload().unwrap();
     // As a timer would, which knows of nothing.
-    assert!(open().sync_once().await.unwrap().switched);
-    assert_eq!(open().node_key(), new);
+    assert!(running.sync_once().await.unwrap().switched);
+    assert_eq!((running.node_key(), present()), (new, new));
     assert!(!state.join(NEXT_NODE_KEY).exists());
 }

@@ -4,7 +4,7 @@ mod support;
 use support::{DAY_MS, Feed, NOW, key, keys, publics, sign};
 use tidecast_proto::{
     ceremony::{
-        Concern, DraftError, EpochChange, KeyChanges, KeyRole, MasterChange, RootChange,
+        Concern, DraftError, EpochChange, KeyChanges, KeyRole, MasterChange, Quorum, RootChange,
         RootChanges, changes_between, concerns,
     },
     id::{Epoch, ObjectId, ReleaseNumber, RootVersion},
@@ -75,7 +75,7 @@ fn a_draft_that_changes_everything_is_followed_by_mirrors_once_both_sets_have_si
     let open = |signed: &SignedRoot| {
         let state = signed.signatures(Some(&previous)).expect("a root");
         (
-            state.old.as_ref().map_or(9, |old| old.missing()),
+            state.old.as_ref().map_or(9, Quorum::missing),
             state.own.missing(),
             feed.trust().accept_root(signed.clone()).is_ok(),
         )
