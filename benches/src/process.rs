@@ -48,7 +48,8 @@ pub(crate) fn run(command: &mut Command) -> Result<Finished> {
     finish(command)?.success(command)
 }
 
-fn finish(command: &mut Command) -> Result<Finished> {
+/// Runs `command` to its end, whatever that is.
+pub(crate) fn finish(command: &mut Command) -> Result<Finished> {
     // Files, not pipes: nobody has to read while the clock runs.
     let (mut stdout, mut stderr) = (tempfile::tempfile()?, tempfile::tempfile()?);
     command

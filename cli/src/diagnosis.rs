@@ -27,8 +27,8 @@ impl RootEnd {
     /// By what the status warns of.
     fn of(warnings: &[Warning]) -> Self {
         let level = |level: ExpiryLevel| {
-            let of_root = |w: &&Warning| w.about == "root_expires" && w.level == level.word();
-            warnings.iter().find(of_root).is_some()
+            let mut warnings = warnings.iter();
+            warnings.any(|w| w.about == "root_expires" && w.level == level.word())
         };
         if level(ExpiryLevel::Expired) {
             Self::Over

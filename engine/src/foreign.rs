@@ -13,13 +13,14 @@ use http::HeaderMap;
 use tidecast_proto::chunker::Chunking;
 use tidecast_proto::database::VerifyPolicy;
 use tidecast_proto::id::{FeedId, ObjectId, ReleaseNumber};
+use tidecast_proto::limits;
 use tidecast_proto::manifest::{Manifest, SignedManifest};
 use tidecast_proto::wire::Encoding;
 
 use crate::docroot::{index::Index, spool::Spool, timestamp};
 use crate::http::{conditions, path, range};
 use crate::mirror::BundleFault;
-use crate::mirror::road::{Parts, bundle};
+use crate::mirror::road::Parts;
 use crate::packing;
 use crate::publish::opening::gzip_header;
 use crate::publish::stat_cache::{Identity, StatCache};
@@ -167,7 +168,10 @@ pub struct BundleContent {
 pub fn bundle(bytes: Vec<u8>, live: &Manifest) -> Result<BundleContent, BundleFault> {
     let mut parts = Parts::new(io::Cursor::new(bytes));
     let preamble = parts.preamble()?;
-    let manifest = bundle::open_manifest(&preamble.manifest, live).ok();
+    // A mirror looks at its name first, which only a head that was judged can say.
+    let prefix = live.signed().body();
+    let manifest = undelta(&preamble.manifest, prefix, limits::MANIFEST_BYTES).ok();
+    let manifest = manifest.and_then(|bytes| SignedManifest::from_bytes(&bytes).ok());
     let mut sections = 0;
     while parts.section()?.is_some() {
         sections += 1;

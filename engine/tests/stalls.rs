@@ -4,8 +4,6 @@
 #[path = "stalls/cases.rs"]
 mod cases;
 mod support;
-#[path = "stalls/wire.rs"]
-mod wire;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;

@@ -321,3 +321,9 @@ impl<T> Deref for Verified<T> {
         &self.body
     }
 }
+/// The body in a signed object's bytes, without a copy and without a look at its signatures; `None` where none can be.
+#[must_use]
+pub fn body_of(bytes: &[u8]) -> Option<&[u8]> {
+    let (length, rest) = bytes.split_first_chunk()?;
+    rest.get(..usize::try_from(u64::from_le_bytes(*length)).ok()?)
+}

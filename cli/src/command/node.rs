@@ -231,7 +231,9 @@ async fn decide(
     decision: Decision,
     change: &SettingsChange,
 ) -> Result<(), Failure> {
-    let details = node.map(|node| Details {
+    // Of one that was decided about before, what it said then is kept: its name here may be the operator's.
+    let waits = node.filter(|node| node.state == "pending");
+    let details = waits.map(|node| Details {
         name: node.name.clone(),
         contact: node.contact.clone(),
         hosts: node.hosts.clone(),
@@ -249,7 +251,8 @@ async fn replace(
     change: &SettingsChange,
 ) -> Result<(), Failure> {
     if old == new {
-        return Err(Failure::usage("a key cannot take its own place"));
+        return Err(Failure::usage("a key cannot take its own place")
+            .hint("name the new key first, and the old one behind --replaces"));
     }
     let node = master::replace(&shell.state, old, new, change, SystemClock.now())?;
     shell.note(&format!("revoked {old}"));

@@ -48,6 +48,11 @@ impl Rotate {
             Err(ControlError::NotRunning { .. }) => {
                 (false, mirror::rotate(&shell.state, &config).await?)
             }
+            Err(ControlError::Failed(what)) => {
+                return Err(Failure::new(Exit::Unavailable, what).hint(
+                    "the new key is made and the old one still in use; the running mirror tries again every 30 s",
+                ));
+            }
             Err(error) => return Err(error.into()),
         };
         let rotated = Rotated {

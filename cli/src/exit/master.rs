@@ -40,6 +40,7 @@ impl Diagnose for FeedError {
                 "`tidecast key show FILE` prints the keys of the state folder; a root must name them first"
                     .into(),
             ),
+            Self::Given(_) => Some("`tidecast root show FILE` says what is missing".into()),
             Self::NoFirst => Some("give every root, 1 to the newest, each with --root".into()),
             _ => None,
         }

@@ -7,7 +7,7 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::Mode;
 use tidecast_proto::id::ChunkId;
 use tidecast_proto::limits;
 
@@ -37,9 +37,7 @@ impl Spool {
     /// Opens the spool, and hashes what an earlier build left in it. What comes after the first record that is not whole
     /// is cut off.
     fn open(folders: &Folders) -> io::Result<Self> {
-        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-        let mode = Mode::from_raw_mode(0o600);
-        let file = File::from(rustix::fs::openat(&folders.state, SPOOL, flags, mode)?);
+        let file = files::open_own(&folders.state, SPOOL, Mode::from_raw_mode(0o600))?;
         Self::of(file)
     }
 

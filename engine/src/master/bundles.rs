@@ -225,7 +225,9 @@ impl Master {
                 // A full disk may have room again by the next question.
                 if matches!(
                     error,
-                    BundleBuildError::Gone { .. } | BundleBuildError::TooLarge { .. }
+                    BundleBuildError::Gone { .. }
+                        | BundleBuildError::TooLarge { .. }
+                        | BundleBuildError::ManifestTooLarge { .. }
                 ) {
                     self.bundles.impossible(fetch);
                 }

@@ -67,6 +67,9 @@ pub enum FeedError {
         key: PublicKey,
         version: RootVersion,
     },
+    /// The roots given do not follow from each other, or too few keys have signed them.
+    #[error("the roots given make no feed: {0}")]
+    Given(RootError),
     /// The roots given do not begin with the first.
     #[error("the roots given do not begin with root 1")]
     NoFirst,
@@ -150,16 +153,12 @@ pub fn init_from_roots(
         return Err(FeedError::Exists { path });
     }
     let folder = state.join(ROOTS);
-    let chain = |source| FeedError::Chain {
-        folder: folder.clone(),
-        source,
-    };
     let feed = roots
         .first()
         .map(|first| FeedId(first.id().0))
         .ok_or(FeedError::NoFirst)?;
     let newest = roots::follow(roots.clone(), &feed)
-        .map_err(chain)?
+        .map_err(FeedError::Given)?
         .ok_or(FeedError::NoFirst)?;
     for (role, file) in [(KeyRole::Head, HEAD_KEY), (KeyRole::Node, NODE_KEY)] {
         let key = keyfile::load(&state.join(file))?.public();

@@ -84,11 +84,6 @@ impl Pace {
         self.bucket.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What may be sent in one second.
-    pub(super) fn rate(&self) -> Option<u64> {
-        self.lock().rate
-    }
-
     /// Changes the rate, also for whoever waits; no bound from now on without.
     fn set_rate(&self, rate: Option<u64>) {
         let mut bucket = self.lock();
@@ -167,9 +162,18 @@ impl<'a> Outlet<'a> {
         Self { stream, pace, sent }
     }
 
-    /// What the node may have in one second; no bound without.
-    pub(super) fn rate(&self) -> Option<u64> {
-        self.pace.as_ref()?.rate()
+    /// Whether its node has a rate.
+    pub(super) fn is_limited(&self) -> bool {
+        self.pace.is_some()
+    }
+
+    /// Sends a whole frame that is not content, whatever the node is owed.
+    ///
+    /// # Errors
+    /// As [`write_frame`].
+    pub(super) async fn frame_at_once(&mut self, frame: &[u8]) -> Result<(), StreamError> {
+        self.sent.inc_by(frame.len() as u64);
+        write_frame(self.stream, frame).await
     }
 
     /// Sends a whole frame.
@@ -227,20 +231,23 @@ mod tests {
     async fn at_the_least_rate_the_longest_frames_keep_to_the_useful_rate() {
         use tidecast_proto::limits;
         let longest = limits::CHUNK_BYTES as u64;
-        let mut now = Instant::now();
-        let mut bucket = Bucket::full(Some(super::super::settings::RATE_BYTES_PER_S_MIN), now);
         let window = Duration::from_millis(limits::USEFUL_WINDOW_MS as u64);
-        for _ in 0..20 {
-            let end = now + window;
-            let mut sent = 0;
-            while now < end {
-                match bucket.take(longest, now) {
-                    Some(wait) => now += wait,
-                    None => sent += longest,
-                }
+        let least = limits::USEFUL_BYTES_PER_S as u64 * window.as_secs();
+        let begun = Instant::now();
+        let mut now = begun;
+        let mut bucket = Bucket::full(Some(super::super::settings::RATE_BYTES_PER_S_MIN), now);
+        let mut sent_at = Vec::new();
+        while sent_at.len() < 40 {
+            match bucket.take(longest, now) {
+                Some(wait) => now += wait,
+                None => sent_at.push(now - begun),
             }
-            let least = limits::USEFUL_BYTES_PER_S as u64 * window.as_secs();
-            assert!(sent >= least, "{sent} in a window");
+        }
+        // Whenever a window begins.
+        for start in (0..500).map(Duration::from_secs) {
+            let inside = |at: &&Duration| (start..start + window).contains(*at);
+            let sent = longest * sent_at.iter().filter(inside).count() as u64;
+            assert!(sent >= least, "{sent} bytes in the window from {start:?}");
         }
     }
 

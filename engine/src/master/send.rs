@@ -110,17 +110,14 @@ impl Master {
             let core = self.ready_bundle(fetch)?;
             let front = self.front(fetch, root_version)?;
             let small = front.len() + core.len() <= limits::UNASKED_BUNDLE_BYTES;
-            // What takes longer than an announcement is waited for can be asked for.
-            let slow = send
-                .rate()
-                .is_some_and(|rate| rate < (front.len() + core.len()) as u64);
-            (small && !slow).then_some((fetch, front, core))
+            // An announcement must not wait behind what its node is still owed.
+            (small && !send.is_limited()).then_some((fetch, front, core))
         });
         match ready {
             Some((fetch, front, core)) => {
                 send_bundle_parts(send, announcement, fetch, front, &core).await
             }
-            None => send.frame(&announcement).await,
+            None => send.frame_at_once(&announcement).await,
         }
     }
 
@@ -160,7 +157,7 @@ async fn patiently<T>(
     loop {
         match tokio::time::timeout(patience, &mut work).await {
             Ok(done) => return Ok(done),
-            Err(_) => send.frame(&WAIT.to_frame()).await?,
+            Err(_) => send.frame_at_once(&WAIT.to_frame()).await?,
         }
         patience = WAIT_EVERY;
     }

@@ -10,7 +10,6 @@ use tidecast_proto::root::{Root, RootBody};
 
 use super::sessions::{Peer, Standing};
 use super::{IssuedHead, Master};
-use crate::metrics::MasterCounters;
 use crate::warning::{Reminder, Warning};
 
 /// Warnings that a status lists.
@@ -106,16 +105,6 @@ impl Master {
 
     /// The root that heads are signed under.
     pub(super) fn newest_root(&self) -> Root {
-        self.feed.root.clone()
-    }
-
-    /// What it has done since it started.
-    pub(crate) fn counters(&self) -> &MasterCounters {
-        &self.counters
-    }
-
-    /// Handshakes under way.
-    pub(crate) fn handshakes(&self) -> usize {
-        self.sessions.handshakes()
+        self.view.load().root.clone()
     }
 }

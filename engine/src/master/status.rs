@@ -11,6 +11,7 @@ use tidecast_proto::key::PublicKey;
 use super::sessions::Peer;
 use super::staleness::{head_expires, stale_since};
 use super::{Feed, Master, MasterError, Node, Nodes, newest_head};
+use crate::metrics::MasterCounters;
 use crate::store::Store;
 use crate::warning::Warning;
 
@@ -107,6 +108,16 @@ pub struct MasterStatus {
 }
 
 impl Master {
+    /// What it has done since it started.
+    pub(crate) fn counters(&self) -> &MasterCounters {
+        &self.counters
+    }
+
+    /// Handshakes under way.
+    pub(crate) fn handshakes(&self) -> usize {
+        self.sessions.handshakes()
+    }
+
     /// How this master is.
     #[must_use]
     pub fn status(&self) -> MasterStatus {

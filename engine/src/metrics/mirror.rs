@@ -178,7 +178,7 @@ impl Collector for Now {
         page.gauge(
             "contested_releases",
             "Head keys that named another manifest for the installed release",
-            self.mirror.contested() as u64,
+            status.contested.len() as u64,
         )?;
         let state = status.connection.state.as_str();
         page.gauges(

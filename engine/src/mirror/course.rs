@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tidecast_proto::id::RootVersion;
+use tidecast_proto::key::PublicKey;
 use tidecast_proto::mirror::{Action, Event, Mirror as Course, SyncOutcome};
 use tidecast_proto::rate::Millis;
-use tidecast_proto::receipt::{ReceiptBody, ServingState, SignedReceipt};
-use tidecast_proto::wire::{FrameType, Poll, RefusalReason, Refused, Welcome, frame};
+use tidecast_proto::wire::{FrameType, Poll, RefusalReason, Refused, Welcome};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
@@ -30,7 +30,7 @@ const MEND: Duration = Duration::from_secs(3 * 3600);
 
 /// What has happened and was not looked at yet; beyond, an upstream's news wait. Each may hold a bundle that came
 /// unasked, of [`UNASKED_BUNDLE_BYTES`](tidecast_proto::limits::UNASKED_BUNDLE_BYTES).
-const HAPPENED: usize = 4;
+const HAPPENED: usize = 2;
 
 /// Something that happened, with the number of the connection it happened on.
 #[derive(Debug)]
@@ -46,7 +46,8 @@ enum What {
     News(News),
     Polled(Result<Option<Vec<u8>>, SyncError>),
     Synced(Result<SyncReport, SyncError>),
-    Probed(bool),
+    /// Whether that upstream would let us in.
+    Probed(usize, bool),
     /// So many files are damaged.
     Mended(usize),
     Lost(SyncError),
@@ -301,7 +302,7 @@ impl Running {
                         Some(sync) => mirror.would_welcome(&upstream, sync).await,
                         None => false,
                     };
-                    What::Probed(up)
+                    What::Probed(index, up)
                 });
             }
             Action::Disconnect => {
@@ -407,15 +408,32 @@ impl Running {
             What::News(news) => self.told(news),
             What::Polled(Ok(Some(head))) => self.handle(Event::Announced(head)),
             What::Polled(Ok(None)) => {
+                // It may be cut off itself, or hide what is new; one of the others may know better.
+                if self.mirror.config.upstreams.len() > 1 && self.mirror.stale_since_ms().is_some()
+                {
+                    return self.failed(SyncError::NothingFresh);
+                }
                 self.handle(Event::Unchanged);
                 if !self.course.knows_a_release() {
                     self.notice(Notice::NoRelease);
                 }
             }
             What::Mended(damaged) => self.mended(damaged),
-            What::Probed(up) => self.handle(Event::Probed { up }),
+            What::Probed(upstream, up) => {
+                if let Some(key) = self.replaced_key() {
+                    return self.failed(SyncError::NotAMaster(key));
+                }
+                self.handle(Event::Probed { upstream, up });
+            }
             What::Synced(result) => self.synced(result),
         }
+    }
+
+    /// The upstream's key, when a root that came from another one no longer names it.
+    fn replaced_key(&self) -> Option<PublicKey> {
+        let key = self.link.as_ref()?.upstream();
+        let trust = self.mirror.beliefs.trust()?;
+        (!trust.root().names_master(&key)).then_some(key)
     }
 
     /// Passes on what the upstream sends unasked, until the connection ends.
@@ -597,31 +615,5 @@ async fn sleep_until(wake: Option<Instant>) {
     match wake {
         Some(at) => tokio::time::sleep_until(at).await,
         None => std::future::pending().await,
-    }
-}
-
-impl Mirror {
-    /// What to tell the upstream about the docroot.
-    pub(super) async fn receipt(&self) -> Option<Vec<u8>> {
-        let live = self
-            .disk
-            .run(|disk| disk.docroot.current().cloned())
-            .await
-            .ok()??;
-        let body = ReceiptBody {
-            feed: self.feed,
-            release: live.release(),
-            manifest: live.manifest().id(),
-            state: if self.stale_since_ms().is_some() {
-                ServingState::STALE
-            } else {
-                ServingState::LIVE
-            },
-            switched: live.switched(),
-            issued: self.clock.now(),
-            extensions: Vec::new(),
-        };
-        let signed = SignedReceipt::sign(&body, &[&self.secret_key()]).ok()?;
-        Some(frame(FrameType::RECEIPT, &signed.to_bytes()))
     }
 }

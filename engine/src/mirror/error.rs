@@ -51,6 +51,9 @@ pub enum SyncError {
     /// The server's key belongs to no master of this feed.
     #[error("the server's key {0} belongs to no master of this feed")]
     NotAMaster(PublicKey),
+    /// What this mirror has is no longer vouched for, and the upstream says there is nothing new.
+    #[error("the upstream has no head that is still good")]
+    NothingFresh,
     /// The disk or the docroot.
     #[error(transparent)]
     Docroot(#[from] DocrootError),
@@ -72,6 +75,7 @@ impl SyncError {
             | Self::Recipe(_)
             | Self::Codec(_)
             | Self::NotAMaster(_)
+            | Self::NothingFresh
             | Self::Manifest(ManifestError::NotTheHeads { .. }) => SyncOutcome::UpstreamAtFault,
             Self::Docroot(DocrootError::Successor(_))
             | Self::Manifest(_)
@@ -106,7 +110,8 @@ impl SyncError {
             | Self::List(_)
             | Self::Recipe(_)
             | Self::Codec(_)
-            | Self::NotAMaster(_) => "upstream",
+            | Self::NotAMaster(_)
+            | Self::NothingFresh => "upstream",
             Self::Docroot(_) | Self::Memory(_) => "disk",
             Self::Disk(_) => "tidecast",
         }
@@ -140,6 +145,9 @@ impl SyncError {
             }
             Self::NoAnchor(_) => {
                 "sync once over the network: then the anchor is kept for later bundles".into()
+            }
+            Self::NothingFresh => {
+                "the next upstream is asked; if it repeats with all of them, the feed's masters are down".into()
             }
             Self::NotAMaster(_) => "check the upstream's address and the fingerprint".into(),
             Self::Docroot(error) => error.advice().unwrap_or("see the message").into(),

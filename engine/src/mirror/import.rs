@@ -244,7 +244,7 @@ async fn import(
         return Err(refused(BundleFault::OtherStart));
     }
     let signed = work
-        .bundled_manifest(preamble.manifest, &live)
+        .bundled_manifest(preamble.manifest, &live, &head)
         .await?
         .map_err(&refused)?;
     let judged = work

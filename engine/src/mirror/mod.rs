@@ -8,6 +8,7 @@ mod import;
 mod memory;
 mod once;
 mod plan;
+mod receipt;
 pub(crate) mod road;
 mod rotate;
 pub(crate) mod site;
@@ -290,13 +291,6 @@ impl Mirror {
     /// UDP payload received from upstreams and sent to them since it started, in bytes.
     pub(crate) fn traffic(&self) -> (u64, u64) {
         self.present().traffic()
-    }
-
-    /// Head keys that named another manifest for the installed release.
-    pub(crate) fn contested(&self) -> usize {
-        self.beliefs
-            .with(|trust| trust.contested().count())
-            .unwrap_or(0)
     }
 
     /// This node's public key.

@@ -102,6 +102,12 @@ impl Mirror {
     /// [`SyncFailure`].
     pub async fn sync_once(self: &Arc<Self>) -> Result<SyncReport, SyncFailure> {
         let started = tokio::time::Instant::now();
+        // Where no daemon runs, this is when a next key that was admitted is taken.
+        if self.has_next_key()
+            && let Err(error) = self.show_next_key().await
+        {
+            tracing::warn!(%error, "the next node key cannot be used");
+        }
         let (notices, mut noticed) = mpsc::unbounded_channel();
         let (wishes, wished) = mpsc::channel(1);
         let running = tokio::spawn(Running::new(self.clone(), notices, true).run(wished));

@@ -194,6 +194,9 @@ pub struct MirrorStatus {
     pub last_error: Option<Fault>,
     /// Keys caught signing two heads under one number.
     pub equivocators: Vec<String>,
+    /// Keys that named another manifest for the release that was installed.
+    #[serde(default)]
+    pub contested: Vec<String>,
 }
 
 impl MirrorStatus {
@@ -211,6 +214,8 @@ impl MirrorStatus {
         self.root_expires_ms = Some(root.expires.0);
         let keys = trust.equivocators();
         self.equivocators = keys.map(|(key, _)| key.to_string()).collect();
+        let keys = trust.contested();
+        self.contested = keys.map(|(key, _)| key.to_string()).collect();
         self.warnings = Warning::of_root(root, trust.now(clock))
             .into_iter()
             .collect();

@@ -7,11 +7,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tidecast_proto::fetch::ChunkQueue;
 use tidecast_proto::head::{Head, Phase};
-use tidecast_proto::id::{ChunkId, ListId, RecipeId};
+use tidecast_proto::id::{ChunkId, ListId, ObjectId, RecipeId};
 use tidecast_proto::list::List;
 use tidecast_proto::manifest::{Manifest, SignedManifest};
 use tidecast_proto::plan::Plan;
 use tidecast_proto::recipe::Recipe;
+use tidecast_proto::signed;
 use tidecast_proto::trust::Trust;
 use tidecast_proto::wire::ObjectName;
 use tokio::task::JoinSet;
@@ -22,7 +23,7 @@ use super::road::{ByBundle, Journeys, is_of_the_link};
 use super::status::{Progress, SyncReport};
 use super::work::{Begin, RootSource, Work, building, moved_away, no_build};
 use crate::docroot::{Build, BuildBytes, DocrootError, MendReport};
-use crate::quic::{Link, PushedBundle};
+use crate::quic::{Link, LinkError, PushedBundle};
 
 /// Lists asked for at once; each may be 4 MiB.
 const LISTS_AT_ONCE: usize = 4;
@@ -209,7 +210,15 @@ impl Sync {
             .link
             .object(ObjectName::Manifest(head.manifest))
             .await?;
+        // Before anything of it is copied: it may be 16 MiB of anything.
+        if signed::body_of(&bytes).map(ObjectId::of) != Some(head.manifest) {
+            return Err(LinkError::Corrupt {
+                what: format!("manifest {}", head.manifest),
+            }
+            .into());
+        }
         let signed = SignedManifest::from_bytes(&bytes)?;
+        drop(bytes);
         let anchors = Anchors::Ask(&self.link);
         self.work
             .judge_manifest(trust, signed, head, live, anchors)

@@ -139,6 +139,7 @@ pub fn client(bind: Bind, key: &SecretKey) -> Result<quinn::Endpoint, ListenErro
 /// [`TlsError`].
 pub fn client_config(key: &SecretKey) -> Result<quinn::ClientConfig, TlsError> {
     let mut transport = transport();
+    transport.receive_window(VarInt::from_u32(limits::MIRROR_WINDOW_BYTES as u32));
     // Nobody is asked by an upstream.
     transport.max_concurrent_bidi_streams(VarInt::from_u32(0));
     // The side that dials keeps the connection alive; it is the one behind a NAT.

@@ -19,7 +19,7 @@ use tidecast_proto::wire::{
 use super::link_error::LinkError;
 use super::stream::{StreamError, read_frame, read_frame_if, write_frame};
 use super::tls::peer_key;
-use crate::packing;
+use crate::packing::{self, Opening};
 
 /// The handshake must be through by then, so that "does not answer" is said within 5 s.
 pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_millis(4_500);
@@ -183,21 +183,21 @@ impl Link {
         // In bounds: `check` held both lengths to a few MiB.
         let packed_bytes = usize::try_from(header.packed_bytes).unwrap_or(0);
         let opened_bytes = usize::try_from(header.opened_bytes).unwrap_or(0);
-        let mut packed = Vec::new();
-        while packed.len() < packed_bytes {
+        let corrupt = |_| LinkError::Corrupt {
+            what: describe(name),
+        };
+        let mut opening = Opening::new(header.encoding, opened_bytes).map_err(corrupt)?;
+        let mut left_bytes = packed_bytes;
+        while left_bytes > 0 {
             match self.answer(&mut answer).await? {
-                Answer::Part(part)
-                    if !part.is_empty() && packed.len() + part.len() <= packed_bytes =>
-                {
-                    make_room(&mut packed, part.len(), packed_bytes);
-                    packed.extend_from_slice(&part);
+                Answer::Part(part) if !part.is_empty() && part.len() <= left_bytes => {
+                    left_bytes -= part.len();
+                    opening.push(&part).map_err(corrupt)?;
                 }
                 _ => return Err(LinkError::Protocol("not a PART of the object".into())),
             }
         }
-        packing::open_owned(header.encoding, opened_bytes, packed).map_err(|_| LinkError::Corrupt {
-            what: describe(name),
-        })
+        opening.finish().map_err(corrupt)
     }
 
     /// Asks for chunks; read each with [`ChunkAnswers::next`].
@@ -574,15 +574,6 @@ impl PackedChunk {
             return Err(corrupt());
         }
         Ok(opened)
-    }
-}
-
-/// Makes room for `more` bytes of the `most` that may come in all: twice as much as has come, never more than `most`.
-fn make_room(bytes: &mut Vec<u8>, more: usize, most: usize) {
-    let needed = bytes.len() + more;
-    if bytes.capacity() < needed {
-        let room = (2 * bytes.capacity()).clamp(needed, most.max(needed));
-        bytes.reserve_exact(room - bytes.len());
     }
 }
 

@@ -43,6 +43,7 @@ impl Chance {
         self.below(n) == 0
     }
 
+    /// One of `from`, which holds something.
     pub(crate) fn pick<'a, T>(&mut self, from: &'a [T]) -> &'a T {
         &from[self.index(from.len())]
     }

@@ -43,7 +43,7 @@ impl Forger {
         newest: &Manifest,
         now: Timestamp,
     ) -> Option<(&'static str, Vec<u8>)> {
-        let mut body = self.plain(loot, newest, now);
+        let mut body = self.plain(epoch_seen(loot), newest, now);
         let what = match chance.below(9) {
             0 => {
                 body.release = ReleaseNumber(newest.release.0 + chance.between(1, 1 << 62));
@@ -79,7 +79,7 @@ impl Forger {
                 body.expires = now.plus(10 * YEAR_MS);
                 "head that never expires"
             }
-            7 => {
+            7 if !loot.heads.is_empty() => {
                 // Under a number that its owner has used.
                 let theirs = SignedHead::from_bytes(chance.pick::<Vec<u8>>(&loot.heads))
                     .ok()?
@@ -103,10 +103,18 @@ impl Forger {
         Some((what, head.to_bytes()))
     }
 
-    fn plain(&self, loot: &Loot, newest: &Manifest, now: Timestamp) -> HeadBody {
+    /// A head that is good until the key is replaced: of a release that was the newest once, under the epoch of `head`.
+    pub(crate) fn fresh(&self, head: &[u8], of: &Manifest, now: Timestamp) -> Option<Vec<u8>> {
+        let epoch = SignedHead::from_bytes(head).ok()?.claims()?.epoch;
+        let body = self.plain(epoch, of, now);
+        let head = SignedHead::sign(&body, &[&self.head_key]).ok()?;
+        Some(head.to_bytes())
+    }
+
+    fn plain(&self, epoch: Epoch, newest: &Manifest, now: Timestamp) -> HeadBody {
         HeadBody {
             feed: self.feed,
-            epoch: Epoch(self.epoch(loot)),
+            epoch,
             seq: Seq(now.0),
             issued: now,
             expires: now.plus(crate::feed::HEAD_LIFE_MS),
@@ -117,17 +125,6 @@ impl Forger {
             phase: Phase::LIVE,
             extensions: Vec::new(),
         }
-    }
-
-    /// The epoch of the newest head that was seen.
-    fn epoch(&self, loot: &Loot) -> u64 {
-        let newest = loot
-            .heads
-            .last()
-            .and_then(|head| SignedHead::from_bytes(head).ok());
-        newest
-            .and_then(|head| head.claims())
-            .map_or(0, |body| body.epoch.0)
     }
 
     /// A release with the files of `newest`, one of which is another: signed, but not by a sigmaker.
@@ -166,4 +163,11 @@ impl Forger {
         let root = SignedRoot::sign(&body, &[&self.own_key, &self.head_key]).ok()?;
         Some(root.to_bytes())
     }
+}
+
+/// The epoch of the newest head that was seen.
+fn epoch_seen(loot: &Loot) -> Epoch {
+    let newest = loot.heads.last();
+    let newest = newest.and_then(|head| SignedHead::from_bytes(head).ok()?.claims());
+    newest.map_or(Epoch(0), |body| body.epoch)
 }

@@ -1,4 +1,4 @@
-//! Many seeds, each on a thread of its own, and what they came to.
+//! Many seeds, each in a process of its own, and what they came to.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -8,8 +8,9 @@ use std::io::Write as _;
 use std::ops::Range;
 use std::panic;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Mutex, Once};
+use std::process::{Command, Stdio};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::entropy;
@@ -51,31 +52,63 @@ thread_local! {
 }
 
 fn hear_panics() {
-    static ONCE: Once = Once::new();
-    ONCE.call_once(|| {
-        let before = panic::take_hook();
-        panic::set_hook(Box::new(move |info| {
-            PANICS.with_borrow_mut(|panics| panics.push(info.to_string()));
-            before(info);
-        }));
-    });
+    let before = panic::take_hook();
+    panic::set_hook(Box::new(move |info| {
+        PANICS.with_borrow_mut(|panics| panics.push(info.to_string()));
+        before(info);
+    }));
 }
 
 /// Where a run's files lie: in memory where that is possible, since every step is synced to the disk.
 fn folder(seed: u64) -> PathBuf {
-    static RUN: AtomicU64 = AtomicU64::new(0);
-    let memory = PathBuf::from("/dev/shm");
-    let probe = memory.join(format!("tidecast-sim-{}", std::process::id()));
-    let base = match std::fs::create_dir_all(&probe) {
-        Ok(()) => probe,
-        Err(_) => std::env::temp_dir().join(format!("tidecast-sim-{}", std::process::id())),
+    let name = format!("tidecast-sim-{}-{seed}", std::process::id());
+    let in_memory = PathBuf::from("/dev/shm").join(&name);
+    match std::fs::create_dir(&in_memory) {
+        Ok(()) => in_memory,
+        Err(_) => std::env::temp_dir().join(name),
+    }
+}
+
+/// Names the seed that this process is to run, and nothing else.
+const CHILD: &str = "TIDECAST_SIMULATE";
+
+/// In front of what a child says of its run.
+const SAID: &str = "outcome: ";
+
+/// Runs one seed in a process of its own: Tokio's random numbers follow from how many generators there were before in
+/// the process.
+pub(crate) fn run_alone(seed: u64) -> Result<Outcome, String> {
+    let child = Command::new(std::env::current_exe().unwrap())
+        .args([
+            "--exact",
+            super::EVERY_SEED,
+            "--nocapture",
+            "--test-threads=1",
+        ])
+        .env(CHILD, seed.to_string())
+        .stderr(Stdio::inherit())
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&child.stdout);
+    let said = said.lines().find_map(|line| line.strip_prefix(SAID));
+    match said.map(serde_json::from_str) {
+        Some(Ok(outcome)) => outcome,
+        _ => Err(format!("its process ended with {}", child.status)),
+    }
+}
+
+/// Runs the seed this process was started for, if it was, and ends.
+pub(crate) fn be_a_child() {
+    let Ok(seed) = std::env::var(CHILD) else {
+        return;
     };
-    let run = RUN.fetch_add(1, Ordering::Relaxed);
-    base.join(format!("{seed}-{run}"))
+    let outcome = run_here(seed.parse().unwrap());
+    println!("\n{SAID}{}", serde_json::to_string(&outcome).unwrap());
+    std::process::exit(0);
 }
 
 /// Runs one seed on a fresh thread, whose randomness is the seed's.
-pub(crate) fn run_alone(seed: u64) -> Result<Outcome, String> {
+fn run_here(seed: u64) -> Result<Outcome, String> {
     hear_panics();
     let folder = folder(seed);
     let thread = std::thread::Builder::new().name(format!("seed {seed}"));
@@ -109,7 +142,7 @@ pub(crate) struct Runs {
     partitions: u64,
     clock_jumps: u64,
     roots: u64,
-    attacks: BTreeMap<&'static str, u64>,
+    attacks: BTreeMap<String, u64>,
 }
 
 impl Runs {

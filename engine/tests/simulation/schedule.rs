@@ -57,6 +57,8 @@ pub(crate) struct ThiefPlan {
     pub(crate) head_key: bool,
     /// How many answers in a hundred are what a master would have said.
     pub(crate) honest: u64,
+    /// From when on it shows a world in which nothing new happens, in milliseconds.
+    pub(crate) freezes_ms: Option<u64>,
 }
 
 /// The plan of a run.
@@ -86,7 +88,7 @@ impl Plan {
         let mut chance = Chance::of(seed, "plan");
         let chance = &mut chance;
         let heal_ms = chance.between(3 * MINUTE, 9 * MINUTE);
-        let thieves = [thief(chance), thief(chance)];
+        let thieves = [thief(chance, heal_ms), thief(chance, heal_ms)];
         let mut plan = Self {
             tick_ms: *chance.pick(&[20, 50, 50, 100]),
             disk_ms: *chance.pick(&[0, 10, 40]),
@@ -248,12 +250,14 @@ impl Plan {
     }
 }
 
-fn thief(chance: &mut Chance) -> ThiefPlan {
+fn thief(chance: &mut Chance, heal_ms: u64) -> ThiefPlan {
     let node_of = (!chance.one_in(4)).then(|| chance.index(MASTERS.len()));
+    let freezes = node_of.is_some() && chance.one_in(3);
     ThiefPlan {
+        freezes_ms: freezes.then(|| chance.below(heal_ms)),
         node_of,
         head_key: node_of.is_some() && chance.one_in(2),
-        honest: *chance.pick(&[0, 40, 70, 90, 97]),
+        honest: *chance.pick(&[0, 30, 60, 80, 90, 97]),
     }
 }
 
@@ -266,6 +270,11 @@ fn upstreams(chance: &mut Chance) -> Vec<&'static str> {
         upstreams.push(THIEVES[1 - thief]);
     }
     chance.shuffle(&mut upstreams);
+    if chance.one_in(2) {
+        // Asked first, and gone back to.
+        let first = upstreams.iter().position(|name| THIEVES.contains(name));
+        upstreams.swap(0, first.unwrap_or(0));
+    }
     upstreams
 }
 

@@ -18,7 +18,7 @@ use tidecast_proto::wire::{
 };
 
 use crate::chance::Chance;
-use crate::clock::HostClock;
+use crate::clock::{EPOCH_MS, HostClock};
 use crate::forgery::Forger;
 use crate::network::HostNetwork;
 use crate::trace;
@@ -37,6 +37,14 @@ pub(crate) struct Loot {
     pub(crate) releases: Vec<(ReleaseNumber, ObjectId)>,
 }
 
+/// The world as it was at one moment.
+#[derive(Debug)]
+pub(crate) struct Frozen {
+    head: Vec<u8>,
+    roots: u64,
+    newest: (ReleaseNumber, ObjectId),
+}
+
 /// A hostile host.
 pub(crate) struct Thief {
     pub(crate) name: String,
@@ -50,6 +58,9 @@ pub(crate) struct Thief {
     pub(crate) store: OnceLock<Option<Store>>,
     /// How many answers in a hundred are what a master would have said.
     pub(crate) honest: u64,
+    /// From when on it shows a world in which nothing new happens, in milliseconds.
+    pub(crate) freezes_ms: Option<u64>,
+    pub(crate) frozen: OnceLock<Frozen>,
     pub(crate) chance: Mutex<Chance>,
     pub(crate) forger: Option<Forger>,
     pub(crate) tally: Tally,
@@ -95,7 +106,36 @@ impl Thief {
         with(&mut self.chance.lock().unwrap())
     }
 
+    /// What it shows of the world, if it hides what came later.
+    fn frozen(&self) -> Option<&Frozen> {
+        let since = EPOCH_MS + self.freezes_ms?;
+        if self.clock.now().0 < since {
+            return None;
+        }
+        let loot = self.loot.lock().unwrap();
+        let (head, newest) = (loot.heads.last()?, *loot.releases.last()?);
+        Some(self.frozen.get_or_init(|| Frozen {
+            head: head.clone(),
+            roots: loot.roots.len() as u64,
+            newest,
+        }))
+    }
+
+    /// The head of a world in which nothing happens: fresh as long as it has a key to sign it with.
+    fn frozen_head(&self, frozen: &Frozen) -> Vec<u8> {
+        self.says("frozen head");
+        let fresh = self.forger.as_ref().and_then(|forger| {
+            let manifest = self.manifest(frozen.newest.1)?;
+            forger.fresh(&frozen.head, &manifest, self.clock.now())
+        });
+        fresh.unwrap_or_else(|| frozen.head.clone())
+    }
+
     fn is_honest(&self) -> bool {
+        // Whoever freezes wants to be stayed with.
+        if self.frozen.get().is_some() {
+            return true;
+        }
         self.draw(|chance| chance.below(100)) < self.honest
     }
 
@@ -142,6 +182,12 @@ impl Thief {
         loop {
             let pause = self.draw(|chance| chance.between(1, 90));
             tokio::time::sleep(Duration::from_secs(pause)).await;
+            if connection.close_reason().is_some() {
+                return;
+            }
+            if self.frozen().is_some() {
+                continue;
+            }
             let Ok(mut stream) = connection.open_uni().await else {
                 return;
             };
@@ -264,6 +310,11 @@ impl Thief {
         match request {
             Request::Hello(_) => self.greeting(),
             Request::Root(version) => self.root(version.0),
+            // The mirror has seen all there is.
+            Request::Poll(_) if self.frozen().is_some() && self.forger.is_none() => {
+                self.says("frozen");
+                frame(FrameType::UNCHANGED, &[])
+            }
             Request::Poll(_) => match self.head() {
                 Some(head) => frame(FrameType::ANNOUNCE, &head),
                 None => frame(FrameType::UNCHANGED, &[]),
@@ -299,6 +350,7 @@ impl Thief {
         let head = self.head();
         let newest = self.loot.lock().unwrap().roots.len() as u64;
         let root_version = match self.draw(|chance| chance.below(4)) {
+            _ if self.frozen().is_some() => self.frozen().map_or(1, |frozen| frozen.roots),
             // Hides the newest root, or speaks of one that is not there.
             0 => 1,
             1 => newest + 3,
@@ -314,6 +366,9 @@ impl Thief {
     }
 
     fn root(&self, version: u64) -> Vec<u8> {
+        if self.frozen().is_some_and(|frozen| version > frozen.roots) {
+            return absent();
+        }
         let honest = self.is_honest() || version == 1;
         let loot = self.loot.lock().unwrap();
         let of = |version: u64| {
@@ -341,6 +396,9 @@ impl Thief {
 
     /// A head to show: true, old, none, or forged.
     fn head(&self) -> Option<Vec<u8>> {
+        if let Some(frozen) = self.frozen() {
+            return Some(self.frozen_head(frozen));
+        }
         let honest = self.is_honest();
         let loot = self.loot.lock().unwrap();
         let newest = loot.heads.last().cloned();

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::time::{Duration, UNIX_EPOCH};
 
+use serde::{Deserialize, Serialize};
 use tidecast_engine::blocking::Blocking;
 use tidecast_engine::config::MirrorConfig;
 use tidecast_engine::master::{Master, newest_head};
@@ -37,7 +38,7 @@ const AFTERWARDS_MS: u64 = 30 * 1000;
 const WHOLE_LOOK_MS: u64 = 60 * 1000;
 
 /// What a run came to.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(crate) struct Outcome {
     /// A hash of all that happened.
     pub(crate) trace: String,
@@ -51,7 +52,7 @@ pub(crate) struct Outcome {
     pub(crate) partitions: u64,
     pub(crate) clock_jumps: u64,
     pub(crate) roots: u64,
-    pub(crate) attacks: BTreeMap<&'static str, u64>,
+    pub(crate) attacks: BTreeMap<String, u64>,
 }
 
 /// A host that can be told to stop, with what runs on it.
@@ -115,7 +116,6 @@ pub(crate) fn run(seed: u64, folder: &Path) -> Result<Outcome, String> {
         let mut world = World::new(seed, folder, &elapsed);
         let mut sim = world.build();
         let ended = world.live(&mut sim);
-        drop(sim);
         ended.map_err(|why| format!("{why}\n{}", world.describe()))
     });
     let trace = trace::end();
@@ -273,6 +273,8 @@ impl World {
             store_folder: self.feed.state(0).join("store"),
             store: OnceLock::new(),
             honest: plan.honest,
+            freezes_ms: plan.freezes_ms,
+            frozen: OnceLock::new(),
             chance: Mutex::new(chance),
             forger,
             tally: self.tally.clone(),
@@ -322,9 +324,17 @@ impl World {
                 .plan
                 .count(|h| matches!(h, Happening::Clock(_, ms) if *ms != 0)),
             roots: self.feed.roots.len() as u64,
-            attacks: self.tally.lock().unwrap().clone(),
+            attacks: self.attacks(),
             ..Outcome::default()
         })
+    }
+
+    fn attacks(&self) -> BTreeMap<String, u64> {
+        let tally = self.tally.lock().unwrap();
+        tally
+            .iter()
+            .map(|(what, count)| ((*what).to_owned(), *count))
+            .collect()
     }
 
     fn step(&mut self, sim: &mut Sim<'_>) -> Result<(), String> {

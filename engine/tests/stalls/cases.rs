@@ -10,7 +10,7 @@ use tidecast_proto::wire::{
 };
 
 use crate::support::staller::{At, How, Offer, Staller};
-use crate::wire::{Relay, Rule};
+use crate::support::wire::{Relay, Rule};
 
 /// What a mirror has when it meets this upstream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

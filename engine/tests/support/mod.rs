@@ -3,6 +3,7 @@
 
 pub(crate) mod hostile;
 pub(crate) mod staller;
+pub(crate) mod wire;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};

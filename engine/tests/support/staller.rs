@@ -2,8 +2,8 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use quinn::{Connection, RecvStream, SendStream, TransportConfig, VarInt};
 use tidecast_engine::clock::Clock;
@@ -58,6 +58,76 @@ pub(crate) enum How {
     Resets,
     /// Sends these bytes on one stream after another.
     Streams(Vec<u8>),
+    /// Sends this many bytes with holes in them, in pieces of so many bytes. See [`Rule`](super::wire::Rule).
+    Holes(Arc<AtomicBool>, usize, usize),
+}
+
+/// Sends where nobody acknowledges: no window, no pace.
+#[derive(Debug, Clone)]
+pub(crate) struct Heedless;
+
+impl quinn::congestion::Controller for Heedless {
+    fn on_congestion_event(&mut self, _: Instant, _: Instant, _: bool, _: u64) {}
+
+    fn on_mtu_update(&mut self, _: u16) {}
+
+    fn window(&self) -> u64 {
+        1 << 32
+    }
+
+    fn clone_box(&self) -> Box<dyn quinn::congestion::Controller> {
+        Box::new(Self)
+    }
+
+    fn initial_window(&self) -> u64 {
+        1 << 32
+    }
+
+    fn into_any(self: Box<Self>) -> Box<dyn std::any::Any> {
+        self
+    }
+}
+
+impl quinn::congestion::ControllerFactory for Heedless {
+    fn build(self: Arc<Self>, _: Instant, _: u16) -> Box<dyn quinn::congestion::Controller> {
+        Box::new(Self)
+    }
+}
+
+/// Sends `bytes` in all, each piece after a datagram that is too short to get through.
+pub(crate) async fn send_holes(
+    stream: &mut SendStream,
+    open: &AtomicBool,
+    bytes: usize,
+    piece: usize,
+) -> Result<(), quinn::WriteError> {
+    open.store(true, Ordering::SeqCst);
+    let mut sent = 0;
+    while sent < bytes {
+        // Apart, or they would go in one datagram.
+        for length in [5, piece] {
+            stream.write_all(&vec![1; length]).await?;
+            tokio::time::sleep(Duration::from_millis(2)).await;
+            sent += length;
+        }
+    }
+    Ok(())
+}
+
+/// Sends `bytes` unasked and never ends. The first stream is read as far as a frame that is too long; the others wait
+/// behind it.
+async fn fill(connection: &Connection, bytes: usize) {
+    if let Ok(mut stream) = connection.open_uni().await {
+        let announcement = [FrameType::ANNOUNCE.0, 0, 4, 0, 0];
+        let _ = stream.write_all(&announcement).await;
+        // Less than it claims, until the others are full.
+        let _ = stream.write_all(&[0; 500]).await;
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        if stream.id().index() > 0 {
+            let _ = stream.write_all(&vec![0; bytes]).await;
+        }
+        connection.closed().await;
+    }
 }
 
 /// What every staller of a world has in common: a whole feed.
@@ -117,6 +187,17 @@ impl Staller {
         how: How,
         grants: impl FnOnce(&mut TransportConfig),
     ) -> Self {
+        Self::start_filling(offer, at, how, grants, 0)
+    }
+
+    /// The same, and it sends `fills` bytes unasked that nobody has a use for.
+    pub(crate) fn start_filling(
+        offer: &Arc<Offer>,
+        at: At,
+        how: How,
+        grants: impl FnOnce(&mut TransportConfig),
+        fills: usize,
+    ) -> Self {
         let mut config = quic::server_config(&offer.key).unwrap();
         let mut transport = TransportConfig::default();
         grants(&mut transport);
@@ -135,6 +216,7 @@ impl Staller {
             at,
             how,
             times: times.clone(),
+            fills,
         });
         let address = endpoint.local_addr().unwrap();
         let accepting = endpoint.clone();
@@ -170,6 +252,7 @@ struct Bad {
     at: At,
     how: How,
     times: Arc<AtomicUsize>,
+    fills: usize,
 }
 
 impl Bad {
@@ -203,6 +286,10 @@ impl Bad {
         }
         let _ = send.write_all(&self.answer(&request)).await;
         let _ = send.finish();
+        if place == At::Hello && self.fills > 0 {
+            let all = (0..7).map(|_| fill(&connection, self.fills / 7));
+            futures_util::future::join_all(all).await;
+        }
         if place == At::Hello && self.at == At::News {
             self.news(&connection).await;
         }
@@ -210,6 +297,10 @@ impl Bad {
 
     async fn misbehave(&self, send: &mut SendStream) {
         self.times.fetch_add(1, Ordering::SeqCst);
+        if let How::Holes(open, bytes, piece) = &self.how {
+            let _ = send_holes(send, open, *bytes, *piece).await;
+            return std::future::pending().await;
+        }
         let (How::Stop(first)
         | How::Drip(first)
         | How::Endless(first, _)

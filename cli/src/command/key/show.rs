@@ -23,8 +23,11 @@ pub(crate) struct Show {
     #[arg(value_name = "FILE")]
     file: PathBuf,
     /// Print the public key in PEM form, as OpenSSL reads it, and nothing else.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "hex")]
     pem: bool,
+    /// Print the public key's 64 digits, and nothing else.
+    #[arg(long)]
+    hex: bool,
     #[command(flatten)]
     unlock: Unlock,
 }
@@ -50,6 +53,10 @@ impl Show {
         };
         if self.pem {
             shell.print(&keyfile::public_pem(&key)?)?;
+            return Ok(Exit::Ok);
+        }
+        if self.hex {
+            shell.print(&format!("{key}\n"))?;
             return Ok(Exit::Ok);
         }
         let chain = at_hand::chain(shell)?;

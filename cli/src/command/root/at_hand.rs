@@ -6,7 +6,7 @@ use tidecast_engine::config::{self, MasterConfig, MirrorConfig};
 use tidecast_engine::master::{MASTER_CONFIG, ROOTS};
 use tidecast_engine::mirror::MIRROR_CONFIG;
 use tidecast_engine::roots;
-use tidecast_proto::id::{FeedId, RootVersion};
+use tidecast_proto::id::RootVersion;
 use tidecast_proto::root::{RootBody, SignedRoot};
 
 use crate::exit::Exit;
@@ -16,8 +16,6 @@ use crate::shell::{Role, Shell};
 /// The verified chain of a state folder.
 #[derive(Debug)]
 pub(crate) struct Chain {
-    /// The fingerprint.
-    pub(crate) feed: FeedId,
     signed: Vec<SignedRoot>,
     bodies: Vec<RootBody>,
 }
@@ -68,11 +66,7 @@ pub(crate) fn chain(shell: &Shell<'_>) -> Result<Option<Chain>, Failure> {
     let bodies = bodies
         .collect::<Result<Vec<_>, _>>()
         .map_err(|error| Failure::new(Exit::Data, format!("{}: {error}", folder.display())))?;
-    Ok((!bodies.is_empty()).then_some(Chain {
-        feed,
-        signed,
-        bodies,
-    }))
+    Ok((!bodies.is_empty()).then_some(Chain { signed, bodies }))
 }
 
 /// A root in a file, unverified.

@@ -93,7 +93,10 @@ impl Rotate {
         let previous = self.previous(shell)?;
         let body = previous
             .next(&self.changes()?, options::expires(self.days)?)
-            .map_err(|error| Failure::usage(error.to_string()))?;
+            .map_err(|error| {
+                Failure::usage(error.to_string())
+                    .hint("`tidecast root show` says what the present root holds")
+            })?;
         let signed = SignedRoot::sign(&body, &[])
             .map_err(|error| Failure::usage(format!("no such root can be: {error}")))?;
         report::create(&self.out, &signed)?;

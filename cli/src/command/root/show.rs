@@ -48,7 +48,7 @@ impl Show {
                 }
             }
         };
-        let previous = previous(self.against.as_deref(), chain.as_ref(), &signed, &body)?;
+        let previous = previous(self.against.as_deref(), chain.as_ref(), &body)?;
         let report = report::Report::new(path, &signed, &body, previous.as_ref())?;
         let text = report.text(now_ms());
         shell.result(&report, &text)?;
@@ -69,7 +69,6 @@ fn none(shell: &Shell<'_>, number: Option<u64>) -> Failure {
 pub(super) fn previous(
     against: Option<&Path>,
     chain: Option<&at_hand::Chain>,
-    signed: &tidecast_proto::root::SignedRoot,
     body: &RootBody,
 ) -> Result<Option<RootBody>, Failure> {
     if let Some(path) = against {
@@ -80,10 +79,8 @@ pub(super) fn previous(
     };
     // A root of another feed that happens to lie here is no basis.
     let of_this_feed = |chain: &&at_hand::Chain| {
-        chain
-            .body(RootVersion(1))
-            .is_some_and(|first| first.feed == body.feed)
-            && signed.id().0 != chain.feed.0
+        let newest = chain.newest();
+        newest.is_some_and(|root| root.feed == body.feed)
     };
     Ok(chain
         .filter(of_this_feed)

@@ -43,7 +43,7 @@ impl Sign {
     pub(super) fn run(self, shell: &mut Shell<'_>) -> Outcome {
         let (mut signed, body) = at_hand::read(&self.file)?;
         let chain = at_hand::chain(shell)?;
-        let previous = show::previous(self.against.as_deref(), chain.as_ref(), &signed, &body)?;
+        let previous = show::previous(self.against.as_deref(), chain.as_ref(), &body)?;
         if let Some(previous) = &previous {
             body.follows(previous).map_err(|error| {
                 Failure::new(

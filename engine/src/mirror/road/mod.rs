@@ -3,7 +3,7 @@
 //! The choice is made by [`tidecast_proto::road`]; this carries it out. Whatever fails here, the build goes on with what
 //! was verified, and [`Sync`] fetches what is still lacking chunk by chunk.
 
-pub(crate) mod bundle;
+mod bundle;
 mod fault;
 mod journey;
 mod parts;

@@ -198,7 +198,7 @@ impl Work {
             .await?)
     }
 
-    /// The manifest that came with a bundle, as a delta of the live one.
+    /// The manifest of `head` that came with a bundle, as a delta of the live one.
     ///
     /// # Errors
     /// As [`Self::open_bundle`].
@@ -206,11 +206,12 @@ impl Work {
         &self,
         packed: Vec<u8>,
         live: &Arc<Manifest>,
+        head: &Head,
     ) -> Result<Result<SignedManifest, BundleFault>, SyncError> {
-        let live = live.clone();
+        let (live, id) = (live.clone(), head.manifest);
         Ok(self
             .disk
-            .run(move |_| open_manifest(&packed, &live))
+            .run(move |_| open_manifest(packed, &live, &id))
             .await?)
     }
 
@@ -235,7 +236,7 @@ impl Work {
         if preamble.header.from != live.id() {
             return failed(BundleFault::OtherStart);
         }
-        let signed = match self.bundled_manifest(preamble.manifest, live).await? {
+        let signed = match self.bundled_manifest(preamble.manifest, live, head).await? {
             Ok(signed) => signed,
             Err(fault) => return failed(fault),
         };

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use tokio::net::UdpSocket;
 use tokio::task::AbortHandle;
@@ -18,7 +18,15 @@ pub(crate) enum Rule {
     ClientOnce,
     /// One datagram of the server's.
     ServerOnce,
+    /// Everything, until `holes` is set; from then on nothing from the server, and from the client only datagrams
+    /// of [`LONG`] bytes: what it sends has holes that are never filled, since it is never told of them.
+    ClientHoles,
+    /// The same with the parts exchanged.
+    ServerHoles,
 }
+
+/// Datagrams of at least so many bytes get through.
+pub(crate) const LONG: usize = 200;
 
 /// It, until dropped.
 pub(crate) struct Relay {
@@ -29,12 +37,17 @@ pub(crate) struct Relay {
 
 impl Relay {
     pub(crate) async fn start(good: SocketAddr, rule: Rule) -> Self {
-        let front = UdpSocket::bind("127.0.0.1:0").await.unwrap();
-        let back = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        Self::start_with(good, rule, Arc::default()).await
+    }
+
+    /// As [`Self::start`], told by `holes` when there are some.
+    pub(crate) async fn start_with(good: SocketAddr, rule: Rule, holes: Arc<AtomicBool>) -> Self {
+        let (front, back) = (socket(), socket());
         back.connect(good).await.unwrap();
         let address = front.local_addr().unwrap();
         let dropped = Arc::new(AtomicUsize::new(0));
         let counted = dropped.clone();
+        let open = holes;
         let running = tokio::spawn(async move {
             let (mut here, mut there) = ([0; 2048], [0; 2048]);
             let (mut asked, mut answered) = (0, 0);
@@ -53,6 +66,8 @@ impl Relay {
                             }
                             Rule::ClientOnce => asked == 1,
                             Rule::ServerOnce => true,
+                            Rule::ClientHoles => !open.load(Ordering::SeqCst) || length >= LONG,
+                            Rule::ServerHoles => !open.load(Ordering::SeqCst),
                         };
                         if through {
                             let _ = back.send(&here[..length]).await;
@@ -62,7 +77,14 @@ impl Relay {
                     }
                     Ok(length) = back.recv(&mut there) => {
                         answered += 1;
-                        if rule == Rule::ServerOnce && answered > 1 {
+                        let open = open.load(Ordering::SeqCst);
+                        let lost = match rule {
+                            Rule::ServerOnce => answered > 1,
+                            Rule::ClientHoles => open,
+                            Rule::ServerHoles => open && length < LONG,
+                            _ => false,
+                        };
+                        if lost {
                             counted.fetch_add(1, Ordering::SeqCst);
                         } else if let Some(client) = client {
                             let _ = front.send_to(&there[..length], client).await;
@@ -78,6 +100,14 @@ impl Relay {
             running: running.abort_handle(),
         }
     }
+}
+
+/// With room for a burst.
+fn socket() -> UdpSocket {
+    let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    socket.set_nonblocking(true).unwrap();
+    let _ = socket2::SockRef::from(&socket).set_recv_buffer_size(4 << 20);
+    UdpSocket::from_std(socket).unwrap()
 }
 
 impl Drop for Relay {
