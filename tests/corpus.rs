@@ -27,8 +27,9 @@ use tidecast_fuzz::{TARGETS, Target};
 static ALLOCATOR: allocation::Counting = allocation::Counting;
 
 /// Most bytes of the heap that one input, none of which is longer than 16 KiB, may make a target hold at once. The greatest
-/// need is that of `packed`, which lets 8 MiB come out; a length that is believed goes far beyond.
-const HELD_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// need is that of a manifest, which may open to 16 MiB and is held encoded and decoded; a length that is believed goes far
+/// beyond.
+const HELD_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 fn fuzz() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz")

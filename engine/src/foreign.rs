@@ -17,7 +17,7 @@ use tidecast_proto::limits;
 use tidecast_proto::manifest::{Manifest, SignedManifest};
 use tidecast_proto::wire::Encoding;
 
-use crate::docroot::{index::Index, spool::Spool};
+use crate::docroot::{index::Index, spool::Spool, timestamp};
 use crate::http::{conditions, path, range};
 use crate::mirror::BundleFault;
 use crate::mirror::road::Parts;
@@ -96,6 +96,17 @@ pub fn spool(file: File) -> io::Result<(u64, usize)> {
 #[must_use]
 pub fn index(bytes: &[u8]) -> Option<Vec<u8>> {
     Index::decode(bytes).ok().map(|index| index.encode())
+}
+
+/// The text of a `timestamp` file with the mark of a stale docroot, or without; `None` when it is so already.
+#[must_use]
+pub fn marked_timestamp(text: &str, stale_since_s: Option<u64>) -> Option<String> {
+    let marked = timestamp::marked(text, stale_since_s);
+    if let Some(marked) = &marked {
+        let stale = timestamp::is_marked_stale(marked.as_bytes());
+        assert_eq!(stale, stale_since_s.is_some());
+    }
+    marked
 }
 
 /// A cache of what was published, encoded again (its entries in any order).

@@ -47,6 +47,7 @@ targets! {
     bodies in objects: 2048 bytes, 40_000 times;
     objects in objects: 2048 bytes, 16_000 times;
     verify in objects: 2048 bytes, 1_600 times;
+    ceremony in objects: 2048 bytes, 2_000 times;
     counters in objects: 1024 bytes, 2_000 times;
     list in bundle: 2048 bytes, 200_000 times;
     recipe in bundle: 1024 bytes, 300_000 times;
@@ -78,6 +79,7 @@ targets! {
     explain in text: 1024 bytes, 140_000 times;
     keyfile in text: 512 bytes, 40_000 times;
     index in state: 1024 bytes, 250_000 times;
+    timestamp in state: 1024 bytes, 200_000 times;
     spool in state: 1024 bytes, 20_000 times;
     pack in store: 2048 bytes, 80_000 times;
     open_pack in store: 2048 bytes, 20_000 times;

@@ -1,12 +1,13 @@
 //! Signed objects and the counters that remember them.
 
 use tidecast_proto::addition::Vouched;
+use tidecast_proto::ceremony::{changes_between, concerns};
 use tidecast_proto::codec;
 use tidecast_proto::head::{HeadBody, SignedHead};
 use tidecast_proto::id::{FeedId, Timestamp};
 use tidecast_proto::key::SecretKey;
 use tidecast_proto::limits;
-use tidecast_proto::manifest::{ManifestBody, SignedManifest};
+use tidecast_proto::manifest::{File, Flags, ManifestBody, SignedManifest};
 use tidecast_proto::receipt::{ReceiptBody, SignedReceipt};
 use tidecast_proto::root::{RootBody, SignedRoot};
 use tidecast_proto::signed::{Body, Signed};
@@ -37,6 +38,17 @@ pub fn bodies(bytes: &[u8]) {
             assert_eq!(manifest.file(file.path.as_str()), Some(file));
         }
         assert!(manifest.check_successor_of(&manifest).is_ok());
+        if let Ok(added) = manifest.additions_to(&manifest) {
+            assert!(added.is_empty());
+        }
+        let anchor = SignedManifest::from_bytes(MANIFEST).expect("the vector");
+        let anchor: ManifestBody =
+            codec::decode_exact("manifest", anchor.body(), MANIFEST.len()).expect("the vector");
+        if let Ok(added) = manifest.additions_to(&anchor) {
+            assert_eq!(manifest.flags, Flags::default());
+            let paths = |file: &File| manifest.file(file.path.as_str()).is_some();
+            assert!(anchor.files.iter().all(paths) && added.len() <= manifest.files.len());
+        }
     }
 }
 
@@ -118,6 +130,40 @@ pub fn verify(bytes: &[u8]) {
     if let Ok(receipt) = SignedReceipt::from_bytes(bytes) {
         let stranger = SecretKey::from_seed(&[0xee; 32]).public();
         assert!(receipt.verify(&stranger, &feed).is_err());
+    }
+}
+
+/// A root that is about to be signed, as those see it who sign it, beside the root of the vectors: what a mirror takes has
+/// all its signatures, and what is told of the differences begins with none.
+pub fn ceremony(bytes: &[u8]) {
+    let Ok(root) = SignedRoot::from_bytes(bytes) else {
+        return;
+    };
+    let Ok(draft) = root.draft() else {
+        assert!(root.signatures(None).is_err());
+        return;
+    };
+    assert_eq!(codec::encode(&draft), root.body());
+    assert!(changes_between(&draft, &draft).is_empty());
+    let first = SignedRoot::from_bytes(ROOT).expect("the vector");
+    let id = FeedId(first.id().0);
+    let first = first.verify_first(&id).expect("the vector");
+    let _ = changes_between(&first, &draft);
+    for old in [None, Some(&*first)] {
+        let _ = concerns(old, &draft, draft.expires);
+        let signatures = root.signatures(old).expect("it opened");
+        assert!(
+            signatures
+                .own
+                .signed
+                .iter()
+                .all(|key| draft.root_keys.contains(key))
+        );
+        let taken = match old {
+            None => root.clone().verify_first(&FeedId(root.id().0)).is_ok(),
+            Some(_) => root.clone().verify_next(&first).is_ok(),
+        };
+        assert!(signatures.complete() || !taken);
     }
 }
 

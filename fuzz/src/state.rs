@@ -14,6 +14,24 @@ pub fn index(bytes: &[u8]) {
     }
 }
 
+/// The `timestamp` file: it is marked once, and without the mark it is what it was.
+pub fn timestamp(bytes: &[u8]) {
+    let Ok(text) = core::str::from_utf8(bytes) else {
+        return;
+    };
+    if let Some(stale) = foreign::marked_timestamp(text, Some(7)) {
+        assert_eq!(foreign::marked_timestamp(&stale, Some(8)), None);
+        let fresh = foreign::marked_timestamp(&stale, None).expect("it was marked");
+        // A carriage return in front of the text's end goes.
+        let lines = |text: &str| -> Vec<String> {
+            text.lines()
+                .map(|line| line.trim_end_matches('\r').to_owned())
+                .collect()
+        };
+        assert_eq!(lines(&fresh), lines(text));
+    }
+}
+
 /// The spool: the records that are whole are kept, the rest is cut off, and reading it again changes nothing.
 pub fn spool(bytes: &[u8]) {
     let mut file = memory::file(bytes);

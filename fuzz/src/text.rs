@@ -140,11 +140,23 @@ pub fn explain(bytes: &[u8]) {
     answered::<Explanation>(bytes);
 }
 
-/// A private key's file.
+/// A key's file, private, public or under a passphrase, which is not asked for: what opening it would cost is judged before.
 pub fn keyfile(bytes: &[u8]) {
     let file = memory::file(bytes);
-    match keyfile::load(&memory::path(&file)) {
-        Ok(key) => assert_eq!(key.public().to_string().parse(), Ok(key.public())),
-        Err(error) => assert!(!error.to_string().is_empty()),
+    let path = memory::path(&file);
+    let found = keyfile::find(&path);
+    match keyfile::load(&path) {
+        Ok(key) => {
+            assert!(matches!(found, Ok(keyfile::Found::Key(_))));
+            let pem = keyfile::public_pem(&key.public()).expect("a key");
+            let public = memory::file(pem.as_bytes());
+            let public = keyfile::find_public(&memory::path(&public)).expect("our own");
+            assert_eq!(public, Some(key.public()));
+        }
+        Err(error) => {
+            assert!(!matches!(found, Ok(keyfile::Found::Key(_))));
+            assert!(!error.to_string().is_empty());
+        }
     }
+    let _ = keyfile::find_public(&path);
 }

@@ -82,6 +82,8 @@ impl Vectors {
     /// Adds them to what the vectors gave. `old` is the manifest that the bundle starts from.
     pub(crate) fn more_seeds(&mut self, old: &SignedManifest) {
         self.lend("objects", "verify", &[]);
+        let root = self.seeds["objects/root"].clone();
+        self.seed("ceremony", "root", root);
         self.lend("deflate", "again", &[1]);
         self.lend("deflate", "guess", &[2]);
         self.lend("frames", "session", &[0]);

@@ -38,7 +38,7 @@ mod switch;
 mod targets;
 #[cfg(test)]
 mod tests;
-mod timestamp;
+pub(crate) mod timestamp;
 mod tree;
 mod verify;
 

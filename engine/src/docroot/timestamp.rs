@@ -70,7 +70,7 @@ fn is_marked(text: &str) -> bool {
 }
 
 /// The text with the mark or without; `None` when it is so already.
-fn marked(text: &str, stale_since_s: Option<u64>) -> Option<String> {
+pub(crate) fn marked(text: &str, stale_since_s: Option<u64>) -> Option<String> {
     if is_marked(text) == stale_since_s.is_some() {
         return None;
     }
