@@ -2,8 +2,13 @@
 
 #[path = "support/command.rs"]
 mod command;
+#[path = "support/http.rs"]
+#[allow(dead_code, reason = "each test file uses a part of this module")]
+mod http;
 #[path = "cli/joining.rs"]
 mod joining;
+#[path = "cli/keys.rs"]
+mod keys;
 #[path = "cli/nodes.rs"]
 mod nodes;
 #[path = "cli/publishing.rs"]
@@ -12,3 +17,5 @@ mod publishing;
 mod running;
 #[path = "cli/saying.rs"]
 mod saying;
+#[path = "cli/stale.rs"]
+mod stale;

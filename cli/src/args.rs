@@ -71,6 +71,12 @@ pub(crate) enum Command {
     /// Make a feed.
     #[command(subcommand)]
     Feed(command::feed::Feed),
+    /// Make keys, and see what they are for.
+    #[command(subcommand)]
+    Key(command::key::Key),
+    /// Make, sign and install roots: who may sign what.
+    #[command(subcommand)]
+    Root(command::root::Root),
     Publish(command::publish::Publish),
     Gc(command::gc::Gc),
     Master(command::master::Master),
@@ -103,6 +109,8 @@ impl Command {
     pub(crate) async fn run(self, shell: &mut Shell<'_>) -> Outcome {
         match self {
             Self::Feed(command) => command.run(shell),
+            Self::Key(command) => command.run(shell),
+            Self::Root(command) => command.run(shell).await,
             Self::Publish(command) => command.run(shell).await,
             Self::Gc(command) => command.run(shell).await,
             Self::Master(command) => command.run(shell).await,

@@ -10,9 +10,13 @@ pub mod config;
 pub mod control;
 pub mod docroot;
 pub mod durable;
+#[doc(hidden)]
+pub mod foreign;
+mod genuine;
 pub mod http;
 pub mod keyfile;
 pub mod master;
+pub mod metrics;
 pub mod mirror;
 pub mod network;
 mod packing;
@@ -26,3 +30,5 @@ mod skip;
 #[cfg(test)]
 mod small_disk;
 pub mod store;
+mod vouched;
+pub mod warning;

@@ -63,6 +63,8 @@ limits! {
     EXTENSIONS = 32;
     /// Manifests a root may revoke.
     REVOKED_MANIFESTS = 128;
+    /// How far an addition's number may be above its anchor's.
+    ADDITIONS_PER_ANCHOR = 4096;
     /// Roots fetched in one walk.
     ROOT_WALK = 1024;
     /// A feed's name, in bytes.

@@ -2,12 +2,14 @@
 
 use alloc::{collections::BTreeMap, string::String, vec::Vec};
 
+use crate::addition::{Addition, NotAnAddition, Vouched};
 use crate::codec::{
     CodecError, Decode, Encode, at_most, plain_page, plain_text, strictly_ascending,
 };
 use crate::extension::{Extension, Extensions};
 use crate::head::Head;
 use crate::id::{Epoch, FeedId, FileHash, ListId, ObjectId, RecipeId, ReleaseNumber, Timestamp};
+use crate::key::PublicKey;
 use crate::limits;
 use crate::name::ReleasePath;
 use crate::root::Root;
@@ -68,6 +70,26 @@ pub struct Flags {
     pub allow_database_rollback: bool,
 }
 
+/// The release that another one only adds genuine databases to. SPEC §3.3.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]
+pub struct Anchor {
+    /// Its number.
+    pub release: ReleaseNumber,
+    /// Its manifest, which `release_threshold` keys signed.
+    pub manifest: ObjectId,
+}
+
+impl Anchor {
+    /// Whether a release of this number may be an addition to it. Numbers only rise, so a single key that could give
+    /// any number would end a feed with the highest one.
+    #[must_use]
+    pub fn bears(&self, release: ReleaseNumber) -> bool {
+        let ahead = release.0.checked_sub(self.release.0);
+        self.release.0 > 0
+            && ahead.is_some_and(|ahead| (1..=limits::ADDITIONS_PER_ANCHOR as u64).contains(&ahead))
+    }
+}
+
 /// What a manifest says.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub struct ManifestBody {
@@ -79,6 +101,9 @@ pub struct ManifestBody {
     pub release: ReleaseNumber,
     /// The manifest before it; none for the first.
     pub previous: Option<ObjectId>,
+    /// Set where this release only adds genuine databases: then fewer signatures may suffice
+    /// ([`crate::addition`]).
+    pub anchor: Option<Anchor>,
     /// When it was made.
     pub created: Timestamp,
     /// The change log, for people.
@@ -138,6 +163,21 @@ pub enum ManifestError {
         got: ReleaseNumber,
         floor: ReleaseNumber,
     },
+    /// Signed by fewer keys than a release needs that does more than add to its anchor.
+    #[error("signed as an addition to release {}, but {why}", anchor.release)]
+    NotAnAddition { anchor: Anchor, why: NotAnAddition },
+    /// A fork of what is installed: both go back to one release, and this one lacks what the installed one added.
+    #[error("an addition like the installed release {have}, but compared with that, {why}")]
+    UndoesAddition {
+        have: ReleaseNumber,
+        why: NotAnAddition,
+    },
+    /// Adds to a release from before one that more keys signed: what that one removed could come back.
+    #[error("adds to release {got}, installed goes back to release {have}, signed by more keys")]
+    AnchorBehind {
+        got: ReleaseNumber,
+        have: ReleaseNumber,
+    },
     /// Made for keys we have not learned of yet.
     #[error("release needs epoch {needed}, the root has {have}: a newer root is missing")]
     Epoch { needed: Epoch, have: Epoch },
@@ -166,6 +206,14 @@ impl Body for ManifestBody {
             return Err(CodecError::BadField {
                 field: "release",
                 why: "releases count from 1",
+            });
+        }
+        if let Some(anchor) = &self.anchor
+            && !anchor.bears(self.release)
+        {
+            return Err(CodecError::BadField {
+                field: "anchor",
+                why: "is no earlier release, or one too far back",
             });
         }
         plain_page("notes", &self.notes, limits::NOTES_BYTES)?;
@@ -298,8 +346,20 @@ impl Manifest {
     /// it: a mirror that missed some is not bound by them, or it would be stuck on one it never saw.
     ///
     /// # Errors
-    /// As [`ManifestBody::check_successor_of`].
+    /// As [`ManifestBody::check_successor_of`]; for an addition also [`ManifestError::UndoesAddition`].
     pub fn check_replaces(&self, live: &Self) -> Result<(), ManifestError> {
+        // No flag speaks for an addition, so whatever else it says of the release before it changes nothing: only an anchor
+        // that is newer than what is live, signed by more keys, may undo what is live.
+        if self
+            .anchor
+            .is_some_and(|anchor| anchor.release <= live.release)
+        {
+            self.additions_to(live)
+                .map_err(|why| ManifestError::UndoesAddition {
+                    have: live.release,
+                    why,
+                })?;
+        }
         match self.previous {
             Some(previous) if previous != live.id() => Ok(()),
             _ => self.check_successor_of(live),
@@ -308,7 +368,7 @@ impl Manifest {
 }
 
 impl SignedManifest {
-    /// The manifest `head` points at, signed by enough release keys of `root` and newer than `installed`.
+    /// The manifest `head` points at, signed by release keys of `root` and newer than `installed`.
     ///
     /// # Errors
     /// [`ManifestError`]; the upstream or the release's maker is at fault, nothing was kept.
@@ -317,7 +377,7 @@ impl SignedManifest {
         root: &Root,
         head: &Head,
         installed: ReleaseNumber,
-    ) -> Result<Manifest, ManifestError> {
+    ) -> Result<Vouched, ManifestError> {
         let (got, got_bytes) = (self.id(), self.body_len() as u64);
         if got != head.manifest || got_bytes != head.manifest_bytes {
             return Err(ManifestError::NotTheHeads {
@@ -327,7 +387,8 @@ impl SignedManifest {
                 expected_bytes: head.manifest_bytes,
             });
         }
-        let manifest = self.verify_stored(root, &head.feed)?;
+        let vouched = self.vouch(root, &head.feed)?;
+        let manifest = vouched.body();
         if manifest.release != head.release {
             return Err(ManifestError::WrongRelease {
                 got: manifest.release,
@@ -340,7 +401,7 @@ impl SignedManifest {
                 have: installed,
             });
         }
-        Ok(manifest)
+        Ok(vouched)
     }
 
     /// A manifest that was verified before it was stored, read again: its id, remembered beside it, stands in
@@ -361,13 +422,55 @@ impl SignedManifest {
         Ok(self.into_verified(body))
     }
 
-    /// A manifest of our own store or state: signatures, feed, epoch, revocation and floor are checked again,
-    /// only its being new is not.
+    /// A manifest that `release_threshold` keys signed, whatever head points at it: signatures, feed, epoch, revocation
+    /// and floor are checked, its being new is not.
     ///
     /// # Errors
-    /// [`ManifestError`]; the file was changed, or the root has moved on.
+    /// [`ManifestError`]; the file was changed, too few signed, or the root has moved on.
     pub fn verify_stored(self, root: &Root, feed: &FeedId) -> Result<Manifest, ManifestError> {
-        let manifest = self.verify_with(&root.release_keys, root.release_threshold.into())?;
+        self.require(&root.release_keys, root.release_threshold.into())?;
+        self.open_for(root, feed)
+    }
+
+    /// The same for one that so many keys signed, or for an addition that as many signed as that takes; which of the
+    /// two, the result says.
+    ///
+    /// # Errors
+    /// As [`Self::verify_stored`].
+    pub fn vouch(self, root: &Root, feed: &FeedId) -> Result<Vouched, ManifestError> {
+        let good = self.good_signers(&root.release_keys).len();
+        let (added, whole) = (root.added_threshold.into(), root.release_threshold.into());
+        // Below this nobody looks inside.
+        if good < usize::min(added, whole).max(1) {
+            return Err(self.too_few(good, whole).into());
+        }
+        let too_few = self.too_few(good, whole);
+        let manifest = self.open_for(root, feed)?;
+        match manifest.anchor {
+            Some(anchor) => Ok(Vouched::Addition(Addition::new(manifest, anchor))),
+            None if good < whole => Err(too_few.into()),
+            None => Ok(Vouched::Whole(manifest)),
+        }
+    }
+
+    /// What it says, whoever signed it: to show it to people who are to sign, never to act on.
+    ///
+    /// # Errors
+    /// [`SignedError`]; whoever made it is at fault.
+    pub fn claims(&self) -> Result<ManifestBody, SignedError> {
+        self.open()
+    }
+
+    /// The distinct release keys of `root` whose signatures hold, ascending.
+    #[must_use]
+    pub fn signed_by(&self, root: &Root) -> Vec<PublicKey> {
+        self.good_signers(&root.release_keys)
+    }
+
+    /// Opens a body whose signatures were found good, and checks what does not depend on a head.
+    fn open_for(self, root: &Root, feed: &FeedId) -> Result<Manifest, ManifestError> {
+        let body = self.open()?;
+        let manifest = self.into_verified(body);
         if manifest.feed != *feed {
             return Err(ManifestError::WrongFeed {
                 got: manifest.feed,

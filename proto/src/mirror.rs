@@ -173,6 +173,13 @@ impl Mirror {
         }
     }
 
+    /// There are so many upstreams from now on; those that stay keep their places.
+    pub fn set_upstreams(&mut self, upstreams: usize) {
+        self.upstreams = upstreams.max(1);
+        self.current = self.current.min(self.upstreams - 1);
+        self.pending_at.take_if(|at| *at >= upstreams);
+    }
+
     /// The next thing to do.
     pub fn poll(&mut self) -> Option<Action> {
         self.actions.pop_front()

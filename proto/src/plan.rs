@@ -68,6 +68,7 @@ mod tests {
             epoch_min: Epoch(0),
             release: ReleaseNumber(1),
             previous: None,
+            anchor: None,
             created: Timestamp(0),
             notes: String::new(),
             files: files

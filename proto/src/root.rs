@@ -40,6 +40,9 @@ pub struct RootBody {
     pub release_keys: Vec<PublicKey>,
     /// How many of them must.
     pub release_threshold: u16,
+    /// How many of them suffice for a release that only adds genuine databases to an earlier one; at most
+    /// [`Self::release_threshold`].
+    pub added_threshold: u16,
     /// May sign heads; one signature is enough.
     pub head_keys: Vec<PublicKey>,
     /// Longest life of a head, in milliseconds.
@@ -104,6 +107,12 @@ impl Body for RootBody {
     fn check(&self) -> Result<(), CodecError> {
         check_keys("root_keys", &self.root_keys, self.root_threshold)?;
         check_keys("release_keys", &self.release_keys, self.release_threshold)?;
+        if self.added_threshold == 0 || self.added_threshold > self.release_threshold {
+            return Err(CodecError::BadField {
+                field: "added_threshold",
+                why: "is 0 or above release_threshold",
+            });
+        }
         check_keys("head_keys", &self.head_keys, 1)?;
         if self.head_ttl_max_ms == 0 {
             return Err(CodecError::BadField {
@@ -152,6 +161,40 @@ fn check_keys(field: &'static str, keys: &[PublicKey], threshold: u16) -> Result
     Ok(())
 }
 
+impl RootBody {
+    /// Whether this may come after `current`, whoever signed it: one version up, of the same feed, nothing going back.
+    ///
+    /// # Errors
+    /// [`RootError`]: what no mirror would follow.
+    pub fn follows(&self, current: &Self) -> Result<(), RootError> {
+        let expected = RootVersion(current.version.0.saturating_add(1));
+        if self.version != expected {
+            return Err(RootError::WrongVersion {
+                got: self.version,
+                expected,
+            });
+        }
+        if self.feed != current.feed {
+            return Err(RootError::WrongFeed {
+                got: self.feed.clone(),
+                expected: current.feed.clone(),
+            });
+        }
+        for (field, had, got) in [
+            ("epoch", current.epoch.0, self.epoch.0),
+            ("release_min", current.release_min.0, self.release_min.0),
+        ] {
+            if got < had {
+                return Err(RootError::GoesBack { field, had, got });
+            }
+        }
+        if self.chunking != current.chunking {
+            return Err(RootError::ChunkingChanged);
+        }
+        Ok(())
+    }
+}
+
 impl SignedRoot {
     /// The first root: the fingerprint vouches for it, and it must be signed by its own keys.
     ///
@@ -185,30 +228,7 @@ impl SignedRoot {
         self.require(&current.root_keys, current.root_threshold.into())?;
         let body = self.open()?;
         self.require(&body.root_keys, body.root_threshold.into())?;
-        let expected = RootVersion(current.version.0.saturating_add(1));
-        if body.version != expected {
-            return Err(RootError::WrongVersion {
-                got: body.version,
-                expected,
-            });
-        }
-        if body.feed != current.feed {
-            return Err(RootError::WrongFeed {
-                got: body.feed,
-                expected: current.feed.clone(),
-            });
-        }
-        for (field, had, got) in [
-            ("epoch", current.epoch.0, body.epoch.0),
-            ("release_min", current.release_min.0, body.release_min.0),
-        ] {
-            if got < had {
-                return Err(RootError::GoesBack { field, had, got });
-            }
-        }
-        if body.chunking != current.chunking {
-            return Err(RootError::ChunkingChanged);
-        }
+        body.follows(current)?;
         Ok(self.into_verified(body))
     }
 }

@@ -43,7 +43,7 @@ fn with_each_object(test: impl Fn(&str, &[u8], Accept<'_>)) {
         let by_signature = manifest.clone().verify_stored(trust.root(), &feed.id());
         let by_head = trust.verify_manifest(manifest, head.head());
         assert_eq!(by_head.is_ok(), by_signature.is_ok());
-        Some(by_head.ok()?.id())
+        Some(by_head.ok()?.whole().ok()?.id())
     });
     test("head", &feed.head(1, 1).to_bytes(), &|bytes| {
         let mut trust = trust.clone();
@@ -446,6 +446,7 @@ fn a_mirror_that_missed_a_release_is_not_stuck_on_what_that_one_was_allowed() {
     let verified = |release: u64, previous, version, flags| {
         let body = ManifestBody {
             previous,
+            anchor: None,
             flags,
             files: vec![database("daily.cvd", version)],
             ..feed.manifest_body(release)

@@ -116,6 +116,7 @@ impl Content {
             epoch_min: Epoch(0),
             release: self.release,
             previous,
+            anchor: None,
             created: Timestamp(1_800_000_000_000),
             notes: String::new(),
             files: vec![

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use md5::{Digest as _, Md5};
 use tidecast_proto::{
+    addition::Vouched,
     bundle::{BaseRange, ContentRef, FilePart, Form, Header, PartKind, RunPart, Side, put_part},
     chunker::{Chunker, Chunking},
     codec,
@@ -124,6 +125,7 @@ fn root(version: u64) -> SignedRoot {
         root_threshold: 2,
         release_keys: public(&["release-1", "release-2"]),
         release_threshold: 2,
+        added_threshold: 1,
         head_keys: public(&["head"]),
         head_ttl_max_ms: 6 * HOUR_MS,
         masters: vec![Master {
@@ -167,6 +169,7 @@ fn manifest(feed: FeedId, list: ListId, noise: &[u8]) -> SignedManifest {
         epoch_min: Epoch(0),
         release: ReleaseNumber(3),
         previous: Some(ObjectId([0xbb; 32])),
+        anchor: None,
         created: Timestamp(NOW.0 - HOUR_MS),
         notes: "Two files.\n".into(),
         files: vec![
@@ -361,7 +364,9 @@ impl Vectors {
         self.hex("bundle old recipe", &recipe.encode());
         let bundle = bundle::make(&old, &new, &head.to_bytes(), root(2).to_bytes());
         self.hex("bundle", &bundle);
-        self.seed("parts", "bundle", bundle);
+        self.seed("parts", "bundle", bundle.clone());
+        self.seed("bundle", "bundle", bundle);
+        self.more_seeds(&old);
     }
 
     fn text(&mut self, name: &str, text: String) {
@@ -373,7 +378,7 @@ impl Vectors {
         self.text(name, hex_lines(bytes));
     }
 
-    fn seed(&mut self, target: &str, name: &str, bytes: Vec<u8>) {
+    pub(crate) fn seed(&mut self, target: &str, name: &str, bytes: Vec<u8>) {
         self.seeds.insert(format!("{target}/{name}"), bytes);
     }
 
@@ -502,7 +507,10 @@ impl Vectors {
         let Ok(Verdict::Newer(head)) = trust.accept_head(head, NOW) else {
             panic!("a newer release")
         };
-        let manifest = trust.verify_manifest(manifest, &head).expect("the head's");
+        let manifest = trust
+            .verify_manifest(manifest, &head)
+            .and_then(Vouched::whole)
+            .expect("the head's");
         trust.install(&manifest);
         self.seed("counters", "installed", trust.to_bytes());
         assert_eq!(codec::encode(&feed), feed.0);

@@ -6,7 +6,6 @@ use std::path::PathBuf;
 use serde::Serialize;
 use tidecast_engine::clock::{Clock as _, SystemClock};
 use tidecast_engine::control::{self, ControlError};
-use tidecast_engine::keyfile;
 use tidecast_engine::master::{Feed, RELEASE_KEY};
 use tidecast_engine::publish::{self, Change, ChangeKind, Progress, PublishReport, PublishRequest};
 use tidecast_engine::store::explain::FileOpening;
@@ -20,6 +19,7 @@ use crate::failure::{Failure, Outcome};
 use crate::progress::Bar;
 use crate::shell::{self, Shell};
 use crate::text;
+use crate::unlock::Unlock;
 
 /// Changes listed one by one unless more is asked for with -v: a screenful.
 const CHANGES_LISTED: usize = 40;
@@ -36,6 +36,8 @@ pub(crate) struct Publish {
     /// The folder with the release key.
     #[arg(long, value_name = "DIR")]
     keys: Option<PathBuf>,
+    #[command(flatten)]
+    unlock: Unlock,
     /// A text that goes into the release as its change log.
     #[arg(long, value_name = "FILE")]
     notes: Option<PathBuf>,
@@ -137,7 +139,7 @@ impl Publish {
             .keys
             .clone()
             .unwrap_or_else(|| shell::default_keys(shell));
-        let key = keyfile::load(&keys.join(RELEASE_KEY))?;
+        let key = self.unlock.load(&keys.join(RELEASE_KEY))?;
         let request = PublishRequest {
             tree: &self.tree,
             root: &feed.root,

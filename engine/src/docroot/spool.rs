@@ -25,7 +25,7 @@ const RECORD_HEAD_BYTES: usize = 32 + 4;
 
 /// Chunks in a file, found by their ids.
 #[derive(Debug)]
-pub(super) struct Spool {
+pub(crate) struct Spool {
     file: File,
     places: HashMap<ChunkId, (u64, u32)>,
     end: u64,
@@ -40,6 +40,11 @@ impl Spool {
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
         let mode = Mode::from_raw_mode(0o600);
         let file = File::from(rustix::fs::openat(&folders.state, SPOOL, flags, mode)?);
+        Self::of(file)
+    }
+
+    /// Goes on with what `file` holds.
+    pub(crate) fn of(file: File) -> io::Result<Self> {
         let mut spool = Self {
             file,
             places: HashMap::new(),
@@ -66,6 +71,11 @@ impl Spool {
         }
         spool.file.set_len(spool.end)?;
         Ok(spool)
+    }
+
+    /// Bytes of it that are whole, and the number of different chunks in them.
+    pub(crate) fn extent(&self) -> (u64, usize) {
+        (self.end, self.places.len())
     }
 
     fn put(&mut self, id: &ChunkId, bytes: &[u8]) -> io::Result<()> {

@@ -3,7 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-use tidecast_proto::id::FeedId;
+use tidecast_proto::id::{FeedId, RootVersion};
+use tidecast_proto::limits;
+use tidecast_proto::manifest::SignedManifest;
 use tidecast_proto::root::{RootError, SignedRoot};
 use tidecast_proto::trust::Trust;
 
@@ -76,6 +78,33 @@ impl Memory {
     }
 }
 
+impl Memory {
+    fn anchor_path(&self) -> PathBuf {
+        self.state.join("anchor.manifest")
+    }
+
+    /// The manifest that an addition was last compared with, as received; whoever uses it checks it again. One that does not
+    /// read is none: it is fetched again.
+    ///
+    /// # Errors
+    /// [`MemoryError`] of the disk.
+    pub(super) fn anchor(&self) -> Result<Option<SignedManifest>, MemoryError> {
+        let bytes = durable::read_optional(&self.anchor_path(), limits::MANIFEST_BYTES)?;
+        Ok(bytes.and_then(|bytes| SignedManifest::from_bytes(&bytes).ok()))
+    }
+
+    /// Keeps an anchor, in the place of the one before.
+    ///
+    /// # Errors
+    /// [`MemoryError`] of the disk.
+    pub(super) fn keep_anchor(&self, anchor: &SignedManifest) -> Result<(), MemoryError> {
+        if self.anchor()?.as_ref() != Some(anchor) {
+            durable::write(&self.anchor_path(), &anchor.to_bytes(), Access::OwnerOnly)?;
+        }
+        Ok(())
+    }
+}
+
 /// What this mirror trusts at the moment. Looked at without waiting, changed by one task at a time, and on disk
 /// before anybody sees the change.
 #[derive(Debug)]
@@ -106,6 +135,23 @@ impl Beliefs {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clone()
+    }
+
+    /// The newest root's number, 0 before the first contact.
+    pub(super) fn root_version(&self) -> RootVersion {
+        self.with(|trust| trust.root().version)
+            .unwrap_or(RootVersion(0))
+    }
+
+    /// Looks at what is believed now, in place; `None` before the first contact.
+    pub(super) fn with<T>(&self, look: impl FnOnce(&Trust) -> T) -> Option<T> {
+        let trust = self.trust.lock().unwrap_or_else(PoisonError::into_inner);
+        trust.as_ref().map(look)
+    }
+
+    /// Where it is kept.
+    pub(super) fn memory(&self) -> &Memory {
+        &self.memory
     }
 
     /// Waits for the right to change.

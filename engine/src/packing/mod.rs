@@ -73,6 +73,18 @@ pub(crate) fn open(
     Ok(opened)
 }
 
+/// As [`open`]; what is plain is not copied, and what was packed is let go of.
+pub(crate) fn open_owned(
+    encoding: Encoding,
+    opened_len: usize,
+    stored: Vec<u8>,
+) -> io::Result<Vec<u8>> {
+    match open(encoding, opened_len, &stored)? {
+        Cow::Owned(opened) => Ok(opened),
+        Cow::Borrowed(_) => Ok(stored),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

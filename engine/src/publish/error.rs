@@ -10,8 +10,8 @@ use tidecast_proto::{
     name::{NameError, ReleasePath},
 };
 
-use super::databases::DatabaseFault;
 use crate::durable::FileError;
+use crate::genuine::DatabaseFault;
 use crate::store::StoreError;
 
 /// Most offending names an error lists: what a person reads before cleaning up the tree.

@@ -136,6 +136,7 @@ pub(super) fn body(
         epoch_min: request.root.epoch,
         release: next_release(previous.number(), request.root.release_min),
         previous: previous.id(),
+        anchor: None,
         created: request.now,
         notes: request.notes.clone(),
         files,

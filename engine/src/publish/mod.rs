@@ -7,13 +7,12 @@
 mod cutter;
 mod databases;
 mod error;
-mod inflate;
 mod ingest;
 mod manifest;
-mod opening;
+pub(crate) mod opening;
 mod report;
 mod stamp;
-mod stat_cache;
+pub(crate) mod stat_cache;
 mod tree;
 
 #[cfg(test)]
@@ -33,9 +32,9 @@ use tidecast_proto::{
 };
 
 use crate::bundle::{BundleBuildError, BundleCache, BundleReport};
+pub use crate::genuine::{CDIFF_BYTES, DatabaseFault};
 use crate::store::StoreWriter;
 use crate::store::explain::{self, Explanation, FileOpening, Opening};
-pub use databases::{CDIFF_BYTES, DatabaseFault};
 pub use error::{OFFENCES_LISTED, Offence, Offences, PublishError, Rule};
 pub use report::{Change, ChangeKind, DatabaseChange, PublishReport};
 

@@ -37,6 +37,7 @@ fn manifest(release: u64, content: &[u8]) -> SignedManifest {
         epoch_min: Epoch(0),
         release: ReleaseNumber(release),
         previous: None,
+        anchor: None,
         created: Timestamp(0),
         notes: "compresses ".repeat(20),
         files: vec![File {

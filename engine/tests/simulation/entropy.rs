@@ -4,6 +4,7 @@
 //! decide the order of events, and neither can be given a seed on a stable toolchain, so `getrandom` of the C library is
 //! defined here: on a thread that runs a simulation it yields bytes that follow from the seed. Every seed runs on a thread
 //! of its own, so nothing is left over from the one before.
+#![expect(unsafe_code, reason = "a function that C calls")]
 
 use std::cell::RefCell;
 use std::ffi::{c_uint, c_void};

@@ -106,6 +106,7 @@ impl SimFeed {
             root_threshold: 2,
             release_keys: publics(&release_keys),
             release_threshold: u16::try_from(release_threshold).unwrap(),
+            added_threshold: 1,
             head_keys: Vec::new(),
             head_ttl_max_ms: HEAD_LIFE_MS,
             masters: Vec::new(),

@@ -232,6 +232,7 @@ impl World {
             hosts: Vec::new(),
             http: None,
             access_log: None,
+            metrics: None,
             grace_s: 60,
         };
         let disk = DiskMode::Inline(Duration::from_millis(self.plan.disk_ms));

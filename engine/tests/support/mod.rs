@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "each test uses a part")]
 
 pub(crate) mod hostile;
+pub(crate) mod staller;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -146,6 +147,7 @@ impl World {
             hosts: Vec::new(),
             http: None,
             access_log: None,
+            metrics: None,
             grace_s: 600,
         };
         Mirror::open(&state, config, Arc::new(self.clock.clone()))
@@ -254,4 +256,16 @@ pub(crate) async fn eventually(what: &str, mut check: impl FnMut() -> bool) {
 
 pub(crate) fn exists(path: &Path) -> bool {
     path.symlink_metadata().is_ok()
+}
+
+/// Opens a mirror again: its docroot's lock goes with the disk thread, a moment after the mirror itself.
+pub(crate) async fn reopen(world: &World, state: &Path, config: MirrorConfig) -> Arc<Mirror> {
+    let clock = Arc::new(world.clock.clone());
+    for _ in 0..500 {
+        match Mirror::open(state, config.clone(), clock.clone()) {
+            Ok((mirror, _)) => return mirror,
+            Err(_) => tokio::time::sleep(std::time::Duration::from_millis(20)).await,
+        }
+    }
+    panic!("the docroot's lock was never let go");
 }

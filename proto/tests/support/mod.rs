@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test target uses its own part of this")]
 
 use tidecast_proto::{
+    addition::Vouched,
     chunker::Chunking,
     codec,
     head::{HeadBody, Phase, SignedHead},
@@ -104,6 +105,7 @@ impl Feed {
             root_threshold: 2,
             release_keys: publics(&release_keys),
             release_threshold: 2,
+            added_threshold: 1,
             head_keys: publics(&head_keys),
             head_ttl_max_ms: 6 * HOUR_MS,
             masters: vec![Master {
@@ -160,6 +162,7 @@ impl Feed {
             epoch_min: Epoch(0),
             release: ReleaseNumber(release),
             previous: (release > 1).then(|| ObjectId::of(&release.to_le_bytes())),
+            anchor: None,
             created: NOW,
             notes: format!("Release {release}\n"),
             files: vec![
@@ -219,6 +222,7 @@ impl Feed {
         };
         let manifest = trust
             .verify_manifest(self.manifest(release), &head)
+            .and_then(Vouched::whole)
             .expect("a good manifest");
         trust.install(&manifest);
     }

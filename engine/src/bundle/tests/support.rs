@@ -56,6 +56,7 @@ impl Shelf {
             epoch_min: Epoch(0),
             release: ReleaseNumber(self.releases),
             previous: (self.releases > 1).then(|| ObjectId::of(b"the one before")),
+            anchor: None,
             created: Timestamp(1_767_258_000_000 + self.releases * 86_400_000),
             notes: String::new(),
             files,

@@ -110,6 +110,7 @@ impl Release {
             epoch_min: Epoch(0),
             release: ReleaseNumber(number),
             previous: None,
+            anchor: None,
             created: Timestamp(0),
             notes: String::new(),
             files,

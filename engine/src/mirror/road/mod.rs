@@ -3,7 +3,7 @@
 //! The choice is made by [`tidecast_proto::road`]; this carries it out. Whatever fails here, the build goes on with what
 //! was verified, and [`Sync`] fetches what is still lacking chunk by chunk.
 
-mod bundle;
+pub(crate) mod bundle;
 mod fault;
 mod journey;
 mod parts;
@@ -12,7 +12,8 @@ mod take;
 
 pub use fault::BundleFault;
 pub(super) use journey::{Journey, Journeys};
-pub(super) use parts::{Parts, pipe};
+pub(crate) use parts::Parts;
+pub(super) use parts::pipe;
 pub(super) use section::{Delivered, Made, Wanted, make};
 pub(super) use take::{ByBundle, Cut};
 

@@ -52,6 +52,7 @@ fn root_body(release_keys: &[SecretKey], threshold: u16) -> RootBody {
         root_threshold: 1,
         release_keys,
         release_threshold: threshold,
+        added_threshold: 1,
         head_keys: vec![key(2).public()],
         head_ttl_max_ms: 1,
         masters: Vec::new(),

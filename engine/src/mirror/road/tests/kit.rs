@@ -200,6 +200,7 @@ impl Feed {
             epoch_min: Epoch(0),
             release: ReleaseNumber(number),
             previous: previous.map(|release| release.manifest.id()),
+            anchor: None,
             created: NOW,
             notes: String::new(),
             files: listed.collect(),
@@ -265,6 +266,7 @@ impl Feed {
             hosts: Vec::new(),
             http: None,
             access_log: None,
+            metrics: None,
             grace_s: 600,
         };
         let (mirror, _) = Mirror::open(&state, config, Arc::new(Fixed)).unwrap();
@@ -333,6 +335,7 @@ fn root_body(root_key: &SecretKey, key: &SecretKey, version: u64) -> RootBody {
         root_threshold: 1,
         release_keys: vec![key.public()],
         release_threshold: 1,
+        added_threshold: 1,
         head_keys: vec![key.public()],
         head_ttl_max_ms: 6 * HOUR_MS,
         masters: vec![tidecast_proto::root::Master {

@@ -98,6 +98,7 @@ fn release(writer: &mut StoreWriter, number: u64, mut files: Vec<File>) {
         epoch_min: Epoch(0),
         release: ReleaseNumber(number),
         previous: None,
+        anchor: None,
         created: Timestamp(0),
         notes: String::new(),
         files,
