@@ -409,8 +409,7 @@ impl Running {
             What::Polled(Ok(Some(head))) => self.handle(Event::Announced(head)),
             What::Polled(Ok(None)) => {
                 // It may be cut off itself, or hide what is new; one of the others may know better.
-                if self.mirror.config.upstreams.len() > 1 && self.mirror.stale_since_ms().is_some()
-                {
+                if self.upstreams.1.len() > 1 && self.mirror.stale_since_ms().is_some() {
                     return self.failed(SyncError::NothingFresh);
                 }
                 self.handle(Event::Unchanged);

@@ -140,14 +140,14 @@ impl SyncError {
             | Self::Codec(_) => {
                 "nothing was installed; tell the feed's operators if it repeats".into()
             }
+            Self::NothingFresh => {
+                "the next upstream is asked; if it repeats with all of them, the feed's masters are down".into()
+            }
             Self::NotGenuine(_) => {
                 "nothing was installed; tell the feed's operators at once: whoever signed this release can sign releases alone, and put into it what ClamAV did not sign".into()
             }
             Self::NoAnchor(_) => {
                 "sync once over the network: then the anchor is kept for later bundles".into()
-            }
-            Self::NothingFresh => {
-                "the next upstream is asked; if it repeats with all of them, the feed's masters are down".into()
             }
             Self::NotAMaster(_) => "check the upstream's address and the fingerprint".into(),
             Self::Docroot(error) => error.advice().unwrap_or("see the message").into(),

@@ -231,7 +231,7 @@ impl Mirror {
     }
 
     /// Whether `upstream` would let us in. Answering a handshake is not enough: a master restored without its list
-    /// of nodes does that too.
+    /// of nodes does that too. Newer roots that it has are taken.
     pub(super) async fn would_welcome(&self, upstream: &str, mut sync: Sync) -> bool {
         let Ok(link) = self.dial(upstream).await else {
             return false;
