@@ -85,7 +85,7 @@ impl Show {
         match &tally {
             Some(tally) => render::tally(tally, &mut out),
             None => {
-                out.push_str("signatures not counted: the feed's root is not at hand (--root)\n")
+                out.push_str("signatures not counted: the feed's root is not at hand (--root)\n");
             }
         }
         shell.result(&object, &out)?;

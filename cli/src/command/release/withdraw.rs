@@ -9,6 +9,7 @@ use tidecast_engine::master::Feed;
 use tidecast_engine::proposal::{self, Proposal, ProposeRequest, What, Withdrawal, withdrawal};
 use tidecast_engine::store::StoreWriter;
 use tidecast_proto::id::ReleaseNumber;
+use tidecast_proto::name::ReleasePath;
 
 use super::add::{self, Announcement};
 use super::{render, sources};
@@ -154,7 +155,7 @@ fn object<'a>(planned: &'a Withdrawal, made: &mut Made) -> Object<'a> {
             .filter(|_| !announcement.released)
             .map(|(_, path)| path.display().to_string()),
         changes: planned.changes.iter().map(change_line).collect(),
-        kept: planned.kept.iter().map(|path| path.as_str()).collect(),
+        kept: planned.kept.iter().map(ReleasePath::as_str).collect(),
         databases: planned
             .back
             .iter()
