@@ -204,19 +204,19 @@ fn an_observer_sees_every_way_a_docroot_can_be_wrong() {
     };
     let main = feed.release(1).unwrap().files["main.ndb"].clone();
     wrong("other bytes", &|path| {
-        fs::write(path.join("main.ndb"), &main[1..]).unwrap()
+        fs::write(path.join("main.ndb"), &main[1..]).unwrap();
     });
     wrong("No such file", &|path| {
-        fs::remove_file(path.join("big.bin")).unwrap()
+        fs::remove_file(path.join("big.bin")).unwrap();
     });
     wrong("in no release", &|path| {
-        fs::write(path.join("foreign"), b"").unwrap()
+        fs::write(path.join("foreign"), b"").unwrap();
     });
     wrong("not in release", &|path| {
-        fs::write(path.join(".tidecast/r1/sub/more"), b"").unwrap()
+        fs::write(path.join(".tidecast/r1/sub/more"), b"").unwrap();
     });
     wrong("local_notes.txt", &|path| {
-        fs::write(path.join("local_notes.txt"), b"").unwrap()
+        fs::write(path.join("local_notes.txt"), b"").unwrap();
     });
     wrong("nobody signed", &|path| {
         let current = path.join(".tidecast/current");
