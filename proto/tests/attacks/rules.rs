@@ -276,6 +276,41 @@ fn a_first_root_is_the_one_the_fingerprint_names() {
     assert!(Trust::begin(&feed.id(), other.clone()).is_err());
     assert!(Trust::begin(&id, feed.first.clone()).is_err());
     assert!(Trust::begin(&id, other).is_ok());
+    let second = sign(&feed.next_root(), &feed.root_keys[..2]);
+    assert!(
+        Trust::begin(&FeedId(second.id().0), second).is_err(),
+        "no feed begins with root 2"
+    );
+}
+
+#[test]
+fn a_key_that_is_only_named_is_not_looked_at() {
+    let feed = Feed::new();
+    let mut trust = feed.trust();
+    let body = tidecast_proto::codec::encode(&feed.head_body(u64::MAX, &feed.manifest(1), 1));
+    let good = crate::support::signature(&feed.head_keys[0], "head", &body);
+    let mut named = good.clone();
+    named.key = feed.head_keys[1].public();
+    let bytes = crate::support::envelope(&body, &[good, named]);
+    trust
+        .accept_head(SignedHead::from_bytes(&bytes).unwrap(), NOW)
+        .unwrap();
+    assert_eq!(trust.seqs(), [(feed.head_keys[0].public(), Seq(u64::MAX))]);
+}
+
+#[test]
+fn a_new_epoch_counts_from_the_beginning_also_for_a_key_that_stays() {
+    let feed = Feed::new();
+    let mut trust = feed.trust();
+    trust.accept_head(feed.head(1 << 63, 1), NOW).unwrap();
+    let mut root = feed.next_root();
+    root.epoch = Epoch(1);
+    trust
+        .accept_root(sign(&root, &feed.root_keys[..2]))
+        .unwrap();
+    assert!(trust.seqs().is_empty());
+    let head = feed.head_with(1, 1, |head| head.epoch = Epoch(1));
+    assert!(trust.accept_head(head, NOW).is_ok());
 }
 
 #[test]
@@ -386,6 +421,13 @@ fn an_installed_manifest_comes_again_only_as_itself_and_an_older_one_lowers_noth
         .unwrap();
     trust.install(&three);
     assert_eq!(trust.installed_release(), ReleaseNumber(4));
+    // A head that was accepted before, and its manifest after a newer one was installed.
+    let mut before = feed.trust();
+    let Ok(Verdict::Newer(old)) = before.accept_head(feed.head(3, 3), NOW) else {
+        panic!("a sound head")
+    };
+    let late = trust.verify_manifest(feed.manifest(3), &old);
+    assert!(matches!(late, Err(ManifestError::Rollback { .. })));
     let stored = sign(&feed.manifest_body(3), &feed.release_keys[..1]);
     assert!(
         stored.verify_stored(trust.root(), &feed.id()).is_err(),
