@@ -480,6 +480,10 @@ fn a_release_has_one_order_and_names_that_can_stand_beside_each_other() {
     assert!(!opens(&|m| m.files.push(m.files[1].clone())));
     assert!(!opens(&|m| m.files.push(file("readme.txt/x", b""))));
     assert!(!opens(&|m| m.files[0].size = 262_145));
+    assert!(
+        !opens(&|m| m.files[0].size = 0),
+        "an empty file has the hash of nothing"
+    );
     assert!(!opens(&|m| m.notes = "\u{1b}[2J".into()));
     assert!(!opens(&|m| m.release = ReleaseNumber(0)));
 }
