@@ -14,7 +14,7 @@ use support::world::{World, noise};
 
 /// The newest release; 0 for none.
 fn newest(world: &World) -> u64 {
-    let status = world.on_master(&["status", "--json"]).object();
+    let status = world.on_master(&["status", "--json"]).judged();
     status["newest"]["release"].as_u64().unwrap_or(0)
 }
 
@@ -99,7 +99,7 @@ fn a_file_one_may_not_read_is_refused_by_name() {
     somebody
         .run("master", &publish)
         .refused(65, &["secret.hdb: cannot be read", "make them readable"]);
-    let status = somebody.run("master", &["status", "--json"]).object();
+    let status = somebody.run("master", &["status", "--json"]).judged();
     assert!(status["newest"].is_null());
     fs::set_permissions(tree.join("secret.hdb"), Permissions::from_mode(0o644)).unwrap();
     assert_eq!(somebody.run("master", &publish).code, 0);

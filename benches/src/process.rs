@@ -48,7 +48,8 @@ pub(crate) fn run(command: &mut Command) -> Result<Finished> {
     finish(command)?.success(command)
 }
 
-fn finish(command: &mut Command) -> Result<Finished> {
+/// Runs `command` to its end, whatever that is.
+pub(crate) fn finish(command: &mut Command) -> Result<Finished> {
     // Files, not pipes: nobody has to read while the clock runs.
     let (mut stdout, mut stderr) = (tempfile::tempfile()?, tempfile::tempfile()?);
     command
@@ -87,6 +88,7 @@ fn finish(command: &mut Command) -> Result<Finished> {
 }
 
 /// Waits for a child and says what it used; `Child::wait` keeps that to itself.
+#[expect(unsafe_code, reason = "std has no wait4")]
 fn wait(child: &Child) -> io::Result<(ExitStatus, f64)> {
     let id = libc::pid_t::try_from(child.id()).map_err(io::Error::other)?;
     let mut status = 0;
@@ -190,6 +192,7 @@ impl Daemon {
     }
 }
 
+#[expect(unsafe_code, reason = "std sends no SIGTERM")]
 impl Drop for Daemon {
     fn drop(&mut self) {
         if let Ok(id) = libc::pid_t::try_from(self.child.id())

@@ -1,6 +1,7 @@
 //! Stock zlib, as sigtool has it: what made every real database, and what exact deflate is measured against.
 //!
 //! Tests elsewhere include this file by its path, so it names nothing of the benches.
+#![expect(unsafe_code, reason = "zlib is C")]
 
 use std::io::{self, Write};
 use std::mem::MaybeUninit;

@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::process::{Daemon, Finished, run};
+use crate::process::{Daemon, Finished, finish, run};
 
 /// A feed with its keys and its master.
 #[derive(Debug)]
@@ -138,7 +138,8 @@ impl Site {
 
     /// What the running master says about itself.
     pub(crate) fn status(&self) -> Result<Value> {
-        let status = json(&run(&mut self.command(&["status"]))?)?;
+        // Its exit code says how the master is, which may be nothing published yet.
+        let status = json(&finish(&mut self.command(&["status"]))?)?;
         // Without a daemon the command may still describe what is on disk.
         if !self.folder.join("master/control.sock").exists() {
             bail!("the master is not up yet");

@@ -67,11 +67,21 @@ impl Global {
 }
 
 #[derive(Debug, clap::Subcommand)]
+#[expect(clippy::large_enum_variant, reason = "there is one of it, parsed once")]
 pub(crate) enum Command {
     /// Make a feed.
     #[command(subcommand)]
     Feed(command::feed::Feed),
+    /// Make keys, and see what they are for.
+    #[command(subcommand)]
+    Key(command::key::Key),
+    /// Make, sign and install roots: who may sign what.
+    #[command(subcommand)]
+    Root(command::root::Root),
     Publish(command::publish::Publish),
+    /// Have several sigmakers sign a release, or take one back.
+    #[command(subcommand)]
+    Release(command::release::Release),
     Gc(command::gc::Gc),
     Master(command::master::Master),
     Join(command::join::Join),
@@ -82,6 +92,7 @@ pub(crate) enum Command {
     Mirror(command::mirror::Mirror),
     Status(command::status::Status),
     Verify(command::verify::Verify),
+    Audit(command::audit::Audit),
     /// Carry releases by hand.
     #[command(subcommand)]
     Bundle(command::bundle::Bundle),
@@ -103,7 +114,10 @@ impl Command {
     pub(crate) async fn run(self, shell: &mut Shell<'_>) -> Outcome {
         match self {
             Self::Feed(command) => command.run(shell),
+            Self::Key(command) => command.run(shell),
+            Self::Root(command) => command.run(shell).await,
             Self::Publish(command) => command.run(shell).await,
+            Self::Release(command) => command.run(shell).await,
             Self::Gc(command) => command.run(shell).await,
             Self::Master(command) => command.run(shell).await,
             Self::Join(command) => command.run(shell),
@@ -112,6 +126,7 @@ impl Command {
             Self::Mirror(command) => command.run(shell).await,
             Self::Status(command) => command.run(shell).await,
             Self::Verify(command) => command.run(shell),
+            Self::Audit(command) => command.run(shell),
             Self::Bundle(command) => command.run(shell).await,
             Self::Explain(command) => command.run(shell),
             Self::Demo(command) => command.run(shell).await,

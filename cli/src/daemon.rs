@@ -6,6 +6,7 @@ use std::path::Path;
 
 use tidecast_engine::control::{ControlError, ControlSocket};
 use tidecast_engine::http::{HttpOptions, SiteHandle, serve};
+use tidecast_engine::metrics::{self, Metrics};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
@@ -28,22 +29,7 @@ impl Web {
         options: HttpOptions,
         stop: impl Future<Output = ()> + Send + 'static,
     ) -> Result<Self, Failure> {
-        let failed = |error: std::io::Error| {
-            let failure = Failure::new(
-                error.exit(),
-                format!("cannot serve HTTP on {address}: {error}"),
-            );
-            match error.kind() {
-                std::io::ErrorKind::PermissionDenied => failure
-                    .hint("ports below 1024 need root or CAP_NET_BIND_SERVICE; or name another with --http"),
-                _ => match error.hint() {
-                    Some(hint) => failure.hint(hint),
-                    None => failure,
-                },
-            }
-        };
-        let listener = TcpListener::bind(address).await.map_err(failed)?;
-        let address = listener.local_addr().map_err(failed)?;
+        let (listener, address) = listen(address, "HTTP", "--http").await?;
         let task = tokio::spawn(async move {
             let summary = serve(listener, site, options, stop).await;
             if summary.connections_cut > 0 {
@@ -61,6 +47,52 @@ impl Web {
         self.task
             .await
             .map_err(|_| Failure::new(Exit::Internal, "the HTTP server ended by a bug"))
+    }
+}
+
+/// Takes a TCP address for `what`, which `option` names; also returns the one that it came to.
+async fn listen(
+    address: SocketAddr,
+    what: &str,
+    option: &str,
+) -> Result<(TcpListener, SocketAddr), Failure> {
+    let failed = |error: std::io::Error| {
+        let failure = Failure::new(
+            error.exit(),
+            format!("cannot serve {what} on {address}: {error}"),
+        );
+        match error.kind() {
+            std::io::ErrorKind::PermissionDenied => failure.hint(format!(
+                "ports below 1024 need root or CAP_NET_BIND_SERVICE; or name another with {option}"
+            )),
+            _ => match error.hint() {
+                Some(hint) => failure.hint(hint),
+                None => failure,
+            },
+        }
+    };
+    let listener = TcpListener::bind(address).await.map_err(failed)?;
+    let address = listener.local_addr().map_err(failed)?;
+    Ok((listener, address))
+}
+
+/// Metrics that are served, until dropped.
+#[derive(Debug)]
+pub(crate) struct MetricsPage {
+    /// Where, with the port the system chose if 0 was asked for.
+    pub(crate) address: SocketAddr,
+    _task: Background,
+}
+
+impl MetricsPage {
+    /// Takes the address and serves.
+    pub(crate) async fn start(address: SocketAddr, metrics: Metrics) -> Result<Self, Failure> {
+        let (listener, address) = listen(address, "metrics", "--metrics").await?;
+        let serving = metrics::serve(listener, metrics, std::future::pending());
+        Ok(Self {
+            address,
+            _task: Background::spawn(serving),
+        })
     }
 }
 

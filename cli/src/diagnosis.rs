@@ -3,12 +3,11 @@
 use serde::Serialize;
 use tidecast_engine::master::MasterStatus;
 use tidecast_engine::mirror::MirrorStatus;
+use tidecast_engine::warning::Warning;
+use tidecast_proto::root_expiry::ExpiryLevel;
 
 use crate::exit::Exit;
 use crate::text;
-
-/// A day in milliseconds.
-const DAY_MS: u64 = 24 * 3600 * 1000;
 
 /// How near a root's end is. Its holders keep their keys offline and apart: gathering them takes weeks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -25,13 +24,22 @@ enum RootEnd {
 }
 
 impl RootEnd {
-    fn of(expires_ms: u64, now: u64) -> Self {
-        match expires_ms.saturating_sub(now) {
-            0 => Self::Over,
-            left if left <= 7 * DAY_MS => Self::Within7Days,
-            left if left <= 30 * DAY_MS => Self::Within30Days,
-            left if left <= 90 * DAY_MS => Self::Within90Days,
-            _ => Self::Far,
+    /// By what the status warns of.
+    fn of(warnings: &[Warning]) -> Self {
+        let level = |level: ExpiryLevel| {
+            let mut warnings = warnings.iter();
+            warnings.any(|w| w.about == "root_expires" && w.level == level.word())
+        };
+        if level(ExpiryLevel::Expired) {
+            Self::Over
+        } else if level(ExpiryLevel::Alarm) {
+            Self::Within7Days
+        } else if level(ExpiryLevel::Warning) {
+            Self::Within30Days
+        } else if level(ExpiryLevel::Notice) {
+            Self::Within90Days
+        } else {
+            Self::Far
         }
     }
 
@@ -67,6 +75,9 @@ pub(crate) struct Diagnosis {
     /// The next command to type.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) next: Option<String>,
+    /// How `status` ends. SPEC §10.5.
+    #[serde(skip)]
+    pub(crate) exit: Exit,
 }
 
 impl Diagnosis {
@@ -77,6 +88,7 @@ impl Diagnosis {
             what,
             advice: None,
             next: None,
+            exit: Exit::Ok,
         }
     }
 
@@ -84,6 +96,7 @@ impl Diagnosis {
         Self {
             well: false,
             fault_of: Some(of.into()),
+            exit: Exit::General,
             ..Self::well(what.into())
         }
     }
@@ -100,6 +113,10 @@ impl Diagnosis {
             next: Some(command.into()),
             ..self
         }
+    }
+
+    fn exit(self, exit: Exit) -> Self {
+        Self { exit, ..self }
     }
 
     /// For people: one line each.
@@ -156,9 +173,25 @@ pub(crate) fn of_mirror(
     now: u64,
     command: impl Fn(&str) -> String,
 ) -> Diagnosis {
+    let diagnosis = judge_mirror(status, daemon, now, command);
+    // Whatever the reason: what watches mirrors asks this first.
+    if status.stale && status.release > 0 {
+        diagnosis.exit(Exit::Temporary)
+    } else {
+        diagnosis
+    }
+}
+
+fn judge_mirror(
+    status: &MirrorStatus,
+    daemon: bool,
+    now: u64,
+    command: impl Fn(&str) -> String,
+) -> Diagnosis {
     let upstream = text::plain(&status.connection.upstream);
     let serves = match status.release {
         0 => "no release is here yet".into(),
+        release if status.stale => format!("release {release} is served, stale"),
         release => format!("release {release} is served"),
     };
     if !daemon {
@@ -166,14 +199,23 @@ pub(crate) fn of_mirror(
             "this machine's operator",
             format!("no mirror daemon runs, so nothing newer arrives; {serves}"),
         )
-        .next(command("mirror"));
+        .next(command("mirror"))
+        .exit(Exit::Unavailable);
     }
     if let Some(key) = status.equivocators.first() {
         return Diagnosis::fault(
             "the feed: a master's key is in wrong hands",
             format!("key {key} signed two different heads under one number; {serves}"),
         )
-        .advice("tell the feed's operators; nothing of it was installed");
+        .advice("tell the feed's operators and send them the files in `evidence` of the state folder; nothing of it was installed");
+    }
+    if let Some(key) = status.contested.first() {
+        return Diagnosis::fault(
+            "the feed: two releases were signed under one number",
+            format!("key {key} named another release under the number of the installed one; {serves}"),
+        )
+        .advice("tell the feed's operators and send them the files in `evidence` of the state folder; nothing of it was installed")
+        .next(command("audit"));
     }
     if status.connection.state == "pending" {
         return Diagnosis::fault(
@@ -207,8 +249,8 @@ pub(crate) fn of_mirror(
                 "no fresh head has come, so nobody vouches for what is newest",
             )
         };
-        return Diagnosis::fault(&owner(whose, &upstream), format!("stale: {what}; {serves}"))
-            .next(command("sync"));
+        let what = format!("stale: {what}; release {} is served", status.release);
+        return Diagnosis::fault(&owner(whose, &upstream), what).next(command("sync"));
     }
     if status.release == 0 {
         let what = match status.progress.release {
@@ -226,9 +268,9 @@ pub(crate) fn of_mirror(
         ));
     }
     if let Some(expires) = status.root_expires_ms
-        && let end @ (RootEnd::Within30Days | RootEnd::Within7Days) = RootEnd::of(expires, now)
+        && let end @ (RootEnd::Within30Days | RootEnd::Within7Days) = RootEnd::of(&status.warnings)
     {
-        let left = text::span(expires - now);
+        let left = text::span(expires.saturating_sub(now));
         let what = format!("the feed's root expires in {left}, nothing newer is taken after it");
         let told = match end {
             RootEnd::Within7Days => "ask the feed's operators today when the new root comes",
@@ -250,6 +292,20 @@ pub(crate) fn of_master(
     now: u64,
     command: impl Fn(&str) -> String,
 ) -> Diagnosis {
+    let diagnosis = judge_master(status, daemon, now, command);
+    if status.stale && status.newest.is_some() {
+        diagnosis.exit(Exit::Temporary)
+    } else {
+        diagnosis
+    }
+}
+
+fn judge_master(
+    status: &MasterStatus,
+    daemon: bool,
+    now: u64,
+    command: impl Fn(&str) -> String,
+) -> Diagnosis {
     let operator = "this master's operator";
     let Some(newest) = &status.newest else {
         return Diagnosis::fault(operator, "nothing is published yet")
@@ -258,9 +314,11 @@ pub(crate) fn of_master(
     let serves = format!("release {} is the newest", newest.release);
     if !daemon {
         let what = format!("no master daemon runs, so mirrors hear of nothing; {serves}");
-        return Diagnosis::fault(operator, what).next(command("master"));
+        return Diagnosis::fault(operator, what)
+            .next(command("master"))
+            .exit(Exit::Unavailable);
     }
-    let root_end = RootEnd::of(status.root_expires_ms, now);
+    let root_end = RootEnd::of(&status.warnings);
     let left = text::span(status.root_expires_ms.saturating_sub(now));
     // First what stops every mirror: whoever waits at the door must not hide it.
     match root_end {
@@ -268,7 +326,7 @@ pub(crate) fn of_master(
             let what = format!("the root has expired, mirrors accept nothing new; {serves}");
             return Diagnosis::fault(ROOT_HOLDERS, what).advice(root_end.advice());
         }
-        _ if now >= newest.head_expires_ms => {
+        _ if status.stale => {
             let what = format!("the head has expired and no fresh one could be signed; {serves}");
             return Diagnosis::fault("this machine: its disk or its clock", what)
                 .advice("the master's log says why");
@@ -278,6 +336,14 @@ pub(crate) fn of_master(
             return Diagnosis::fault(ROOT_HOLDERS, what).advice(root_end.advice());
         }
         _ => {}
+    }
+    if let Some(alarm) = status.heads.alarms.first() {
+        let node = alarm.node_key.as_deref();
+        let whose = node.map_or_else(String::new, |node| format!(" (mirror {node})"));
+        let what = format!("{}{whose}; {serves}", text::plain(&alarm.what));
+        return Diagnosis::fault(operator, what)
+            .advice(text::plain(&alarm.advice))
+            .next(command("audit"));
     }
     if let Some(node) = status.nodes.iter().find(|node| node.state == "pending") {
         let waiting = status.nodes.iter().filter(|node| node.state == "pending");
@@ -294,7 +360,22 @@ pub(crate) fn of_master(
         );
         return Diagnosis::fault(operator, what)
             .advice("make sure by telephone or mail that the key is theirs")
-            .next(command(&format!("node admit {}", node.node_key)));
+            .next(command(&format!("node admit {}", node.node_key)))
+            // Anybody can stand at the door: that is no reason to wake somebody.
+            .exit(match root_end {
+                RootEnd::Within30Days => Exit::General,
+                _ => Exit::Ok,
+            });
+    }
+    if let Some(shared) = status
+        .warnings
+        .iter()
+        .find(|w| w.about == "key_shared" && w.level == "warning")
+    {
+        return Diagnosis::fault(operator, format!("{}; {serves}", text::plain(&shared.what)))
+            .advice(
+                "ask its operator; if the key is in wrong hands, revoke it and admit a new one",
+            );
     }
     match root_end {
         RootEnd::Far => Diagnosis::well(format!("all is well: {serves}")),
@@ -389,19 +470,34 @@ mod tests {
         MasterStatus {
             role: "master".into(),
             feed: "clamav".into(),
-            fingerprint: String::new(),
-            node_key: String::new(),
             root_version: 1,
             root_expires_ms: u64::MAX,
-            started_ms: 0,
             newest: Some(ReleaseStatus {
                 release: 1,
-                manifest: String::new(),
-                head_issued_ms: 0,
                 head_expires_ms: u64::MAX,
+                ..ReleaseStatus::default()
             }),
-            nodes: Vec::new(),
+            ..MasterStatus::default()
         }
+    }
+
+    const DAY_MS: u64 = 24 * 3600 * 1000;
+
+    /// As a status warns of a root with so many days left.
+    fn root_warning(days: u64) -> Vec<Warning> {
+        let level = match days {
+            0 => ExpiryLevel::Expired,
+            1..=7 => ExpiryLevel::Alarm,
+            8..=30 => ExpiryLevel::Warning,
+            31..=90 => ExpiryLevel::Notice,
+            _ => return Vec::new(),
+        };
+        let warning = Warning {
+            about: "root_expires".into(),
+            level: level.word().into(),
+            ..Warning::default()
+        };
+        vec![warning]
     }
 
     #[test]
@@ -425,11 +521,36 @@ mod tests {
     }
 
     #[test]
+    fn what_is_wrong_with_a_masters_own_past_is_told_with_what_to_do() {
+        let mut status = master();
+        status.heads.alarms = vec![tidecast_engine::master::Alarm {
+            kind: "restored".into(),
+            what: "a mirror holds release 9".into(),
+            advice: "go past it".into(),
+            node_key: Some("abc".into()),
+        }];
+        let told = of_master(&status, true, 10_000, |rest| format!("tidecast {rest}"));
+        assert!(!told.well && told.what.contains("holds release 9 (mirror abc)"));
+        assert_eq!(told.advice.as_deref(), Some("go past it"));
+        assert_eq!(told.next.as_deref(), Some("tidecast audit"));
+    }
+
+    #[test]
+    fn another_release_under_the_installed_number_is_told_before_anything_else() {
+        let mut status = mirror();
+        status.contested = vec!["abc".into()];
+        let told = judge(&status);
+        assert!(!told.well && told.advice.unwrap().contains("evidence"));
+        assert_eq!(told.next.as_deref(), Some("tidecast audit"));
+    }
+
+    #[test]
     fn a_root_that_ends_is_told_90_30_and_7_days_before_in_other_words_each_time() {
         let now = 1_000 * DAY_MS;
         let judge = |days: u64| {
             let status = MasterStatus {
                 root_expires_ms: now + days * DAY_MS,
+                warnings: root_warning(days),
                 ..master()
             };
             of_master(&status, true, now, |rest| format!("tidecast {rest}"))
@@ -449,6 +570,7 @@ mod tests {
 
         let mut mirror = mirror();
         mirror.root_expires_ms = Some(now + 8 * DAY_MS);
+        mirror.warnings = root_warning(8);
         let told = of_mirror(&mirror, true, now, |rest| rest.into());
         assert!(!told.well && told.fault_of.unwrap() == ROOT_HOLDERS);
     }
@@ -459,28 +581,50 @@ mod tests {
             node_key: "ab".repeat(32),
             state: "pending".into(),
             connected: true,
-            address: None,
-            connected_since_ms: None,
-            name: String::new(),
-            contact: String::new(),
-            hosts: Vec::new(),
-            release: None,
-            serving: None,
-            switched_ms: None,
-            receipt_ms: None,
+            ..ConnectedNode::default()
         };
-        let judge = |root_expires_ms, head_expires_ms| {
+        let judge = |days: u64, stale: bool| {
             let mut status = master();
             status.nodes.push(stranger.clone());
-            status.root_expires_ms = root_expires_ms;
-            status.newest.as_mut().unwrap().head_expires_ms = head_expires_ms;
-            of_master(&status, true, 10_000, |rest| rest.into()).what
+            status.root_expires_ms = 10_000 + days * DAY_MS;
+            status.warnings = root_warning(days);
+            status.stale = stale;
+            of_master(&status, true, 10_000, |rest| rest.into())
         };
-        assert!(judge(10_000, u64::MAX).contains("root has expired"));
-        assert!(judge(u64::MAX, 10_000).contains("head has expired"));
-        assert!(judge(10_000 + DAY_MS, u64::MAX).contains("root expires"));
-        assert!(judge(10_000 + 20 * DAY_MS, u64::MAX).contains("a node waits"));
-        assert!(judge(10_000 + 20 * DAY_MS, u64::MAX).contains("root expires"));
+        assert!(judge(0, true).what.contains("root has expired"));
+        assert!(judge(400, true).what.contains("head has expired"));
+        assert!(judge(1, false).what.contains("root expires"));
+        let both = judge(20, false);
+        assert!(both.what.contains("a node waits") && both.what.contains("root expires"));
+        // Nobody is woken by a stranger.
+        let exits = [judge(400, false), both, judge(400, true)].map(|told| told.exit);
+        assert_eq!(exits, [Exit::Ok, Exit::General, Exit::Temporary]);
+    }
+
+    #[test]
+    fn stale_is_told_first_by_the_exit_code_whatever_else_is_wrong() {
+        let stale = MirrorStatus {
+            stale: true,
+            ..mirror()
+        };
+        let exit = |status: &MirrorStatus, daemon| {
+            of_mirror(status, daemon, 10_000, |rest| rest.into()).exit
+        };
+        assert_eq!(exit(&mirror(), true), Exit::Ok);
+        assert_eq!(exit(&mirror(), false), Exit::Unavailable);
+        assert_eq!(exit(&stale, true), Exit::Temporary);
+        assert_eq!(exit(&stale, false), Exit::Temporary);
+        let mut pending = stale.clone();
+        pending.connection.state = "pending".into();
+        assert_eq!(exit(&pending, true), Exit::Temporary);
+        pending.stale = false;
+        assert_eq!(exit(&pending, true), Exit::General);
+        // Nothing is served yet that could be.
+        let empty = MirrorStatus {
+            release: 0,
+            ..stale
+        };
+        assert_eq!(exit(&empty, true), Exit::Ok);
     }
 
     #[test]

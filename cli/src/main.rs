@@ -13,6 +13,7 @@ mod shell;
 mod signals;
 mod suggestion;
 mod text;
+mod unlock;
 
 use std::process::ExitCode;
 use std::time::Duration;

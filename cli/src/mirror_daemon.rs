@@ -18,10 +18,21 @@ pub(crate) struct MirrorReport {
 }
 
 /// Counters of a web server.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct WebCounters {
     pub(crate) stats: Arc<HttpStats>,
     pub(crate) access_log: Option<Arc<FileAccessLog>>,
+}
+
+impl WebCounters {
+    /// What was counted so far.
+    pub(crate) fn report(&self) -> HttpReport {
+        let log = self.access_log.as_ref();
+        HttpReport {
+            served: self.stats.snapshot(),
+            lines_dropped: log.map_or(0, |log| log.lines_dropped()),
+        }
+    }
 }
 
 /// Answers on the control socket for both.
@@ -36,10 +47,7 @@ impl MirrorDaemon {
     pub(crate) fn report(&self) -> MirrorReport {
         MirrorReport {
             status: self.mirror.status(),
-            http: self.web.as_ref().map(|web| HttpReport {
-                served: web.stats.snapshot(),
-                lines_dropped: web.access_log.as_ref().map_or(0, |log| log.lines_dropped()),
-            }),
+            http: self.web.as_ref().map(WebCounters::report),
         }
     }
 }

@@ -65,6 +65,23 @@ pub(crate) fn ago(then: u64, now: u64) -> String {
     }
 }
 
+/// The day of a moment in Unix milliseconds, in UTC: year, month, day (Howard Hinnant's `civil_from_days`).
+pub(crate) fn date(ms: u64) -> String {
+    let days = ms / 86_400_000 + 719_468;
+    let (era, of_era) = (days / 146_097, days % 146_097);
+    let year_of_era = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
+    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let shifted = (5 * of_year + 2) / 153;
+    let day = of_year - (153 * shifted + 2) / 5 + 1;
+    let month = if shifted < 10 {
+        shifted + 3
+    } else {
+        shifted - 9
+    };
+    let year = year_of_era + era * 400 + u64::from(month <= 2);
+    format!("{year:04}-{month:02}-{day:02}")
+}
+
 /// What a stranger wrote, safe on a terminal: control characters, which could move the cursor, are escaped.
 pub(crate) fn plain(text: &str) -> String {
     text.chars()
@@ -144,6 +161,21 @@ mod tests {
         assert_eq!(ago(0, 600_000), "10 min ago");
         assert_eq!(ago(7_200_000 + 5, 5), "in 2 h");
         assert_eq!(span(400 * 86_400_000), "400 days");
+    }
+
+    #[test]
+    fn days_are_those_of_the_calendar() {
+        for (seconds, day) in [
+            (0, "1970-01-01"),
+            (951_782_399, "2000-02-28"),
+            (951_782_400, "2000-02-29"),
+            (951_868_800, "2000-03-01"),
+            (1_795_219_199, "2026-11-20"),
+            (4_107_542_400, "2100-03-01"),
+        ] {
+            assert_eq!(date(seconds * 1000 + 999), day);
+        }
+        assert!(!date(u64::MAX).is_empty());
     }
 
     #[test]

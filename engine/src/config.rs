@@ -33,6 +33,9 @@ pub struct MasterConfig {
     /// Where health and status are served over HTTP.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub http: Option<SocketAddr>,
+    /// Where metrics are served over HTTP; nowhere without.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub metrics: Option<SocketAddr>,
     /// How much of the past is kept.
     #[serde(default, skip_serializing_if = "RetentionConfig::is_default")]
     pub retention: RetentionConfig,
@@ -118,6 +121,9 @@ pub struct MirrorConfig {
     /// Where it writes its access log, in Apache's combined form.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub access_log: Option<PathBuf>,
+    /// Where metrics are served over HTTP; nowhere without.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub metrics: Option<SocketAddr>,
     /// How long the tree before the live one is kept, in seconds.
     #[serde(default = "grace_s")]
     pub grace_s: u64,
@@ -333,6 +339,7 @@ mod tests {
             verify: "header".into(),
             listen: Some(([127, 0, 0, 1], 4873).into()),
             http: None,
+            metrics: Some(([127, 0, 0, 1], 9873).into()),
             retention: RetentionConfig {
                 days: 7,
                 ..RetentionConfig::default()

@@ -104,13 +104,22 @@ fn temporary_beside(path: &Path) -> PathBuf {
 }
 
 fn write_and_sync(path: &Path, bytes: &[u8], access: Access) -> Result<(), FileError> {
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(access.mode())
-        .open(path)
-        .map_err(FileError::at("create", path))?;
+    let open = || {
+        OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(access.mode())
+            .open(path)
+    };
+    let mut file = match open() {
+        // A leftover, or a link that somebody planted: neither is written to.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            std::fs::remove_file(path).map_err(FileError::at("remove", path))?;
+            open()
+        }
+        other => other,
+    }
+    .map_err(FileError::at("create", path))?;
     file.write_all(bytes)
         .map_err(FileError::at("write", path))?;
     file.sync_all().map_err(FileError::at("sync", path))

@@ -37,17 +37,19 @@ impl Network for SystemNetwork {
 /// /64, so that is one address here. `None` for loopback, which is a local proxy or relay that speaks for many.
 #[must_use]
 pub fn counted_address(remote: IpAddr) -> Option<IpAddr> {
-    let remote = remote.to_canonical();
-    if remote.is_loopback() {
-        return None;
-    }
-    Some(match remote {
-        IpAddr::V4(_) => remote,
-        IpAddr::V6(address) => {
+    (!remote.to_canonical().is_loopback()).then(|| network_of(remote))
+}
+
+/// The same for what is counted of loopback, too.
+#[must_use]
+pub fn network_of(remote: IpAddr) -> IpAddr {
+    match remote.to_canonical() {
+        IpAddr::V6(address) if !address.is_loopback() => {
             let prefix = address.to_bits() >> 64 << 64;
             Ipv6Addr::from_bits(prefix).into()
         }
-    })
+        canonical => canonical,
+    }
 }
 
 #[cfg(test)]

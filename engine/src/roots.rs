@@ -3,9 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use tidecast_proto::codec::CodecError;
-use tidecast_proto::id::RootVersion;
+use tidecast_proto::id::{FeedId, RootVersion};
 use tidecast_proto::limits;
-use tidecast_proto::root::SignedRoot;
+use tidecast_proto::root::{Root, RootError, SignedRoot};
 
 use crate::durable::{self, Access, FileError};
 
@@ -40,8 +40,7 @@ fn path(folder: &Path, version: RootVersion) -> PathBuf {
 pub fn load(folder: &Path) -> Result<Vec<SignedRoot>, RootsError> {
     let mut roots = Vec::new();
     for version in 1.. {
-        let path = path(folder, RootVersion(version));
-        let Some(bytes) = durable::read_optional(&path, limits::ROOT_BYTES)? else {
+        let Some(root) = read(&path(folder, RootVersion(version)))? else {
             break;
         };
         if version > CHAIN_ROOTS_MAX {
@@ -49,12 +48,58 @@ pub fn load(folder: &Path) -> Result<Vec<SignedRoot>, RootsError> {
                 folder: folder.to_owned(),
             });
         }
-        roots.push(
-            SignedRoot::from_bytes(&bytes)
-                .map_err(|source| RootsError::Malformed { path, source })?,
-        );
+        roots.push(root);
     }
     Ok(roots)
+}
+
+/// Follows a chain from its first root to the last; `None` when there is none.
+///
+/// # Errors
+/// [`RootError`] of the first that does not follow from the one before.
+pub fn follow(
+    chain: impl IntoIterator<Item = SignedRoot>,
+    feed: &FeedId,
+) -> Result<Option<Root>, RootError> {
+    let mut chain = chain.into_iter();
+    let Some(first) = chain.next() else {
+        return Ok(None);
+    };
+    let mut root = first.verify_first(feed)?;
+    for next in chain {
+        root = next.verify_next(&root)?;
+    }
+    Ok(Some(root))
+}
+
+/// Reads a root that lies outside a chain: a draft, or one on its way to a master. Nothing is verified.
+///
+/// # Errors
+/// [`RootsError`].
+pub fn read(path: &Path) -> Result<Option<SignedRoot>, RootsError> {
+    let Some(bytes) = durable::read_optional(path, limits::ROOT_BYTES)? else {
+        return Ok(None);
+    };
+    SignedRoot::from_bytes(&bytes)
+        .map(Some)
+        .map_err(|source| RootsError::Malformed {
+            path: path.to_owned(),
+            source,
+        })
+}
+
+/// The root after `version`, unverified, if it is there.
+///
+/// # Errors
+/// [`RootsError`].
+pub fn after(folder: &Path, version: RootVersion) -> Result<Option<SignedRoot>, RootsError> {
+    let next = RootVersion(version.0.saturating_add(1));
+    if next.0 > CHAIN_ROOTS_MAX {
+        return Err(RootsError::TooMany {
+            folder: folder.to_owned(),
+        });
+    }
+    read(&path(folder, next))
 }
 
 /// Keeps a root.

@@ -121,27 +121,11 @@ async fn an_interrupted_transfer_resumes_and_fetches_no_stored_chunk_twice() {
         upstreams: master.upstream(),
         ..config
     };
-    let mirror = reopen(&world, &state, config).await;
+    let mirror = support::reopen(&world, &state, config).await;
     let report = mirror.sync_once().await.unwrap();
     assert_eq!(world.served("m", "big").unwrap(), content);
     assert_eq!(report.fetched_bytes + report.reused_bytes, 24_000_000);
     // 150 chunks of some 75 KiB arrived whole before the connection went.
     assert!(report.reused_bytes > 9_000_000, "{report:?}");
     assert!(report.received_bytes < 24_000_000 - 8_000_000, "{report:?}");
-}
-
-/// The lock goes with the disk thread, a moment after its mirror.
-async fn reopen(
-    world: &World,
-    state: &std::path::Path,
-    config: tidecast_engine::config::MirrorConfig,
-) -> std::sync::Arc<tidecast_engine::mirror::Mirror> {
-    let clock = std::sync::Arc::new(world.clock.clone());
-    for _ in 0..100 {
-        match tidecast_engine::mirror::Mirror::open(state, config.clone(), clock.clone()) {
-            Ok((mirror, _)) => return mirror,
-            Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
-        }
-    }
-    panic!("the docroot's lock was never let go");
 }

@@ -114,10 +114,10 @@ async fn a_revocation_takes_effect_although_no_head_can_be_signed() {
     master.master.reload().unwrap();
     assert_eq!(node.greet(&world).await.0, FrameType::WELCOME);
 
-    // A folder where the counter should be: nothing can be signed any more.
-    let counter = world.master_state().join("head.seq");
-    std::fs::remove_file(&counter).unwrap();
-    std::fs::create_dir(&counter).unwrap();
+    // A folder where the log should be: nothing can be signed any more.
+    let log = world.master_state().join("heads.log");
+    std::fs::remove_file(&log).unwrap();
+    std::fs::create_dir(&log).unwrap();
     world.publish(&[("f", b"two")]);
     Nodes::decide(
         &world.master_state(),

@@ -35,8 +35,9 @@ async fn a_mirror_that_is_told_of_a_release_that_is_gone_goes_on_to_the_newest()
     assert_eq!(collection.finish().releases, [ReleaseNumber(1)]);
 
     // The master sees the store as it is now, but cannot sign a head for it.
-    let name = format!("head.seq.{}.tmp", std::process::id());
-    let in_the_way = world.master_state().join(name);
+    let in_the_way = world.master_state().join("heads.log");
+    let aside = world.master_state().join("aside");
+    fs::rename(&in_the_way, &aside).unwrap();
     fs::create_dir(&in_the_way).unwrap();
     master.master.reload().unwrap_err();
     let running = RunningMirror::start(&mirror);
@@ -48,6 +49,7 @@ async fn a_mirror_that_is_told_of_a_release_that_is_gone_goes_on_to_the_newest()
     assert!(world.served("m", "big").is_none());
 
     fs::remove_dir(&in_the_way).unwrap();
+    fs::rename(&aside, &in_the_way).unwrap();
     master.master.reload().unwrap();
     eventually("release 2 is served", || {
         world.served("m", "big") == Some(noise(2, 1_000_000))

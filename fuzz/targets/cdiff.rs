@@ -1,25 +1,4 @@
-//! A cdiff's outer form, and the script in it.
+//! See [`tidecast_fuzz::database::cdiff`].
 #![no_main]
 
-use libfuzzer_sys::fuzz_target;
-use tidecast_proto::database::{Cdiff, ScriptCheck, VerifyPolicy};
-
-fuzz_target!(|bytes: &[u8]| {
-    for policy in [
-        VerifyPolicy::Genuine,
-        VerifyPolicy::Header,
-        VerifyPolicy::None,
-    ] {
-        for path in ["own-2.cdiff", "daily-2.cdiff"] {
-            let _ = Cdiff::check(policy, path, bytes);
-        }
-    }
-    let script = |step| {
-        let mut check = ScriptCheck::new();
-        for piece in bytes.chunks(step) {
-            check.opened(piece).ok()?;
-        }
-        check.finish().ok()
-    };
-    assert_eq!(script(7), script(bytes.len().max(1)));
-});
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| tidecast_fuzz::database::cdiff(bytes));

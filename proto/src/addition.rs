@@ -3,11 +3,14 @@
 //! ClamAV signs its databases, so a sigmaker who publishes a new one vouches for little. Everything else a release
 //! can do (other files, removals, flags) takes the whole threshold. Who has too few keys can thereby do no more than
 //! publish what ClamAV signed, in rising versions, on top of a release that enough keys signed: its *anchor*.
+//! A manifest that names an anchor is an addition however many keys signed it, so that what it may do, and what
+//! it goes back to, does not depend on how many signatures a copy of it carries.
 
 use alloc::vec::Vec;
 
 use crate::database::{Container, DatabaseFile, is_stock_name};
 use crate::id::{FeedId, ReleaseNumber};
+use crate::limits;
 use crate::manifest::{Anchor, File, Flags, Manifest, ManifestBody, ManifestError, SignedManifest};
 use crate::name::ReleasePath;
 use crate::root::Root;
@@ -17,34 +20,40 @@ use crate::root::Root;
 #[non_exhaustive]
 pub enum NotAnAddition {
     /// A permission that only the whole threshold gives.
-    #[error("but it sets a flag")]
+    #[error("it sets a flag")]
     Flag,
     /// Something this version does not know may mean anything.
-    #[error("but its extensions differ")]
+    #[error("its extensions differ")]
     Extensions,
     /// A file of the anchor is not in it.
-    #[error("but it removes {0}")]
+    #[error("it removes {0}")]
     Removes(ReleasePath),
     /// A file is neither as in the anchor nor a newer version of a database that ClamAV signs.
-    #[error("but {0} is neither unchanged nor a newer database of ClamAV's")]
+    #[error("{0} is neither unchanged nor a newer database of ClamAV's")]
     Changes(ReleasePath),
     /// A new file is not the cdiff of a new version.
-    #[error("but {0} is new and no cdiff of a newer database of ClamAV's")]
+    #[error("{0} is new and no cdiff of a newer database of ClamAV's")]
     Adds(ReleasePath),
     /// Its anchor is not at hand.
-    #[error("whose manifest is not at hand")]
+    #[error("that release's manifest is not at hand")]
     NoAnchor,
     /// Another manifest than the one it names was offered as its anchor.
-    #[error("but something else was offered as its anchor")]
+    #[error("something else was offered as that release's manifest")]
     OtherAnchor,
+    /// Only what `release_threshold` keys signed can be built on.
+    #[error("that release is itself an addition")]
+    AnchorAdds,
+    /// Its number leaves too little room for those that follow: whoever has too few keys must not use them up.
+    #[error("its number {0} is more than {max} above", max = limits::ADDITIONS_PER_ANCHOR)]
+    TooFar(ReleaseNumber),
 }
 
 /// What enough keys for one thing or the other signed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Vouched {
-    /// `release_threshold` keys: it may do anything.
+    /// `release_threshold` keys, and it names no anchor: it may do anything.
     Whole(Manifest),
-    /// Fewer, but as many as an addition needs: its anchor must be looked at.
+    /// It names an anchor, which must be looked at, and as many keys as that takes signed it.
     Addition(Addition),
 }
 
@@ -72,7 +81,7 @@ impl Vouched {
     }
 }
 
-/// A manifest that is acceptable if it only adds to its anchor.
+/// A manifest that is acceptable if it does nothing but add to its anchor.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Addition {
     manifest: Manifest,
@@ -90,10 +99,14 @@ pub struct Added {
 }
 
 impl Addition {
-    /// `None` for a manifest that names no anchor.
-    pub(crate) fn new(manifest: Manifest) -> Option<Self> {
-        let anchor = manifest.anchor?;
-        Some(Self { manifest, anchor })
+    pub(crate) fn new(manifest: Manifest, anchor: Anchor) -> Self {
+        Self { manifest, anchor }
+    }
+
+    /// What it says; nobody may act on it yet.
+    #[must_use]
+    pub fn body(&self) -> &ManifestBody {
+        &self.manifest
     }
 
     /// What it adds to.
@@ -130,6 +143,9 @@ impl Addition {
         if anchor.release != named.release {
             return Err(refuse(NotAnAddition::OtherAnchor));
         }
+        if anchor.anchor.is_some() {
+            return Err(refuse(NotAnAddition::AnchorAdds));
+        }
         let to_prove = self
             .manifest
             .additions_to(&anchor)
@@ -159,6 +175,9 @@ impl ManifestBody {
     pub fn additions_to(&self, anchor: &Self) -> Result<Vec<&File>, NotAnAddition> {
         if self.flags != Flags::default() {
             return Err(NotAnAddition::Flag);
+        }
+        if self.release.0.saturating_sub(anchor.release.0) > limits::ADDITIONS_PER_ANCHOR as u64 {
+            return Err(NotAnAddition::TooFar(self.release));
         }
         if self.extensions != anchor.extensions {
             return Err(NotAnAddition::Extensions);

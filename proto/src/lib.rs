@@ -12,6 +12,7 @@ extern crate std;
 
 pub mod addition;
 pub mod bundle;
+pub mod ceremony;
 pub mod chunker;
 pub mod codec;
 pub mod database;
@@ -33,6 +34,7 @@ pub mod receipt;
 pub mod recipe;
 pub mod road;
 pub mod root;
+pub mod root_expiry;
 pub mod session;
 pub mod signed;
 pub mod trust;

@@ -19,6 +19,8 @@ limits! {
     ROOT_BYTES = 16 * 1024;
     /// A signed manifest, opened, in bytes.
     MANIFEST_BYTES = 16 * 1024 * 1024;
+    /// A manifest in a bundle, packed against the one before, in bytes; a release that changes more comes without a bundle.
+    MANIFEST_DELTA_BYTES = 2 * 1024 * 1024;
     /// An encoded chunk list, in bytes.
     LIST_BYTES = 4 * 1024 * 1024;
     /// A recipe, in bytes.
@@ -63,8 +65,8 @@ limits! {
     EXTENSIONS = 32;
     /// Manifests a root may revoke.
     REVOKED_MANIFESTS = 128;
-    /// How far above its anchor's an addition's number may be.
-    ADDITIONS = 1_048_576;
+    /// How far an addition's number may be above its anchor's.
+    ADDITIONS_PER_ANCHOR = 4096;
     /// Roots fetched in one walk.
     ROOT_WALK = 1024;
     /// A feed's name, in bytes.
@@ -81,6 +83,8 @@ limits! {
     STREAM_WINDOW_BYTES = 4 * 1024 * 1024;
     /// Receive window of one connection, in bytes.
     CONNECTION_WINDOW_BYTES = 8 * 1024 * 1024;
+    /// The same of a mirror, in bytes: an answer's stream, and news beside it.
+    MIRROR_WINDOW_BYTES = 5 * 1024 * 1024;
     /// Handshakes under way before a server answers with Retry.
     HANDSHAKES_BEFORE_RETRY = 64;
     /// Silence after which a keep-alive is sent, in milliseconds.

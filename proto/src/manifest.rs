@@ -9,6 +9,7 @@ use crate::codec::{
 use crate::extension::{Extension, Extensions};
 use crate::head::Head;
 use crate::id::{Epoch, FeedId, FileHash, ListId, ObjectId, RecipeId, ReleaseNumber, Timestamp};
+use crate::key::PublicKey;
 use crate::limits;
 use crate::name::ReleasePath;
 use crate::root::Root;
@@ -70,12 +71,23 @@ pub struct Flags {
 }
 
 /// The release that another one only adds genuine databases to. SPEC §3.3.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]
 pub struct Anchor {
     /// Its number.
     pub release: ReleaseNumber,
     /// Its manifest, which `release_threshold` keys signed.
     pub manifest: ObjectId,
+}
+
+impl Anchor {
+    /// Whether a release of this number may be an addition to it. Numbers only rise, so a single key that could give
+    /// any number would end a feed with the highest one.
+    #[must_use]
+    pub fn bears(&self, release: ReleaseNumber) -> bool {
+        let ahead = release.0.checked_sub(self.release.0);
+        self.release.0 > 0
+            && ahead.is_some_and(|ahead| (1..=limits::ADDITIONS_PER_ANCHOR as u64).contains(&ahead))
+    }
 }
 
 /// What a manifest says.
@@ -152,8 +164,14 @@ pub enum ManifestError {
         floor: ReleaseNumber,
     },
     /// Signed by fewer keys than a release needs that does more than add to its anchor.
-    #[error("signed as an addition to release {}, {why}", anchor.release)]
+    #[error("signed as an addition to release {}, but {why}", anchor.release)]
     NotAnAddition { anchor: Anchor, why: NotAnAddition },
+    /// A fork of what is installed: both go back to one release, and this one lacks what the installed one added.
+    #[error("an addition like the installed release {have}, but compared with that, {why}")]
+    UndoesAddition {
+        have: ReleaseNumber,
+        why: NotAnAddition,
+    },
     /// Adds to a release from before one that more keys signed: what that one removed could come back.
     #[error("adds to release {got}, installed goes back to release {have}, signed by more keys")]
     AnchorBehind {
@@ -191,20 +209,11 @@ impl Body for ManifestBody {
             });
         }
         if let Some(anchor) = &self.anchor
-            && (anchor.release.0 == 0 || anchor.release >= self.release)
+            && !anchor.bears(self.release)
         {
             return Err(CodecError::BadField {
                 field: "anchor",
-                why: "is no earlier release",
-            });
-        }
-        // A number that fewer keys could raise without end would leave none for the releases after it.
-        if let Some(anchor) = &self.anchor
-            && self.release.0 - anchor.release.0 > limits::ADDITIONS as u64
-        {
-            return Err(CodecError::BadField {
-                field: "anchor",
-                why: "is too far below the release",
+                why: "is no earlier release, or one too far back",
             });
         }
         plain_page("notes", &self.notes, limits::NOTES_BYTES)?;
@@ -343,18 +352,23 @@ impl Manifest {
     /// Checks what this release may do to the one a mirror has live. Its flags speak of the release right before
     /// it: a mirror that missed some is not bound by them, or it would be stuck on one it never saw.
     ///
-    /// Two additions to one release are compared whatever `previous` says. Nothing between them had a flag, and who
-    /// signs an addition could otherwise bring back, by naming a `previous` nobody has, any database between its anchor's
-    /// and the live one.
-    ///
     /// # Errors
-    /// As [`ManifestBody::check_successor_of`].
+    /// As [`ManifestBody::check_successor_of`]; for an addition also [`ManifestError::UndoesAddition`].
     pub fn check_replaces(&self, live: &Self) -> Result<(), ManifestError> {
-        let adds_to_the_same = self.anchor.is_some_and(|anchor| {
-            anchor.release == live.anchor.map_or(live.release, |old| old.release)
-        });
+        // No flag speaks for an addition, so whatever else it says of the release before it changes nothing: only an anchor
+        // that is newer than what is live, signed by more keys, may undo what is live.
+        if self
+            .anchor
+            .is_some_and(|anchor| anchor.release <= live.release)
+        {
+            self.additions_to(live)
+                .map_err(|why| ManifestError::UndoesAddition {
+                    have: live.release,
+                    why,
+                })?;
+        }
         match self.previous {
-            Some(previous) if previous != live.id() && !adds_to_the_same => Ok(()),
+            Some(previous) if previous != live.id() => Ok(()),
             _ => self.check_successor_of(live),
         }
     }
@@ -425,24 +439,39 @@ impl SignedManifest {
         self.open_for(root, feed)
     }
 
-    /// The same for one that so many keys signed, or as many as suffice for an addition; which of the two, the result
-    /// says.
+    /// The same for one that so many keys signed, or for an addition that as many signed as that takes; which of the
+    /// two, the result says.
     ///
     /// # Errors
     /// As [`Self::verify_stored`].
     pub fn vouch(self, root: &Root, feed: &FeedId) -> Result<Vouched, ManifestError> {
         let good = self.good_signers(&root.release_keys).len();
-        if good >= root.release_threshold.into() {
-            return self.open_for(root, feed).map(Vouched::Whole);
-        }
-        let whole = root.release_threshold;
+        let (added, whole) = (root.added_threshold.into(), root.release_threshold.into());
         // Below this nobody looks inside.
-        self.require(&root.release_keys, root.added_threshold.into())?;
-        let manifest = self.clone().open_for(root, feed)?;
-        match Addition::new(manifest) {
-            Some(addition) => Ok(Vouched::Addition(addition)),
-            None => Err(self.too_few(good, whole.into()).into()),
+        if good < usize::min(added, whole).max(1) {
+            return Err(self.too_few(good, whole).into());
         }
+        let too_few = self.too_few(good, whole);
+        let manifest = self.open_for(root, feed)?;
+        match manifest.anchor {
+            Some(anchor) => Ok(Vouched::Addition(Addition::new(manifest, anchor))),
+            None if good < whole => Err(too_few.into()),
+            None => Ok(Vouched::Whole(manifest)),
+        }
+    }
+
+    /// What it says, whoever signed it: to show it to people who are to sign, never to act on.
+    ///
+    /// # Errors
+    /// [`SignedError`]; whoever made it is at fault.
+    pub fn claims(&self) -> Result<ManifestBody, SignedError> {
+        self.open()
+    }
+
+    /// The distinct release keys of `root` whose signatures hold, ascending.
+    #[must_use]
+    pub fn signed_by(&self, root: &Root) -> Vec<PublicKey> {
+        self.good_signers(&root.release_keys)
     }
 
     /// Opens a body whose signatures were found good, and checks what does not depend on a head.

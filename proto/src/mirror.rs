@@ -10,7 +10,8 @@ use crate::rate::Millis;
 /// Between two polls on a connection that stays up, in milliseconds; a fifth more or less by chance, so that
 /// mirrors started together drift apart.
 pub const POLL_MS: u64 = 300_000;
-/// Between two tries to get back to the first upstream, in milliseconds.
+/// Between two tries to get back to the first upstream, in milliseconds. The others are asked for newer roots then, one at
+/// a time: whoever stole a master's keys would never send the root that replaces them.
 pub const RETURN_MS: u64 = 300_000;
 /// Between two receipts when nothing happens, in milliseconds.
 pub const RECEIPT_MS: u64 = 3_600_000;
@@ -45,8 +46,10 @@ pub enum Event {
     Unchanged,
     /// The sync that was under way is over.
     SyncEnded(SyncOutcome),
-    /// The first upstream was tried while connected to another.
+    /// Another upstream was tried while connected to one.
     Probed {
+        /// Which.
+        upstream: usize,
         /// Whether it answered.
         up: bool,
     },
@@ -84,7 +87,8 @@ pub enum Action {
     Poll,
     /// Bring the docroot to what this signed head points at.
     Sync(Vec<u8>),
-    /// See whether this upstream answers, leaving the connection as it is.
+    /// Greet this upstream as well, leaving the connection as it is, and take the newer roots it has. Ends in
+    /// [`Event::Probed`].
     Probe(usize),
     /// Send a receipt.
     Receipt,
@@ -137,6 +141,8 @@ pub struct Mirror {
     settle: bool,
     /// The operator asked; the next answer to a poll leads to a sync even if there is nothing new.
     wanted: bool,
+    /// Whose word the present upstream's was compared with last.
+    compared_with: usize,
     actions: VecDeque<Action>,
     jitter: u64,
 }
@@ -161,9 +167,17 @@ impl Mirror {
             pending_at: None,
             settle: false,
             wanted: false,
+            compared_with: 0,
             actions: VecDeque::new(),
             jitter: seed,
         }
+    }
+
+    /// There are so many upstreams from now on; those that stay keep their places.
+    pub fn set_upstreams(&mut self, upstreams: usize) {
+        self.upstreams = upstreams.max(1);
+        self.current = self.current.min(self.upstreams - 1);
+        self.pending_at.take_if(|at| *at >= upstreams);
     }
 
     /// The next thing to do.
@@ -184,8 +198,12 @@ impl Mirror {
                 receipt_at,
                 ..
             } => {
-                let back = if self.current > 0 { return_at } else { poll_at };
-                Some(poll_at.min(back).min(receipt_at))
+                let others = if self.upstreams > 1 {
+                    return_at
+                } else {
+                    poll_at
+                };
+                Some(poll_at.min(others).min(receipt_at))
             }
         };
         let retry = self.retry.as_ref().map(|(at, _)| *at);
@@ -245,7 +263,7 @@ impl Mirror {
                 }
             }
             Event::SyncEnded(outcome) => self.sync_ended(now, outcome),
-            Event::Probed { up } => self.probed(now, up),
+            Event::Probed { upstream, up } => self.probed(now, upstream, up),
             Event::Wanted => match self.link {
                 Link::Down { .. } => self.link = Link::Down { until: now },
                 Link::Pending { .. } => self.link = Link::Pending { greet_at: now },
@@ -392,14 +410,14 @@ impl Mirror {
         self.actions.push_back(Action::Connect(self.current));
     }
 
-    fn probed(&mut self, now: Millis, up: bool) {
+    fn probed(&mut self, now: Millis, upstream: usize, up: bool) {
         let next = now.plus(self.jittered(RETURN_MS));
         let Link::Up { return_at, .. } = &mut self.link else {
             return;
         };
-        *return_at = next;
+        *return_at = next.max(*return_at);
         // A sync under way is let finish; the next probe comes soon enough.
-        if up && !self.syncing {
+        if up && upstream == 0 && self.current > 0 && !self.syncing {
             self.actions.push_back(Action::Disconnect);
             self.current = 0;
             self.connect();
@@ -448,13 +466,30 @@ impl Mirror {
         if now >= *poll_at {
             *poll_at = next_poll;
             self.actions.push_back(Action::Poll);
+            // Where every head was refused, the others may have better ones by now: once per poll, so that whoever sends
+            // bad heads all the time does not send us round all the time.
+            self.failures = 0;
         }
         if now >= *return_at {
             *return_at = next_return;
             if self.current > 0 {
                 self.actions.push_back(Action::Probe(0));
             }
+            if let Some(other) = self.second_opinion() {
+                self.actions.push_back(Action::Probe(other));
+            }
         }
+    }
+
+    /// The next upstream to compare the present one with; the first is tried anyway.
+    fn second_opinion(&mut self) -> Option<usize> {
+        for _ in 0..self.upstreams {
+            self.compared_with = (self.compared_with + 1) % self.upstreams;
+            if self.compared_with != 0 && self.compared_with != self.current {
+                return Some(self.compared_with);
+            }
+        }
+        None
     }
 
     fn backoff(&mut self, tries: u32) -> u64 {

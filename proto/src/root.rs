@@ -161,6 +161,40 @@ fn check_keys(field: &'static str, keys: &[PublicKey], threshold: u16) -> Result
     Ok(())
 }
 
+impl RootBody {
+    /// Whether this may come after `current`, whoever signed it: one version up, of the same feed, nothing going back.
+    ///
+    /// # Errors
+    /// [`RootError`]: what no mirror would follow.
+    pub fn follows(&self, current: &Self) -> Result<(), RootError> {
+        let expected = RootVersion(current.version.0.saturating_add(1));
+        if self.version != expected {
+            return Err(RootError::WrongVersion {
+                got: self.version,
+                expected,
+            });
+        }
+        if self.feed != current.feed {
+            return Err(RootError::WrongFeed {
+                got: self.feed.clone(),
+                expected: current.feed.clone(),
+            });
+        }
+        for (field, had, got) in [
+            ("epoch", current.epoch.0, self.epoch.0),
+            ("release_min", current.release_min.0, self.release_min.0),
+        ] {
+            if got < had {
+                return Err(RootError::GoesBack { field, had, got });
+            }
+        }
+        if self.chunking != current.chunking {
+            return Err(RootError::ChunkingChanged);
+        }
+        Ok(())
+    }
+}
+
 impl SignedRoot {
     /// The first root: the fingerprint vouches for it, and it must be signed by its own keys.
     ///
@@ -194,30 +228,7 @@ impl SignedRoot {
         self.require(&current.root_keys, current.root_threshold.into())?;
         let body = self.open()?;
         self.require(&body.root_keys, body.root_threshold.into())?;
-        let expected = RootVersion(current.version.0.saturating_add(1));
-        if body.version != expected {
-            return Err(RootError::WrongVersion {
-                got: body.version,
-                expected,
-            });
-        }
-        if body.feed != current.feed {
-            return Err(RootError::WrongFeed {
-                got: body.feed,
-                expected: current.feed.clone(),
-            });
-        }
-        for (field, had, got) in [
-            ("epoch", current.epoch.0, body.epoch.0),
-            ("release_min", current.release_min.0, body.release_min.0),
-        ] {
-            if got < had {
-                return Err(RootError::GoesBack { field, had, got });
-            }
-        }
-        if body.chunking != current.chunking {
-            return Err(RootError::ChunkingChanged);
-        }
+        body.follows(current)?;
         Ok(self.into_verified(body))
     }
 }

@@ -113,6 +113,30 @@ impl<T: Body> Signed<T> {
         }
     }
 
+    /// Takes over the good signatures of `entitled` keys from another copy of the same object. Says whether it is one.
+    pub fn gather(&mut self, other: &Self, entitled: &[PublicKey]) -> bool {
+        if self.body != other.body {
+            return false;
+        }
+        let good = other.good_signers(entitled);
+        for signature in &other.signatures {
+            if self.signatures.len() >= limits::KEYS_PER_ROLE {
+                break;
+            }
+            let known = self
+                .signatures
+                .binary_search_by_key(&signature.key, |s| s.key);
+            match known {
+                Ok(at) if good.contains(&signature.key) => self.signatures[at] = signature.clone(),
+                Err(at) if good.contains(&signature.key) => {
+                    self.signatures.insert(at, signature.clone());
+                }
+                _ => {}
+            }
+        }
+        true
+    }
+
     /// Reads an object's outer form.
     ///
     /// # Errors
@@ -172,6 +196,34 @@ impl<T: Body> Signed<T> {
         message.extend_from_slice(b"/v1\0");
         message.extend_from_slice(body);
         message
+    }
+
+    /// The same object with just the good signatures that keys of `entitled` made, here or on one of `copies`. A copy
+    /// with another body brings none.
+    #[must_use]
+    pub fn with_good_signatures(&self, entitled: &[PublicKey], copies: &[&Self]) -> Self {
+        let mut merged = Self {
+            body: self.body.clone(),
+            signatures: Vec::new(),
+            kind: PhantomData,
+        };
+        let message = Self::message(&self.body);
+        let copies = copies.iter().filter(|copy| copy.body == self.body);
+        for found in copies
+            .flat_map(|copy| &copy.signatures)
+            .chain(&self.signatures)
+        {
+            let at = merged
+                .signatures
+                .binary_search_by_key(&found.key, |s| s.key);
+            if let Err(at) = at
+                && entitled.contains(&found.key)
+                && found.key.verifies(&message, &found.signature)
+            {
+                merged.signatures.insert(at, found.clone());
+            }
+        }
+        merged
     }
 
     /// The distinct keys of `entitled` that signed well. A key that is merely named does not count.
@@ -268,4 +320,10 @@ impl<T> Deref for Verified<T> {
     fn deref(&self) -> &T {
         &self.body
     }
+}
+/// The body in a signed object's bytes, without a copy and without a look at its signatures; `None` where none can be.
+#[must_use]
+pub fn body_of(bytes: &[u8]) -> Option<&[u8]> {
+    let (length, rest) = bytes.split_first_chunk()?;
+    rest.get(..usize::try_from(u64::from_le_bytes(*length)).ok()?)
 }

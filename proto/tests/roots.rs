@@ -9,6 +9,7 @@ use tidecast_proto::{
     id::{Epoch, FeedId, FeedName, ReleaseNumber, RootVersion, Timestamp},
     limits,
     root::{RootBody, RootError, SignedRoot},
+    root_expiry::{ExpiryLevel, ExpiryWarning},
     trust::{HeadError, Trust, Verdict},
 };
 
@@ -289,4 +290,29 @@ fn the_largest_counters_fit_their_limit() {
     assert!(bytes.len() <= Trust::BYTES_MAX, "{}", bytes.len());
     let second = sign(&next, &feed.root_keys[..2]);
     assert!(resume(&feed, &[second], &bytes).is_ok());
+}
+
+#[test]
+fn a_root_that_expires_warns_90_30_and_7_days_ahead_and_when_it_has() {
+    let mut root = Feed::new().next_root();
+    root.expires = NOW.plus(400 * DAY_MS);
+    let at = |left_ms: u64| root.expiry_warning(Timestamp(root.expires.0 - left_ms));
+    let warning = |days, level| Some(ExpiryWarning { days, level });
+    for (left_ms, expected) in [
+        (400 * DAY_MS, None),
+        (90 * DAY_MS + 1, None),
+        (90 * DAY_MS, warning(90, ExpiryLevel::Notice)),
+        (30 * DAY_MS + 1, warning(30, ExpiryLevel::Notice)),
+        (30 * DAY_MS, warning(30, ExpiryLevel::Warning)),
+        (7 * DAY_MS + 1, warning(7, ExpiryLevel::Warning)),
+        (7 * DAY_MS, warning(7, ExpiryLevel::Alarm)),
+        (1, warning(0, ExpiryLevel::Alarm)),
+        (0, warning(0, ExpiryLevel::Expired)),
+    ] {
+        assert_eq!(at(left_ms), expected, "{left_ms} ms left");
+    }
+    assert_eq!(
+        root.expiry_warning(Timestamp(u64::MAX)),
+        warning(0, ExpiryLevel::Expired)
+    );
 }

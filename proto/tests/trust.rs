@@ -378,3 +378,19 @@ fn a_root_without_the_key_forgets_its_head_and_its_evidence() {
         HeadError::Signed(_)
     ));
 }
+
+#[test]
+fn counters_whose_epoch_or_keys_are_not_their_roots_are_damaged() {
+    let feed = Feed::new();
+    let mut trust = feed.trust();
+    feed.install(&mut trust, 1, 1);
+    let whole = trust.to_bytes();
+    assert!(resume(&feed, &[], &whole).is_ok());
+    // The epoch follows feed and root version; the first head's key the number of heads.
+    let mut epoch = whole.clone();
+    epoch[40] ^= 1;
+    assert!(resume(&feed, &[], &epoch).is_err());
+    let mut strange = whole;
+    strange[56..88].copy_from_slice(&codec::encode(&key(99).public()));
+    assert!(resume(&feed, &[], &strange).is_err());
+}

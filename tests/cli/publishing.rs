@@ -71,7 +71,7 @@ fn a_tree_with_anything_but_plain_files_under_safe_names_is_refused_by_name() {
     place
         .publish("tree")
         .refused(65, &["link: ", "local_x: ", "publish again"]);
-    let status = place.run("master", &["status", "--json"]).object();
+    let status = place.run("master", &["status", "--json"]).judged();
     assert!(status["newest"].is_null());
     let added: Vec<PathBuf> = names(&place.path("master"))
         .into_iter()

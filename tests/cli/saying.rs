@@ -45,18 +45,18 @@ fn a_state_that_is_nobodys_says_how_to_begin() {
 #[test]
 fn a_status_without_a_daemon_says_so_and_names_the_next_command() {
     let place = Place::with_feed();
-    let publish = place.run("master", &["status", "--json"]).object();
+    let publish = place.run("master", &["status", "--json"]).judged();
     assert_eq!(publish["daemon"], false);
     let next = |status: &Value| status["diagnosis"]["next"].as_str().unwrap().to_owned();
     assert!(next(&publish).ends_with("publish TREE"));
     place.tree("tree", &["a.hdb"]);
     assert_eq!(place.publish("tree").code, 0);
-    let master = place.run("master", &["status", "--json"]).object();
+    let master = place.run("master", &["status", "--json"]).judged();
     assert_eq!(master["newest"]["release"], 1);
     assert!(next(&master).ends_with("master"));
 
     place.join("docroot", &["--json"]).object();
-    let mirror = place.run("mirror", &["status", "--json"]).object();
+    let mirror = place.run("mirror", &["status", "--json"]).judged();
     assert_eq!(
         (&mirror["role"], &mirror["daemon"]),
         (&"mirror".into(), &false.into())

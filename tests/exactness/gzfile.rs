@@ -1,4 +1,5 @@
 //! zlib's own files, `gzopen` to `gzclose`, behind a safe face. The only place of this test where foreign code is called.
+#![expect(unsafe_code, reason = "zlib is C")]
 
 use std::ffi::{CStr, CString, c_int, c_uint};
 use std::os::unix::ffi::OsStrExt as _;

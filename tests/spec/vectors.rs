@@ -364,7 +364,9 @@ impl Vectors {
         self.hex("bundle old recipe", &recipe.encode());
         let bundle = bundle::make(&old, &new, &head.to_bytes(), root(2).to_bytes());
         self.hex("bundle", &bundle);
-        self.seed("parts", "bundle", bundle);
+        self.seed("parts", "bundle", bundle.clone());
+        self.seed("bundle", "bundle", bundle);
+        self.more_seeds(&old);
     }
 
     fn text(&mut self, name: &str, text: String) {
@@ -376,7 +378,7 @@ impl Vectors {
         self.text(name, hex_lines(bytes));
     }
 
-    fn seed(&mut self, target: &str, name: &str, bytes: Vec<u8>) {
+    pub(crate) fn seed(&mut self, target: &str, name: &str, bytes: Vec<u8>) {
         self.seeds.insert(format!("{target}/{name}"), bytes);
     }
 

@@ -49,6 +49,17 @@ impl Ran {
         object
     }
 
+    /// The object that `status` prints, whichever end says how things are.
+    #[track_caller]
+    pub(crate) fn judged(&self) -> Value {
+        assert!([0, 1, 69, 75].contains(&self.code), "{self:?}");
+        let object = self.object_and(self.code);
+        if object["diagnosis"]["well"] == true {
+            assert_eq!(self.code, 0, "{self:?}");
+        }
+        object
+    }
+
     /// A good end whose text holds `part`.
     pub(crate) fn says(&self, part: &str) {
         assert_eq!(self.code, 0, "{self:?}");
@@ -170,7 +181,11 @@ impl Master {
     pub(crate) fn start(place: &Place, more: &[&str]) -> (Self, Value) {
         let mut child = Command::new(env!("CARGO_BIN_EXE_tidecast"))
             .args(["--json", "--state", &place.text("master"), "master"])
-            .args(["--listen", "127.0.0.1:0"])
+            .args(if more.contains(&"--listen") {
+                &[][..]
+            } else {
+                &["--listen", "127.0.0.1:0"]
+            })
             .args(more)
             .env("NOTIFY_SOCKET", place.path("notify"))
             .stdin(Stdio::null())

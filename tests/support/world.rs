@@ -280,7 +280,7 @@ impl Mirror {
     }
 
     pub(crate) fn status(&self) -> Value {
-        self.run(&["status", "--json"]).object()
+        self.run(&["status", "--json"]).judged()
     }
 
     /// The release its docroot serves; 0 for none.

@@ -128,6 +128,7 @@ pub(crate) fn write_opened(database: &Path, to: &mut File) -> Result<()> {
     Ok(to.write_all(&opened(database)?)?)
 }
 
+#[expect(unsafe_code, reason = "std tells no processor time")]
 fn thread_cpu_s() -> Result<f64> {
     let mut time = std::mem::MaybeUninit::<libc::timespec>::zeroed();
     // SAFETY: the pointer is valid for writing, and a zeroed `timespec` is a valid one.

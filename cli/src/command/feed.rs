@@ -6,6 +6,7 @@ use serde::Serialize;
 use tidecast_engine::clock::{Clock as _, SystemClock};
 use tidecast_engine::config;
 use tidecast_engine::master::{self, NewFeed};
+use tidecast_proto::database::VerifyPolicy;
 use tidecast_proto::fingerprint;
 use tidecast_proto::id::FeedName;
 
@@ -35,8 +36,12 @@ impl Feed {
 #[derive(Debug, clap::Args)]
 pub(crate) struct Init {
     /// The feed's name: a-z, 0-9, dot, underscore and hyphen.
-    #[arg(long, value_name = "NAME")]
-    feed: String,
+    #[arg(long, value_name = "NAME", required_unless_present = "roots")]
+    feed: Option<String>,
+    /// Instead of making keys and a root: the signed roots of a feed, 1 to the newest. The state folder holds the head
+    /// and node keys that the newest names.
+    #[arg(long = "root", value_name = "FILE", conflicts_with_all = ["feed", "keys", "addresses"])]
+    roots: Vec<PathBuf>,
     /// Where root and release keys go.
     ///
     /// Default: the state folder's name with -keys behind it; without --state, /etc/tidecast/keys for root and
@@ -60,15 +65,21 @@ struct Made {
     fingerprint: String,
     words: String,
     state: String,
-    keys: String,
+    /// Absent where the keys were made elsewhere.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    keys: Option<String>,
 }
 
 impl Init {
     fn run(self, shell: &mut Shell<'_>) -> Outcome {
-        let name = FeedName::new(&self.feed)
-            .map_err(|why| Failure::usage(format!("--feed {:?}: {why}", self.feed)))?;
         let verify = config::parse_policy(&self.verify)
             .ok_or_else(|| Failure::usage(format!("--verify {:?} is no policy", self.verify)))?;
+        if !self.roots.is_empty() {
+            return from_roots(shell, &self.roots, verify);
+        }
+        let feed = self.feed.unwrap_or_default();
+        let name = FeedName::new(&feed)
+            .map_err(|why| Failure::usage(format!("--feed {feed:?}: {why}")))?;
         let keys = self.keys.unwrap_or_else(|| shell::default_keys(shell));
         let new = NewFeed {
             name,
@@ -78,13 +89,13 @@ impl Init {
             master_name: self.name,
             addresses: self.addresses,
         };
-        let feed = master::init(new, SystemClock.now())?;
+        let id = master::init(new, SystemClock.now())?;
         let made = Made {
-            feed: self.feed,
-            fingerprint: feed.to_string(),
-            words: fingerprint::to_words(&feed),
+            feed,
+            fingerprint: id.to_string(),
+            words: fingerprint::to_words(&id),
             state: shell.state.display().to_string(),
-            keys: keys.display().to_string(),
+            keys: Some(keys.display().to_string()),
         };
         let text = render(
             &made,
@@ -96,17 +107,45 @@ impl Init {
     }
 }
 
+/// Makes a master of a feed whose roots were made elsewhere.
+fn from_roots(shell: &mut Shell<'_>, files: &[PathBuf], verify: VerifyPolicy) -> Outcome {
+    let mut roots = Vec::new();
+    for file in files {
+        roots.push(super::root::at_hand::read(file)?);
+    }
+    roots.sort_by_key(|(_, body)| body.version);
+    let name = roots.last().map(|(_, body)| body.feed.to_string());
+    let signed = roots.into_iter().map(|(signed, _)| signed).collect();
+    let id = master::init_from_roots(&shell.state, signed, verify)?;
+    let made = Made {
+        feed: name.unwrap_or_default(),
+        fingerprint: id.to_string(),
+        words: fingerprint::to_words(&id),
+        state: shell.state.display().to_string(),
+        keys: None,
+    };
+    let text = render(
+        &made,
+        &shell.command("publish TREE"),
+        &shell.command("master"),
+    );
+    shell.result(&made, &text)?;
+    Ok(Exit::Ok)
+}
+
 fn render(made: &Made, publish: &str, master: &str) -> String {
     let words: Vec<&str> = made.words.split(' ').collect();
     let words: Vec<String> = words.chunks(8).map(|line| line.join(" ")).collect();
+    let keys = made.keys.as_ref().map_or(String::new(), |keys| {
+        format!("\nkeys         {keys}  (keep them, and a copy, off the master)")
+    });
     format!(
-        "feed         {}\nfingerprint  {}\nin words     {}\nstate        {}\nkeys         {}  (keep them, and a copy, off the master)\n\n\
+        "feed         {}\nfingerprint  {}\nin words     {}\nstate        {}{keys}\n\n\
          Give mirrors the fingerprint by a way you trust: letter, telephone, a page over HTTPS.\nNext: {publish}\n      {master}\n",
         made.feed,
         made.fingerprint,
         words.join("\n             "),
         made.state,
-        made.keys,
     )
 }
 
@@ -123,7 +162,7 @@ mod tests {
             fingerprint: feed.to_string(),
             words: fingerprint::to_words(&feed),
             state: "/state".into(),
-            keys: "/keys".into(),
+            keys: Some("/keys".into()),
         };
         let text = render(&made, "publish", "master");
         assert!(text.contains(&feed.to_string()));

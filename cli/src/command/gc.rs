@@ -213,6 +213,7 @@ fn reason(fate: Fate, retention: &Retention, dry: bool) -> String {
             KeptFor::Newest => "stays, the newest".into(),
             KeptFor::Head => "stays, a head may still point there".into(),
             KeptFor::Count => format!("stays, among the newest {}", retention.releases_min),
+            KeptFor::Anchor => "stays, a later one that stays adds to it".into(),
             KeptFor::Age => format!("stays, replaced less than {age} ago"),
         },
     }

@@ -104,6 +104,7 @@ impl Join {
             hosts: self.hosts,
             http: None,
             access_log: None,
+            metrics: None,
             grace_s: config::GRACE_S,
         };
         // Last, so that a join that failed can be done again.

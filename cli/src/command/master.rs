@@ -8,13 +8,14 @@ use serde::Serialize;
 use tidecast_engine::clock::SystemClock;
 use tidecast_engine::http::{Health, HealthHandle, HttpOptions, SiteHandle};
 use tidecast_engine::master::{self, MasterStatus};
+use tidecast_engine::metrics::Metrics;
 use tidecast_engine::quic::Bind;
 use tidecast_proto::wire::DEFAULT_PORT;
 
-use crate::daemon::{self, Background, Web};
+use crate::daemon::{self, Background, MetricsPage, Web};
 use crate::exit::{Diagnose as _, Exit};
 use crate::failure::{Failure, Outcome};
-use crate::shell::{Shell, now_ms};
+use crate::shell::Shell;
 use crate::signals::{self, Stop};
 use crate::text;
 
@@ -33,6 +34,9 @@ pub(crate) struct Master {
     /// Where /healthz and /status.json are served over HTTP. Default: nowhere.
     #[arg(long, value_name = "ADDR")]
     http: Option<SocketAddr>,
+    /// Where /metrics is served for Prometheus. Default: as configured, otherwise nowhere.
+    #[arg(long, value_name = "ADDR")]
+    metrics: Option<SocketAddr>,
 }
 
 #[derive(Debug, Serialize)]
@@ -43,6 +47,7 @@ struct Started {
     node_key: String,
     listen: SocketAddr,
     http: Option<SocketAddr>,
+    metrics: Option<SocketAddr>,
     pid: u32,
 }
 
@@ -72,6 +77,13 @@ impl Master {
             }
         };
 
+        let metrics = match self.metrics.or(config.metrics) {
+            None => None,
+            Some(address) => {
+                Some(MetricsPage::start(address, Metrics::of_master(master.clone())).await?)
+            }
+        };
+
         let status = master.status();
         let started = Started {
             role: "master",
@@ -80,6 +92,7 @@ impl Master {
             node_key: status.node_key.clone(),
             listen,
             http: web.as_ref().map(|web| web.address),
+            metrics: metrics.as_ref().map(|page| page.address),
             pid: std::process::id(),
         };
         shell.result(&started, &render(&started, &status))?;
@@ -92,7 +105,7 @@ impl Master {
         loop {
             tokio::select! {
                 () = &mut serving => break,
-                _ = looking.tick() => health.set(health_of(&master.status(), now_ms())),
+                _ = looking.tick() => health.set(health_of(&master.status())),
                 _ = hangup.recv() => {
                     daemon::tell_reloading();
                     match master.reload() {
@@ -146,17 +159,15 @@ fn bind(asked: Option<SocketAddr>) -> Result<(Bind, SocketAddr), Failure> {
     Ok((bind, address))
 }
 
-fn health_of(status: &MasterStatus, now: u64) -> Health {
-    match &status.newest {
-        None => Health::NoRelease,
-        Some(newest) if now < newest.head_expires_ms && now < status.root_expires_ms => {
-            Health::Serving {
-                release: newest.release,
-            }
-        }
-        Some(newest) => Health::Stale {
-            release: newest.release,
-            since_s: newest.head_expires_ms.min(status.root_expires_ms) / 1000,
+fn health_of(status: &MasterStatus) -> Health {
+    let Some(release) = status.newest.as_ref().map(|newest| newest.release) else {
+        return Health::NoRelease;
+    };
+    match status.stale_since_ms {
+        None => Health::Serving { release },
+        Some(since_ms) => Health::Stale {
+            release,
+            since_s: since_ms / 1000,
         },
     }
 }
@@ -184,49 +195,23 @@ mod tests {
     use super::*;
     use tidecast_engine::master::ReleaseStatus;
 
-    fn status() -> MasterStatus {
-        MasterStatus {
-            role: "master".into(),
-            feed: "clamav".into(),
-            fingerprint: String::new(),
-            node_key: String::new(),
-            root_version: 1,
-            root_expires_ms: 5_000,
-            started_ms: 0,
+    #[test]
+    fn a_stale_master_says_since_when() {
+        let status = |stale_since_ms| MasterStatus {
             newest: Some(ReleaseStatus {
                 release: 3,
-                manifest: String::new(),
-                head_issued_ms: 0,
-                head_expires_ms: 2_000,
+                ..ReleaseStatus::default()
             }),
-            nodes: Vec::new(),
-        }
-    }
-
-    #[test]
-    fn a_master_is_stale_from_the_moment_its_head_or_root_expires() {
-        assert_eq!(health_of(&status(), 1_999), Health::Serving { release: 3 });
+            stale_since_ms,
+            ..MasterStatus::default()
+        };
         let stale = Health::Stale {
             release: 3,
             since_s: 2,
         };
-        assert_eq!(health_of(&status(), 2_000), stale);
-        let root = MasterStatus {
-            root_expires_ms: 1_000,
-            ..status()
-        };
-        assert_eq!(
-            health_of(&root, 1_000),
-            Health::Stale {
-                release: 3,
-                since_s: 1
-            }
-        );
-        let none = MasterStatus {
-            newest: None,
-            ..status()
-        };
-        assert_eq!(health_of(&none, 0), Health::NoRelease);
+        assert_eq!(health_of(&status(None)), Health::Serving { release: 3 });
+        assert_eq!(health_of(&status(Some(2_000))), stale);
+        assert_eq!(health_of(&MasterStatus::default()), Health::NoRelease);
     }
 
     #[tokio::test]

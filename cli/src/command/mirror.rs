@@ -7,9 +7,10 @@ use serde::Serialize;
 use tidecast_engine::clock::SystemClock;
 use tidecast_engine::config::{self, MirrorConfig};
 use tidecast_engine::http::{AccessLog, FileAccessLog, HttpOptions, HttpStats};
+use tidecast_engine::metrics::{Metrics, WebReport};
 use tidecast_engine::mirror::{self, MIRROR_CONFIG};
 
-use crate::daemon::{self, Background, Web};
+use crate::daemon::{self, Background, MetricsPage, Web};
 use crate::exit::Exit;
 use crate::failure::{Failure, Outcome};
 use crate::mirror_daemon::{MirrorDaemon, WebCounters};
@@ -27,6 +28,9 @@ pub(crate) struct Mirror {
     /// Where clients download over HTTP. Default: as configured, otherwise nowhere.
     #[arg(long, value_name = "ADDR")]
     http: Option<SocketAddr>,
+    /// Where /metrics is served for Prometheus. Default: as configured, otherwise nowhere.
+    #[arg(long, value_name = "ADDR")]
+    metrics: Option<SocketAddr>,
 }
 
 #[derive(Debug, Serialize)]
@@ -38,6 +42,7 @@ struct Started {
     upstreams: Vec<String>,
     release: u64,
     http: Option<SocketAddr>,
+    metrics: Option<SocketAddr>,
     pid: u32,
 }
 
@@ -49,6 +54,7 @@ impl Mirror {
         // Before the docroot, so that a second daemon on one state is told what it is.
         let socket = daemon::control_socket(&shell.state).await?;
         let http = self.http.or(config.http);
+        let metrics = self.metrics.or(config.metrics);
         let access_log = match &config.access_log {
             None => None,
             Some(path) => {
@@ -93,6 +99,15 @@ impl Mirror {
             }
         };
 
+        let metrics = match metrics {
+            None => None,
+            Some(address) => {
+                let web = daemon.web.clone();
+                let web = web.map(|web| Arc::new(move || web.report()) as WebReport);
+                Some(MetricsPage::start(address, Metrics::of_mirror(mirror.clone(), web)).await?)
+            }
+        };
+
         let status = mirror.status();
         let started = Started {
             role: "mirror",
@@ -102,6 +117,7 @@ impl Mirror {
             upstreams: mirror.config().upstreams.clone(),
             release: status.release,
             http: web.as_ref().map(|web| web.address),
+            metrics: metrics.as_ref().map(|page| page.address),
             pid: std::process::id(),
         };
         shell.result(&started, &render(&started))?;
@@ -159,6 +175,7 @@ mod tests {
             upstreams: vec!["master.example.org".into()],
             release: 0,
             http: Some("127.0.0.1:8080".parse().unwrap()),
+            metrics: None,
             pid: 1,
         };
         assert_eq!(

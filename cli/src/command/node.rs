@@ -4,10 +4,12 @@ use serde::Serialize;
 use tidecast_engine::clock::{Clock as _, SystemClock};
 use tidecast_engine::control::{self, ControlError};
 use tidecast_engine::master::{
-    ConnectedNode, Decision, Details, Feed, MasterStatus, Node as Known, Nodes,
+    self, ConnectedNode, Decision, Details, Feed, MasterStatus, Node as Known, Nodes,
+    SettingsChange,
 };
 use tidecast_proto::key::PublicKey;
 
+use super::node_settings::Settings;
 use crate::exit::Exit;
 use crate::failure::{Failure, Outcome};
 use crate::shell::{Shell, now_ms};
@@ -22,12 +24,15 @@ const SHOWN_DIGITS: usize = 16;
 /// What can be done to nodes.
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Node {
-    /// List nodes: admitted, waiting to be admitted, and revoked.
+    /// List nodes: admitted, waiting to be admitted, and revoked; with -v also notes and limits.
     List,
     /// Let a node fetch. A waiting mirror is told within a second.
-    Admit(Which),
+    Admit(Admit),
+    /// Change what you call a node and what it may have, at once.
+    Set(Set),
     /// Let a node fetch no longer; its connection is closed at once.
     Revoke(Which),
+    Rotate(super::rotate::Rotate),
 }
 
 /// Which node.
@@ -38,6 +43,28 @@ pub(crate) struct Which {
     key: String,
 }
 
+/// Which node, in whose place, and what is to be different for it.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Admit {
+    #[command(flatten)]
+    which: Which,
+    /// The node whose place it takes, named in the same way: its details go over to the new key, and it is revoked.
+    #[arg(long, value_name = "KEY")]
+    replaces: Option<String>,
+    #[command(flatten)]
+    settings: Settings,
+}
+
+/// Which node, and what is to be different for it.
+#[derive(Debug, clap::Args)]
+#[group(skip)]
+pub(crate) struct Set {
+    #[command(flatten)]
+    which: Which,
+    #[command(flatten)]
+    settings: Settings,
+}
+
 #[derive(Debug, Serialize)]
 struct Decided {
     node_key: String,
@@ -45,8 +72,20 @@ struct Decided {
     name: String,
     contact: String,
     hosts: Vec<String>,
+    #[serde(flatten)]
+    settings: Shown,
     /// Whether a running master acts on it already.
     told: bool,
+}
+
+/// Settings that have no field elsewhere.
+#[derive(Debug, Serialize)]
+struct Shown {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    note: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rate_bytes_per_s: Option<u64>,
+    connections_max: usize,
 }
 
 #[derive(Debug, Serialize)]
@@ -57,26 +96,56 @@ struct Listed<'a> {
 
 impl Node {
     pub(crate) async fn run(self, shell: &mut Shell<'_>) -> Outcome {
+        let this = match self {
+            Self::Rotate(command) => return command.run(shell).await,
+            this => this,
+        };
         // Also says so when this is no master's state.
         Feed::load(&shell.state)?;
         let (nodes, daemon) = known(shell).await?;
-        match self {
+        match this {
             Self::List => {
-                let text = render(&nodes, daemon, now_ms());
+                let text = render(&nodes, daemon, now_ms(), shell.verbose);
                 let listed = Listed {
                     daemon,
                     nodes: &nodes,
                 };
                 shell.result(&listed, &text)?;
             }
-            Self::Admit(which) => {
-                let (key, node) = which.find(&nodes)?;
-                decide(shell, key, node, Decision::Admit).await?;
+            Self::Admit(admit) => {
+                let (key, node) = admit.which.find(&nodes)?;
+                let change = admit.settings.change();
+                match admit.replaces {
+                    None => decide(shell, key, node, Decision::Admit, &change).await?,
+                    Some(old) => {
+                        let (old, _) = Which { key: old }.find(&nodes)?;
+                        replace(shell, old, key, &change).await?;
+                    }
+                }
+            }
+            Self::Set(set) => {
+                let (key, _) = set.which.find(&nodes)?;
+                let change = set.settings.change();
+                if change.is_empty() {
+                    return Err(Failure::usage("nothing is to be set")
+                        .hint("name what: --name, --note, --contact, --rate, --connections"));
+                }
+                let node = Nodes::set(&shell.state, key, &change)?;
+                tell(shell, key, node).await?;
             }
             Self::Revoke(which) => {
                 let (key, node) = which.find(&nodes)?;
-                decide(shell, key, node, Decision::Revoke).await?;
+                decide(
+                    shell,
+                    key,
+                    node,
+                    Decision::Revoke,
+                    &SettingsChange::default(),
+                )
+                .await?;
             }
+            // Taken care of above: it is a mirror's.
+            Self::Rotate(_) => {}
         }
         Ok(Exit::Ok)
     }
@@ -91,28 +160,12 @@ async fn known(shell: &Shell<'_>) -> Result<(Vec<ConnectedNode>, bool), Failure>
             })?;
             Ok((status.nodes, true))
         }
-        Err(ControlError::NotRunning { .. }) => Ok((listed(&Nodes::load(&shell.state)?), false)),
+        Err(ControlError::NotRunning { .. }) => {
+            let nodes = Nodes::load(&shell.state)?;
+            Ok((ConnectedNode::all_listed(&nodes), false))
+        }
         Err(error) => Err(error.into()),
     }
-}
-
-/// The list on disk as the daemon would show it.
-pub(super) fn listed(nodes: &Nodes) -> Vec<ConnectedNode> {
-    let show = |(key, node): (&PublicKey, &Known)| ConnectedNode {
-        node_key: key.to_string(),
-        state: if node.admitted { "admitted" } else { "revoked" }.into(),
-        connected: false,
-        address: None,
-        connected_since_ms: None,
-        name: node.name.clone(),
-        contact: node.contact.clone(),
-        hosts: node.hosts.clone(),
-        release: None,
-        serving: None,
-        switched_ms: None,
-        receipt_ms: None,
-    };
-    nodes.0.iter().map(show).collect()
 }
 
 impl Which {
@@ -176,13 +229,38 @@ async fn decide(
     key: PublicKey,
     node: Option<&ConnectedNode>,
     decision: Decision,
+    change: &SettingsChange,
 ) -> Result<(), Failure> {
-    let details = node.map(|node| Details {
+    // Of one that was decided about before, what it said then is kept: its name here may be the operator's.
+    let waits = node.filter(|node| node.state == "pending");
+    let details = waits.map(|node| Details {
         name: node.name.clone(),
         contact: node.contact.clone(),
         hosts: node.hosts.clone(),
     });
-    let node = Nodes::decide(&shell.state, key, decision, details, SystemClock.now())?;
+    let now = SystemClock.now();
+    let node = Nodes::decide_and_set(&shell.state, key, decision, details, change, now)?;
+    tell(shell, key, node).await
+}
+
+/// Lets `new` in with what is known of `old`, and `old` out.
+async fn replace(
+    shell: &mut Shell<'_>,
+    old: PublicKey,
+    new: PublicKey,
+    change: &SettingsChange,
+) -> Result<(), Failure> {
+    if old == new {
+        return Err(Failure::usage("a key cannot take its own place")
+            .hint("name the new key first, and the old one behind --replaces"));
+    }
+    let node = master::replace(&shell.state, old, new, change, SystemClock.now())?;
+    shell.note(&format!("revoked {old}"));
+    tell(shell, new, node).await
+}
+
+/// Has a running master take up what was decided, and prints it.
+async fn tell(shell: &mut Shell<'_>, key: PublicKey, node: Known) -> Result<(), Failure> {
     let told = match control::ask(&shell.state, &control::Command::Reload).await {
         Ok(_) => true,
         Err(ControlError::NotRunning { .. }) => false,
@@ -193,12 +271,18 @@ async fn decide(
             false
         }
     };
+    let settings = Shown {
+        connections_max: node.connections_max(),
+        note: node.settings.note.clone(),
+        rate_bytes_per_s: node.settings.rate_bytes_per_s,
+    };
     let decided = Decided {
         node_key: key.to_string(),
         state: if node.admitted { "admitted" } else { "revoked" },
-        name: node.name,
-        contact: node.contact,
+        name: node.settings.name.unwrap_or(node.name),
+        contact: node.settings.contact.unwrap_or(node.contact),
         hosts: node.hosts,
+        settings,
         told,
     };
     let name = match decided.name.as_str() {
@@ -220,7 +304,7 @@ pub(super) fn short(key: &str) -> &str {
 }
 
 /// Nodes as a table.
-pub(super) fn render(nodes: &[ConnectedNode], daemon: bool, now: u64) -> String {
+pub(super) fn render(nodes: &[ConnectedNode], daemon: bool, now: u64, verbose: bool) -> String {
     let mut rows: Vec<(u8, Vec<String>)> = nodes
         .iter()
         .map(|node| {
@@ -230,7 +314,7 @@ pub(super) fn render(nodes: &[ConnectedNode], daemon: bool, now: u64) -> String 
                 (false, None) => "-".into(),
             };
             let release = node.release.filter(|release| *release > 0);
-            let row = vec![
+            let mut row = vec![
                 node.state.clone(),
                 short(&node.node_key).to_owned(),
                 text::plain(&node.name),
@@ -240,6 +324,9 @@ pub(super) fn render(nodes: &[ConnectedNode], daemon: bool, now: u64) -> String 
                 text::plain(&node.contact),
                 text::plain(&node.hosts.join(" ")),
             ];
+            if verbose {
+                row.extend(limits(node));
+            }
             let order = match node.state.as_str() {
                 "pending" => 0,
                 "admitted" => 1,
@@ -253,15 +340,28 @@ pub(super) fn render(nodes: &[ConnectedNode], daemon: bool, now: u64) -> String 
     let mut text = if rows.is_empty() {
         "no nodes\n".into()
     } else {
-        let headings = [
+        let mut headings = vec![
             "STATE", "KEY", "NAME", "RELEASE", "SEEN", "ADDRESS", "CONTACT", "HOSTS",
         ];
+        if verbose {
+            headings.extend(["RATE", "CONNECTIONS", "NOTE"]);
+        }
         text::table(&headings, &[false, false, false, true], &rows)
     };
     if !daemon {
         text.push_str("no master runs on this state: who waits or is connected is not known\n");
     }
     text
+}
+
+/// What a node may have, and what was written about it.
+fn limits(node: &ConnectedNode) -> [String; 3] {
+    let rate = node.rate_bytes_per_s;
+    let rate = rate.map_or("-".into(), |rate| format!("{}/s", text::bytes(rate)));
+    let most = node.connections_max;
+    let connections = most.map_or("-".into(), |most| format!("{} of {most}", node.connections));
+    let note = text::plain(node.note.as_deref().unwrap_or_default());
+    [rate, connections, note]
 }
 
 #[cfg(test)]
@@ -274,15 +374,9 @@ mod tests {
             node_key: SecretKey::from_seed(&[seed; 32]).public().to_string(),
             state: state.into(),
             connected: state == "pending",
-            address: None,
-            connected_since_ms: None,
             name: name.into(),
             contact: "a@example.org".into(),
-            hosts: Vec::new(),
-            release: None,
-            serving: None,
-            switched_ms: None,
-            receipt_ms: None,
+            ..ConnectedNode::default()
         }
     }
 
@@ -341,6 +435,7 @@ mod tests {
             &[node(1, "a", "admitted"), node(2, "b", "pending")],
             true,
             0,
+            false,
         );
         assert!(text.find("pending") < text.find("admitted"), "{text}");
     }

@@ -1,12 +1,11 @@
 //! `tidecast publish`.
 
 use std::fmt::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use tidecast_engine::clock::{Clock as _, SystemClock};
 use tidecast_engine::control::{self, ControlError};
-use tidecast_engine::keyfile;
 use tidecast_engine::master::{Feed, RELEASE_KEY};
 use tidecast_engine::publish::{self, Change, ChangeKind, Progress, PublishReport, PublishRequest};
 use tidecast_engine::store::explain::FileOpening;
@@ -14,20 +13,22 @@ use tidecast_engine::store::{StoreError, StoreWriter};
 use tidecast_proto::limits;
 use tidecast_proto::manifest::Flags;
 
+use super::unused_number::Number;
 use super::{explain, gc};
 use crate::exit::Exit;
 use crate::failure::{Failure, Outcome};
 use crate::progress::Bar;
 use crate::shell::{self, Shell};
 use crate::text;
+use crate::unlock::Unlock;
 
 /// Changes listed one by one unless more is asked for with -v: a screenful.
-const CHANGES_LISTED: usize = 40;
+pub(crate) const CHANGES_LISTED: usize = 40;
 
 /// Make a release out of a folder, and announce it.
 ///
 /// The whole folder becomes the release, whatever was in the one before; earlier releases stay as they are. A
-/// running master announces it at once. Exit status: 0 published or nothing had changed, 65 the folder cannot be a
+/// running master announces it at once. Where several sigmakers must sign, use `release propose`. Exit status: 0 published or nothing had changed, 65 the folder cannot be a
 /// release, 66 it is missing, empty or a single file, 75 it changed meanwhile, 77 release keys are missing.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Publish {
@@ -36,6 +37,8 @@ pub(crate) struct Publish {
     /// The folder with the release key.
     #[arg(long, value_name = "DIR")]
     keys: Option<PathBuf>,
+    #[command(flatten)]
+    unlock: Unlock,
     /// A text that goes into the release as its change log.
     #[arg(long, value_name = "FILE")]
     notes: Option<PathBuf>,
@@ -48,6 +51,8 @@ pub(crate) struct Publish {
     /// Make a release although nothing has changed.
     #[arg(long)]
     force: bool,
+    #[command(flatten)]
+    number: Number,
 }
 
 /// A release as JSON shows it. SPEC §10.4.
@@ -74,8 +79,9 @@ struct Published<'a> {
     warnings: &'a [String],
 }
 
+/// A difference between two releases as JSON shows it.
 #[derive(Debug, Serialize)]
-struct ChangeLine<'a> {
+pub(crate) struct ChangeLine<'a> {
     path: &'a str,
     kind: &'static str,
     bytes: u64,
@@ -94,7 +100,7 @@ struct Collected {
 
 /// Whether mirrors hear of it now.
 #[derive(Debug)]
-enum Announced {
+pub(crate) enum Announced {
     Yes,
     NoMaster,
     Refused(String),
@@ -104,12 +110,9 @@ impl Publish {
     pub(crate) async fn run(self, shell: &mut Shell<'_>) -> Outcome {
         let feed = Feed::load(&shell.state)?;
         let mut writer = StoreWriter::open(&feed.store_folder())?;
+        self.number.check(shell, &feed, writer.store()).await?;
         let mut report = self.publish(&feed, &mut writer, shell)?;
-        let announced = match control::ask(&shell.state, &control::Command::Reload).await {
-            Ok(_) => Announced::Yes,
-            Err(ControlError::NotRunning { .. }) => Announced::NoMaster,
-            Err(error) => Announced::Refused(error.to_string()),
-        };
+        let announced = announce(shell).await;
         // Mirrors hear of the release first; and it stands whatever becomes of older ones.
         let collected = match collect_if_due(&mut writer, &feed, &mut report.warnings).await {
             Ok(collected) => collected,
@@ -132,12 +135,12 @@ impl Publish {
         writer: &mut StoreWriter,
         shell: &Shell<'_>,
     ) -> Result<PublishReport, Failure> {
-        let notes = self.notes()?;
+        let notes = notes(self.notes.as_deref())?;
         let keys = self
             .keys
             .clone()
             .unwrap_or_else(|| shell::default_keys(shell));
-        let key = keyfile::load(&keys.join(RELEASE_KEY))?;
+        let key = self.unlock.load(&keys.join(RELEASE_KEY))?;
         let request = PublishRequest {
             tree: &self.tree,
             root: &feed.root,
@@ -152,47 +155,78 @@ impl Publish {
             cache: &feed.publish_cache(),
             now: SystemClock.now(),
             even_if_unchanged: self.force,
+            above: self.number.above(),
         };
         let bar = Bar::new(shell);
-        let mut done_bytes = 0_u64;
-        let mut show = |progress: Progress<'_>| match progress {
-            Progress::Walked { bytes, .. } => bar.total(bytes),
-            Progress::Reading { path, read_bytes } => {
-                bar.at(done_bytes.saturating_add(read_bytes), path.as_str());
-            }
-            Progress::Opening { path, size } => {
-                bar.at(done_bytes.saturating_add(size), &format!("opening {path}"));
-            }
-            Progress::Done { path, size } => {
-                done_bytes = done_bytes.saturating_add(size);
-                bar.at(done_bytes, path.as_str());
-            }
-            Progress::Sealing => bar.at(done_bytes, "sealing"),
-            _ => {}
-        };
-        Ok(publish::publish(writer, &request, &mut show)?)
+        Ok(publish::publish(writer, &request, &mut watch(&bar))?)
     }
+}
 
-    fn notes(&self) -> Result<String, Failure> {
-        use std::io::Read as _;
-        let Some(path) = &self.notes else {
-            return Ok(String::new());
-        };
-        let mut text = String::new();
-        std::fs::File::open(path)
-            .and_then(|file| {
-                // One byte more than allowed, so that too long notes are noticed, not cut.
-                file.take(limits::NOTES_BYTES as u64 + 1)
-                    .read_to_string(&mut text)
-            })
-            .map_err(|error| match error.kind() {
-                std::io::ErrorKind::InvalidData => Failure::new(
-                    Exit::Data,
-                    format!("the notes in {} are not UTF-8", path.display()),
-                ),
-                _ => Failure::file("read the notes in", path, &error),
-            })?;
-        Ok(text)
+/// Shows on `bar` how far publishing is.
+pub(crate) fn watch(bar: &Bar) -> impl FnMut(Progress<'_>) {
+    let mut done_bytes = 0_u64;
+    move |progress| match progress {
+        Progress::Walked { bytes, .. } => bar.total(bytes),
+        Progress::Reading { path, read_bytes } => {
+            bar.at(done_bytes.saturating_add(read_bytes), path.as_str());
+        }
+        Progress::Opening { path, size } => {
+            bar.at(done_bytes.saturating_add(size), &format!("opening {path}"));
+        }
+        Progress::Done { path, size } => {
+            done_bytes = done_bytes.saturating_add(size);
+            bar.at(done_bytes, path.as_str());
+        }
+        Progress::Sealing => bar.at(done_bytes, "sealing"),
+        _ => {}
+    }
+}
+
+/// Has the running master look at the store again.
+pub(crate) async fn announce(shell: &Shell<'_>) -> Announced {
+    match control::ask(&shell.state, &control::Command::Reload).await {
+        Ok(_) => Announced::Yes,
+        Err(ControlError::NotRunning { .. }) => Announced::NoMaster,
+        Err(error) => Announced::Refused(error.to_string()),
+    }
+}
+
+/// The text in a file of notes; empty where none is named.
+pub(crate) fn notes(path: Option<&Path>) -> Result<String, Failure> {
+    use std::io::Read as _;
+    let Some(path) = path else {
+        return Ok(String::new());
+    };
+    let mut text = String::new();
+    std::fs::File::open(path)
+        .and_then(|file| {
+            // One byte more than allowed, so that too long notes are noticed, not cut.
+            file.take(limits::NOTES_BYTES as u64 + 1)
+                .read_to_string(&mut text)
+        })
+        .map_err(|error| match error.kind() {
+            std::io::ErrorKind::InvalidData => Failure::new(
+                Exit::Data,
+                format!("the notes in {} are not UTF-8", path.display()),
+            ),
+            _ => Failure::file("read the notes in", path, &error),
+        })?;
+    Ok(text)
+}
+
+impl Announced {
+    /// Whether mirrors hear of it now, for people.
+    pub(crate) fn text(&self, shell: &Shell<'_>) -> String {
+        match self {
+            Self::Yes => "announced to the mirrors\n".into(),
+            Self::NoMaster => format!(
+                "no master runs on this state: mirrors hear of it when `{}` does\n",
+                shell.command("master")
+            ),
+            Self::Refused(why) => {
+                format!("warning: the running master did not take it up: {why}\n")
+            }
+        }
     }
 }
 
@@ -232,7 +266,7 @@ fn object<'a>(
         read_bytes: report.read_bytes,
         unchanged: report.unchanged as u64,
         announced: matches!(announced, Announced::Yes),
-        changes: report.changes.iter().map(line).collect(),
+        changes: report.changes.iter().map(change_line).collect(),
         expired: collected.expired,
         freed_bytes: collected.freed_bytes,
         openings: changed_openings(report).collect(),
@@ -250,7 +284,7 @@ fn changed_openings(report: &PublishReport) -> impl Iterator<Item = &FileOpening
     report.openings.iter().filter(changed)
 }
 
-fn line(change: &Change) -> ChangeLine<'_> {
+pub(crate) fn change_line(change: &Change) -> ChangeLine<'_> {
     let versions = change.database.as_ref();
     ChangeLine {
         path: change.path.as_str(),
@@ -323,18 +357,7 @@ fn render(
     for warning in &report.warnings {
         let _ = writeln!(text, "warning: {warning}");
     }
-    let _ = match announced {
-        Announced::Yes => writeln!(text, "announced to the mirrors"),
-        Announced::NoMaster => writeln!(
-            text,
-            "no master runs on this state: mirrors hear of it when `{}` does",
-            shell.command("master")
-        ),
-        Announced::Refused(why) => writeln!(
-            text,
-            "warning: the running master did not take it up: {why}"
-        ),
-    };
+    text.push_str(&announced.text(shell));
     text
 }
 
@@ -355,7 +378,8 @@ fn not_opened(report: &PublishReport, listed: usize, text: &mut String) {
     }
 }
 
-fn change_text(change: &Change) -> String {
+/// A change in a line of its own.
+pub(crate) fn change_text(change: &Change) -> String {
     let sign = match change.kind {
         ChangeKind::Added => '+',
         ChangeKind::Changed => '~',

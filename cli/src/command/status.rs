@@ -4,14 +4,13 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tidecast_engine::clock::{Clock as _, SystemClock};
 use tidecast_engine::config::{self, MirrorConfig};
 use tidecast_engine::control::{self, ControlError};
-use tidecast_engine::docroot;
 use tidecast_engine::http::KindSnapshot;
-use tidecast_engine::keyfile;
-use tidecast_engine::master::{Feed, MasterStatus, Nodes, ReleaseStatus};
-use tidecast_engine::mirror::{MIRROR_CONFIG, MirrorStatus, NODE_KEY};
-use tidecast_engine::store::Store;
+use tidecast_engine::master::{self, MasterStatus};
+use tidecast_engine::mirror::{self, MIRROR_CONFIG, MirrorStatus};
+use tidecast_engine::warning::Warning;
 
 use super::node;
 use crate::diagnosis::{self, Diagnosis};
@@ -23,8 +22,9 @@ use crate::text;
 
 /// Say how this master or mirror is, whose fault it is if it is not well, and what to type next.
 ///
-/// Asks the running daemon; when none runs, says so and shows what is on disk. Exit status: 0 whatever it says,
-/// 78 there is neither master nor mirror.
+/// Asks the running daemon; when none runs, says so and shows what is on disk. Exit status: 0 all is well (also when
+/// a node waits to be admitted), 75 stale: nobody vouches for what is newest, 69 no daemon runs, 1 something else is
+/// wrong, 78 there is neither master nor mirror.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Status {}
 
@@ -42,20 +42,25 @@ impl Status {
     pub(crate) async fn run(self, shell: &mut Shell<'_>) -> Outcome {
         let now = now_ms();
         let command = |rest: &str| shell.command(rest);
-        match shell.role()? {
+        let exit = match shell.role()? {
             Role::Master => {
                 let (status, daemon) = match ask(shell).await? {
                     Some(status) => (status, true),
-                    None => (master_on_disk(shell)?, false),
+                    None => (
+                        master::status_on_disk(&shell.state, SystemClock.now())?,
+                        false,
+                    ),
                 };
                 let diagnosis = diagnosis::of_master(&status, daemon, now, command);
                 let text = master_text(&status, daemon, &diagnosis, now);
+                let exit = diagnosis.exit;
                 let judged = Judged {
                     status,
                     daemon,
                     diagnosis,
                 };
                 shell.result(&judged, &text)?;
+                exit
             }
             Role::Mirror => {
                 let (report, daemon) = match ask::<MirrorReport>(shell).await? {
@@ -67,15 +72,17 @@ impl Status {
                 };
                 let diagnosis = diagnosis::of_mirror(&report.status, daemon, now, command);
                 let text = mirror_text(&report, &diagnosis, now);
+                let exit = diagnosis.exit;
                 let judged = Judged {
                     status: report,
                     daemon,
                     diagnosis,
                 };
                 shell.result(&judged, &text)?;
+                exit
             }
-        }
-        Ok(Exit::Ok)
+        };
+        Ok(exit)
     }
 }
 
@@ -90,55 +97,13 @@ async fn ask<T: DeserializeOwned>(shell: &Shell<'_>) -> Result<Option<T>, Failur
     }
 }
 
-fn master_on_disk(shell: &Shell<'_>) -> Result<MasterStatus, Failure> {
-    let feed = Feed::load(&shell.state)?;
-    let folder = feed.store_folder();
-    let newest = if folder.exists() {
-        Store::open(&folder)?.newest()
-    } else {
-        None
-    };
-    Ok(MasterStatus {
-        role: "master".into(),
-        feed: feed.config.feed.clone(),
-        fingerprint: feed.id.to_string(),
-        node_key: feed.node_key()?.public().to_string(),
-        root_version: feed.root.version.0,
-        root_expires_ms: feed.root.expires.0,
-        started_ms: 0,
-        newest: newest.map(|newest| ReleaseStatus {
-            release: newest.release.0,
-            manifest: newest.manifest.to_string(),
-            // Heads are signed by the daemon, and none runs.
-            head_issued_ms: 0,
-            head_expires_ms: 0,
-        }),
-        nodes: node::listed(&Nodes::load(&shell.state)?),
-    })
-}
-
 fn mirror_on_disk(shell: &Shell<'_>) -> Result<MirrorStatus, Failure> {
-    let path = shell.state.join(MIRROR_CONFIG);
-    let config: MirrorConfig = config::load(&path)?;
-    let feed = config.feed_id(&path)?;
-    let live = if config.docroot.exists() {
-        docroot::peek(&config.docroot, &feed)?
-    } else {
-        None
-    };
-    let mut status = MirrorStatus {
-        role: "mirror".into(),
-        fingerprint: feed.to_string(),
-        node_key: keyfile::load(&shell.state.join(NODE_KEY))?
-            .public()
-            .to_string(),
-        docroot: config.docroot.display().to_string(),
-        release: live.map_or(0, |live| live.manifest.release.0),
-        ..MirrorStatus::default()
-    };
-    status.connection.state = "down".into();
-    status.connection.upstream = config.upstreams.into_iter().next().unwrap_or_default();
-    Ok(status)
+    let config: MirrorConfig = config::load(&shell.state.join(MIRROR_CONFIG))?;
+    Ok(mirror::status_on_disk(
+        &shell.state,
+        &config,
+        SystemClock.now(),
+    )?)
 }
 
 fn master_text(status: &MasterStatus, daemon: bool, diagnosis: &Diagnosis, now: u64) -> String {
@@ -163,9 +128,17 @@ fn master_text(status: &MasterStatus, daemon: bool, diagnosis: &Diagnosis, now: 
         status.root_version,
         text::ago(status.root_expires_ms, now)
     );
+    warnings_text(&mut text, &status.warnings);
     text.push('\n');
-    text.push_str(&node::render(&status.nodes, daemon, now));
+    text.push_str(&node::render(&status.nodes, daemon, now, false));
     text
+}
+
+/// What is well today and will not stay so, one line each.
+fn warnings_text(text: &mut String, warnings: &[Warning]) {
+    for warning in warnings {
+        let _ = writeln!(text, "{:<12} {}", warning.level, text::plain(&warning.what));
+    }
 }
 
 fn mirror_text(report: &MirrorReport, diagnosis: &Diagnosis, now: u64) -> String {
@@ -183,6 +156,19 @@ fn mirror_text(report: &MirrorReport, diagnosis: &Diagnosis, now: u64) -> String
             .unwrap_or_default();
         let _ = writeln!(text, "release      {}{since}", status.release);
     }
+    if status.stale
+        && let Some(since) = status.stale_since_ms
+    {
+        let _ = writeln!(text, "stale        since {}", text::ago(since, now));
+    }
+    if let (Some(version), Some(expires)) = (status.root_version, status.root_expires_ms) {
+        let _ = writeln!(
+            text,
+            "root         {version}, expires {}",
+            text::ago(expires, now)
+        );
+    }
+    warnings_text(&mut text, &status.warnings);
     let _ = writeln!(
         text,
         "upstream     {} ({})",

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::sync::Arc;
 
-use tidecast_engine::clock::SystemClock;
+use tidecast_engine::clock::{Clock as _, SystemClock};
 use tidecast_engine::config::{self, MirrorConfig};
 use tidecast_engine::control::{self, ControlError};
 use tidecast_engine::mirror::{
@@ -25,7 +25,7 @@ const FILES_LISTED: usize = 40;
 ///
 /// Fetches only what is not on disk yet, then switches the docroot in one step; local_* stays. While the mirror
 /// daemon runs, it is asked to do it. Exit status: 0 installed or already current, 69 no upstream answered, 74 the
-/// disk, 77 not admitted.
+/// disk, 77 not admitted; 75 instead of 69 or 77 when what is served is stale by now: nobody vouches for it any more.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Sync {
     /// Say exactly what would be fetched, added, changed and removed, and write nothing.
@@ -63,10 +63,46 @@ impl Sync {
             Some(report) => report,
             None => sync(shell, config).await?,
         };
-        let text = render(&report);
+        let mut text = render(&report);
+        // A master that has no release any more has no fresh head either.
+        let stale = staleness(&shell.state);
+        if let Some(stale) = &stale {
+            text.push_str(&format!("{stale}\n"));
+        }
         shell.result(&report, &text)?;
-        Ok(Exit::Ok)
+        Ok(if stale.is_some() {
+            Exit::Temporary
+        } else {
+            Exit::Ok
+        })
     }
+}
+
+/// That nobody vouches for what is served any more, as far as the state on disk tells.
+fn staleness(state: &Path) -> Option<String> {
+    let config: MirrorConfig = config::load(&state.join(MIRROR_CONFIG)).ok()?;
+    let now = SystemClock.now();
+    let status = mirror::status_on_disk(state, &config, now).ok()?;
+    let since = status.stale_since_ms.filter(|_| status.release > 0)?;
+    let ago = text::ago(since, now.0);
+    Some(format!(
+        "stale: nobody vouches for release {} any more, since {ago}; it is served on",
+        status.release
+    ))
+}
+
+/// A failure that is not of this machine; one that left the docroot stale says so first.
+fn without_fresh_head(state: &Path, mut failure: Failure) -> Failure {
+    if let Some(stale) = staleness(state) {
+        failure.exit = Exit::Temporary;
+        failure.causes.push(stale);
+    }
+    failure
+}
+
+/// Whether it is this machine that could not do its part.
+fn is_of_this_machine(whose: &str) -> bool {
+    matches!(whose, "disk" | "tidecast")
 }
 
 /// What the running daemon made of it; `None` when none runs.
@@ -92,8 +128,9 @@ async fn explain(state: &Path, what: String) -> Failure {
         return Failure::new(Exit::General, what);
     };
     if status.connection.state == "pending" {
-        return Failure::new(Exit::NoPermission, what)
-            .hint(diagnosis::admit_hint(&status.node_key));
+        let failure =
+            Failure::new(Exit::NoPermission, what).hint(diagnosis::admit_hint(&status.node_key));
+        return without_fresh_head(state, failure);
     }
     let Some(fault) = status.last_error else {
         return Failure::new(Exit::Temporary, what);
@@ -107,7 +144,10 @@ async fn explain(state: &Path, what: String) -> Failure {
     if !what.contains(&fault.what) {
         failure.causes.push(format!("{upstream}: {}", fault.what));
     }
-    failure
+    if is_of_this_machine(&fault.whose) {
+        return failure;
+    }
+    without_fresh_head(state, failure)
 }
 
 async fn sync(shell: &Shell<'_>, config: MirrorConfig) -> Result<SyncReport, Failure> {
@@ -128,7 +168,18 @@ async fn sync(shell: &Shell<'_>, config: MirrorConfig) -> Result<SyncReport, Fai
     };
     tokio::select! {
         result = mirror.sync_once() => {
-            let mut report = result?;
+            let mut report = result.map_err(|failure| {
+                let ours = match &failure {
+                    SyncFailure::Sync(error) => is_of_this_machine(error.whose()),
+                    SyncFailure::Mirror(_) | SyncFailure::Interrupted => true,
+                    _ => false,
+                };
+                let failure = Failure::from(failure);
+                if ours {
+                    return failure;
+                }
+                without_fresh_head(&shell.state, failure)
+            })?;
             if !recovery.is_clean() {
                 report.warnings.insert(0, format!("the docroot was put right: {recovery}"));
             }

@@ -49,6 +49,12 @@ pub fn build(
     let effort = |bytes: &[u8]| Effort::of(bytes.len());
     let (signed, prefix) = (to.to_bytes(), codec::encode(&**from));
     let manifest = pack_with_prefix(&signed, &prefix, effort(&signed))?;
+    if manifest.len() > limits::MANIFEST_DELTA_BYTES {
+        return Err(BundleBuildError::ManifestTooLarge {
+            got: manifest.len(),
+            limit: limits::MANIFEST_DELTA_BYTES,
+        });
+    }
     core.report.manifest_bytes = core.part(PartKind::MANIFEST, &manifest)?;
     for at in order {
         let Some(file) = file(to, at) else { continue };

@@ -18,6 +18,9 @@ pub enum BundleBuildError {
     /// It would save nothing.
     #[error("it would have over {limit} bytes, which is what the whole files cost")]
     TooLarge { limit: u64 },
+    /// So many files changed that the list of them is too long for a bundle.
+    #[error("the manifest's changes have {got} bytes, the limit is {limit}")]
+    ManifestTooLarge { got: usize, limit: usize },
     /// zstd had no memory, or the bundle cannot be written.
     #[error("{0}")]
     Io(#[from] io::Error),
@@ -40,7 +43,7 @@ impl BundleBuildError {
             Self::Gone { .. } => {
                 "start from a newer release, or publish a tree that has the files again"
             }
-            Self::TooLarge { .. } => "copy the files themselves",
+            Self::TooLarge { .. } | Self::ManifestTooLarge { .. } => "copy the files themselves",
             Self::Io(_) => "check memory and disk space, then try again",
             Self::File(_) => "check that the folder exists, has room and belongs to this user",
             Self::Store(error) => error.advice(),

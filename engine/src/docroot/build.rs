@@ -13,6 +13,7 @@ use tidecast_proto::chunker::Chunker;
 use tidecast_proto::id::{ListId, ReleaseNumber};
 use tidecast_proto::list::{Entry, List};
 use tidecast_proto::manifest::{self, Manifest};
+use tidecast_proto::name::ReleasePath;
 
 use super::error::DocrootError;
 use super::files::{FSYNC_EACH_MAX, FolderCache};
@@ -296,6 +297,20 @@ impl Build {
             &mut self.there,
         )
         .map_err(self.folders.fault("clear", self.folder_name))
+    }
+
+    /// A file of the tree, which must be there by now.
+    ///
+    /// # Errors
+    /// [`DocrootError`] of the disk.
+    pub(crate) fn open_complete(&mut self, path: &ReleasePath) -> Result<File, DocrootError> {
+        let opened = self.cache.open(path.as_str());
+        opened.map_err(self.folders.fault("open", path.as_str()))
+    }
+
+    /// What to say when such a file cannot be read.
+    pub(crate) fn unreadable(&self, path: &ReleasePath, error: std::io::Error) -> DocrootError {
+        self.folders.fault("read", path.as_str())(error)
     }
 
     /// Fails unless every file is there and verified; then brings all of it to the disk.

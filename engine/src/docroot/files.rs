@@ -217,10 +217,8 @@ pub(super) fn write_unsynced(
     sync: bool,
 ) -> io::Result<()> {
     let temporary = format!("{name}.tmp");
-    let flags =
-        OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::CLOEXEC | OFlags::NOFOLLOW;
     let mode = Mode::from_raw_mode(0o644);
-    let mut file = File::from(rustix::fs::openat(&at, &*temporary, flags, mode)?);
+    let mut file = create_new(&at, &temporary, mode)?;
     rustix::fs::fchmod(&file, mode)?;
     file.write_all(bytes)?;
     if sync {
@@ -228,6 +226,32 @@ pub(super) fn write_unsynced(
     }
     rustix::fs::renameat(&at, &*temporary, &at, name)?;
     Ok(())
+}
+
+/// Makes the file `name`, which is nobody else's: what stood there, a leftover or a link that somebody planted, is
+/// removed and not written to.
+fn create_new(at: impl AsFd, name: &str, mode: Mode) -> io::Result<File> {
+    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    match rustix::fs::openat(&at, name, flags, mode) {
+        Err(Errno::EXIST) => {
+            remove_all(&at, name)?;
+            Ok(rustix::fs::openat(&at, name, flags, mode)?.into())
+        }
+        other => Ok(other?.into()),
+    }
+}
+
+/// Opens the file `name` for reading and writing, and makes it where it is missing. One with another name, in a tree or
+/// anywhere else, is replaced and never written to. It is judged once it is open: before, it could become another.
+pub(super) fn open_own(at: impl AsFd, name: &str, mode: Mode) -> io::Result<File> {
+    let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    if let Ok(opened) = rustix::fs::openat(&at, name, flags, Mode::empty()) {
+        let found = look_at(&opened)?;
+        if found.kind == Kind::File && found.links == 1 {
+            return Ok(opened.into());
+        }
+    }
+    create_new(at, name, mode)
 }
 
 /// A whole file of at most `limit` bytes; `None` when there is none.

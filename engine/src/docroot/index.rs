@@ -23,7 +23,7 @@ type Encoded = (
 );
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Index {
+pub(crate) struct Index {
     /// The manifest beside it; stands in for its signatures, which were checked before the tree was built.
     pub(super) manifest: ObjectId,
     /// When it went live; `None` until the switch is recorded.
@@ -33,7 +33,7 @@ pub(super) struct Index {
 }
 
 impl Index {
-    pub(super) fn encode(&self) -> Vec<u8> {
+    pub(crate) fn encode(&self) -> Vec<u8> {
         let records = self
             .records
             .iter()
@@ -47,7 +47,7 @@ impl Index {
         codec::encode(&encoded)
     }
 
-    pub(super) fn decode(bytes: &[u8]) -> Result<Self, CodecError> {
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, CodecError> {
         let (version, manifest, switched, records): Encoded =
             codec::decode_exact("index", bytes, INDEX_BYTES_MAX)?;
         if version != VERSION {

@@ -23,6 +23,14 @@ impl Lock {
         let file = rustix::fs::openat(&folders.state, LOCK, flags, Mode::from_raw_mode(0o644))
             .map(File::from)
             .map_err(folders.fault("open", LOCK))?;
+        let found = files::look_at(&file).map_err(folders.fault("look at", LOCK))?;
+        if found.kind != files::Kind::File || found.links != 1 {
+            // It is not ours to write to.
+            return Err(DocrootError::Replaced {
+                path: folders.path.clone(),
+                what: ".tidecast/lock",
+            });
+        }
         match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => {}
             Err(Errno::WOULDBLOCK) => {

@@ -16,7 +16,7 @@ mod carry;
 mod error;
 mod expire;
 mod files;
-mod index;
+pub(crate) mod index;
 mod keep;
 mod layout;
 mod leftovers;
@@ -31,13 +31,14 @@ mod recover;
 mod removed;
 mod repair;
 mod reuse;
-mod spool;
+pub(crate) mod spool;
 mod strangers;
 mod survey;
 mod switch;
 mod targets;
 #[cfg(test)]
 mod tests;
+pub(crate) mod timestamp;
 mod tree;
 mod verify;
 
@@ -66,6 +67,7 @@ pub use recover::Recovery;
 pub use spool::SPOOL_BYTES;
 pub use survey::{Concern, Foreign, ForeignKind, Survey};
 pub use switch::SwitchReport;
+pub(crate) use timestamp::{TIMESTAMP_BYTES, is_marked_stale};
 pub use tree::{LiveTree, SiteFile};
 pub use verify::{Fault, Progress, VerifyReport, verify_readonly};
 
@@ -252,35 +254,6 @@ impl Docroot {
             layout::MEND,
             states,
         )
-    }
-
-    /// Writes the reserved file `timestamp`: `unix_seconds` on the first line, as scripts that watch mirrors
-    /// expect it, then the signed `head` in hexadecimal, 64 digits a line. Returns where an operator's file of that name is now.
-    ///
-    /// # Errors
-    /// [`DocrootError`] of the disk; the old file stays.
-    pub fn write_timestamp(
-        &self,
-        unix_seconds: u64,
-        head: &[u8],
-    ) -> Result<Option<String>, DocrootError> {
-        use std::fmt::Write as _;
-        let mut text = format!("{unix_seconds}\n");
-        for line in head.chunks(32) {
-            for byte in line {
-                // Writing into a string has no way to fail.
-                let _ = write!(text, "{byte:02x}");
-            }
-            text.push('\n');
-        }
-        files::write_unsynced(
-            &self.folders.state,
-            layout::TIMESTAMP,
-            text.as_bytes(),
-            true,
-        )
-        .map_err(self.folders.fault("write", layout::TIMESTAMP))?;
-        self.link_timestamp()
     }
 
     /// Newer than what is served, and allowed to follow it.

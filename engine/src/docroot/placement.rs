@@ -17,7 +17,7 @@ use tidecast_proto::manifest;
 
 use super::build::{Build, FileState, mode_of, unchanged_in};
 use super::error::DocrootError;
-use super::files::{self, Kind};
+use super::files;
 
 /// Files being written that are held open; a release's chunks arrive in file order, so few are needed.
 const FILES_OPEN_MAX: usize = 64;
@@ -189,7 +189,7 @@ impl Build {
             .place(path)
             .map_err(self.folders.fault("make the folder of", path))?;
         let file = if self.there.written.contains(&at) {
-            open_or_create(&folder, name)
+            files::open_own(&folder, name, HIDDEN)
         } else {
             create(&folder, name)
         };
@@ -270,27 +270,18 @@ impl Build {
     }
 }
 
-/// Makes `name`, which is new nearly always.
+/// Makes `name`, which is new nearly always. A file with another name belongs to a live tree as well and is replaced,
+/// never written to.
 pub(super) fn create(folder: &OwnedFd, name: &str) -> std::io::Result<File> {
-    match rustix::fs::openat(folder, name, CREATE | OFlags::EXCL, HIDDEN) {
-        Err(Errno::EXIST) => open_or_create(folder, name),
+    match rustix::fs::openat(folder, name, CREATE, HIDDEN) {
+        Err(Errno::EXIST) => files::open_own(folder, name, HIDDEN),
         other => Ok(other?.into()),
     }
 }
 
-/// Opens `name` for reading and writing. A file with another name belongs to a live tree as well and is replaced,
-/// never written to.
-fn open_or_create(folder: &OwnedFd, name: &str) -> std::io::Result<File> {
-    if let Some(found) = files::look(folder, name)?
-        && (found.kind != Kind::File || found.links > 1)
-    {
-        files::remove_all(folder, name)?;
-    }
-    Ok(rustix::fs::openat(folder, name, CREATE, HIDDEN)?.into())
-}
-
 const CREATE: OFlags = OFlags::RDWR
     .union(OFlags::CREATE)
+    .union(OFlags::EXCL)
     .union(OFlags::CLOEXEC)
     .union(OFlags::NOFOLLOW);
 /// Until a file is complete; the umask has no say in the mode it gets then.

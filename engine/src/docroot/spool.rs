@@ -7,7 +7,7 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::Mode;
 use tidecast_proto::id::ChunkId;
 use tidecast_proto::limits;
 
@@ -25,7 +25,7 @@ const RECORD_HEAD_BYTES: usize = 32 + 4;
 
 /// Chunks in a file, found by their ids.
 #[derive(Debug)]
-pub(super) struct Spool {
+pub(crate) struct Spool {
     file: File,
     places: HashMap<ChunkId, (u64, u32)>,
     end: u64,
@@ -37,9 +37,12 @@ impl Spool {
     /// Opens the spool, and hashes what an earlier build left in it. What comes after the first record that is not whole
     /// is cut off.
     fn open(folders: &Folders) -> io::Result<Self> {
-        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-        let mode = Mode::from_raw_mode(0o600);
-        let file = File::from(rustix::fs::openat(&folders.state, SPOOL, flags, mode)?);
+        let file = files::open_own(&folders.state, SPOOL, Mode::from_raw_mode(0o600))?;
+        Self::of(file)
+    }
+
+    /// Goes on with what `file` holds.
+    pub(crate) fn of(file: File) -> io::Result<Self> {
         let mut spool = Self {
             file,
             places: HashMap::new(),
@@ -66,6 +69,11 @@ impl Spool {
         }
         spool.file.set_len(spool.end)?;
         Ok(spool)
+    }
+
+    /// Bytes of it that are whole, and the number of different chunks in them.
+    pub(crate) fn extent(&self) -> (u64, usize) {
+        (self.end, self.places.len())
     }
 
     fn put(&mut self, id: &ChunkId, bytes: &[u8]) -> io::Result<()> {

@@ -12,14 +12,14 @@ use http::header::{
 
 /// An entity tag; `opaque` stands between the quotes.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct EntityTag {
-    pub(super) weak: bool,
-    pub(super) opaque: String,
+pub(crate) struct EntityTag {
+    pub(crate) weak: bool,
+    pub(crate) opaque: String,
 }
 
 impl EntityTag {
     /// The tag of content with this BLAKE3 hash: its first 32 hex digits, the same on every mirror.
-    pub(super) fn of_hash(hash: &[u8; 32]) -> Self {
+    pub(crate) fn of_hash(hash: &[u8; 32]) -> Self {
         let mut opaque = blake3::Hash::from_bytes(*hash).to_hex().to_string();
         opaque.truncate(32);
         Self {
@@ -38,15 +38,15 @@ impl fmt::Display for EntityTag {
 
 /// What a client can hold a file's state by.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Validators {
-    pub(super) etag: EntityTag,
+pub(crate) struct Validators {
+    pub(crate) etag: EntityTag,
     /// Unix seconds.
-    pub(super) last_modified_s: u64,
+    pub(crate) last_modified_s: u64,
 }
 
 /// What the conditional headers come to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Outcome {
+pub(crate) enum Outcome {
     Proceed,
     /// 304
     NotModified,
@@ -55,7 +55,7 @@ pub(super) enum Outcome {
 }
 
 /// Evaluates the conditional headers of a GET or HEAD in the order of RFC 9110 §13.2.2.
-pub(super) fn evaluate(headers: &HeaderMap, current: &Validators) -> Outcome {
+pub(crate) fn evaluate(headers: &HeaderMap, current: &Validators) -> Outcome {
     if headers.contains_key(IF_MATCH) {
         if !any_tag_matches(headers, &IF_MATCH, &current.etag, Comparison::Strong) {
             return Outcome::Failed;
@@ -78,7 +78,7 @@ pub(super) fn evaluate(headers: &HeaderMap, current: &Validators) -> Outcome {
 }
 
 /// Whether `Range` counts: there is no `If-Range`, or it names the current state exactly.
-pub(super) fn range_applies(headers: &HeaderMap, current: &Validators) -> bool {
+pub(crate) fn range_applies(headers: &HeaderMap, current: &Validators) -> bool {
     if !headers.contains_key(IF_RANGE) {
         return true;
     }
@@ -96,7 +96,7 @@ pub(super) fn range_applies(headers: &HeaderMap, current: &Validators) -> bool {
 }
 
 /// A header's value if it came exactly once; two of them contradict each other and count as none.
-pub(super) fn single<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
+pub(crate) fn single<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
     let mut values = headers.get_all(name).iter();
     let value = values.next()?;
     if values.next().is_some() {

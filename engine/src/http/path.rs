@@ -8,7 +8,7 @@ const LOCAL_PREFIX: &str = "local_";
 
 /// What a request target asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum RequestPath {
+pub(crate) enum RequestPath {
     /// `/`
     Root,
     /// Anything below it.
@@ -19,15 +19,15 @@ pub(super) enum RequestPath {
 ///
 /// Comes only out of [`decode`], so holding one means the checks were made.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct SafeName(String);
+pub(crate) struct SafeName(String);
 
 impl SafeName {
-    pub(super) fn as_str(&self) -> &str {
+    pub(crate) fn as_str(&self) -> &str {
         &self.0
     }
 
     /// Whether the name is the operator's (`local_*` at the top level, or below such a directory).
-    pub(super) fn is_local(&self) -> bool {
+    pub(crate) fn is_local(&self) -> bool {
         self.0.starts_with(LOCAL_PREFIX)
     }
 }
@@ -37,7 +37,7 @@ impl SafeName {
 /// Repeated slashes count as one, as with Apache: a client whose mirror is configured as
 /// `http://mirror/` asks for `//daily.cvd`. An encoded slash, a broken escape and text that is not
 /// UTF-8 name nothing here.
-pub(super) fn decode(target: &str) -> Option<RequestPath> {
+pub(crate) fn decode(target: &str) -> Option<RequestPath> {
     let rest = target.strip_prefix('/')?;
     let decoded = percent_decode(rest.as_bytes())?;
     if decoded.len() > PATH_BYTES_MAX {

@@ -4,20 +4,20 @@
 
 /// A stretch of a file, both ends included; never empty.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct ByteRange {
-    pub(super) first: u64,
-    pub(super) last: u64,
+pub(crate) struct ByteRange {
+    pub(crate) first: u64,
+    pub(crate) last: u64,
 }
 
 impl ByteRange {
-    pub(super) fn length(self) -> u64 {
+    pub(crate) fn length(self) -> u64 {
         self.last - self.first + 1
     }
 }
 
 /// What a `Range` header comes to for a file of known size.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Selected {
+pub(crate) enum Selected {
     /// The header is not a single byte range; it is ignored.
     Whole,
     /// Send this part.
@@ -30,7 +30,7 @@ pub(super) enum Selected {
 ///
 /// Several ranges in one header are ignored: no client of a mirror sends them, and answering them
 /// would need multipart bodies.
-pub(super) fn select(header: &str, size: u64) -> Selected {
+pub(crate) fn select(header: &str, size: u64) -> Selected {
     let Some((unit, spec)) = header.split_once('=') else {
         return Selected::Whole;
     };

@@ -188,13 +188,15 @@ impl Master {
             if let Some(turn) = queued.turn().await
                 && done.receiver_count() > 1
             {
-                let master = Arc::clone(&master);
-                let built = tokio::task::spawn_blocking(move || {
-                    master.build(fetch);
-                    drop(turn);
-                });
+                let builder = Arc::clone(&master);
                 // A panic is told by the runtime; whoever waits finds nothing ready.
-                let _ = built.await;
+                let _ = master
+                    .blocking
+                    .run(move || {
+                        builder.build(fetch);
+                        drop(turn);
+                    })
+                    .await;
             }
             master.bundles.under_way().remove(&key);
             drop(done);
@@ -223,7 +225,9 @@ impl Master {
                 // A full disk may have room again by the next question.
                 if matches!(
                     error,
-                    BundleBuildError::Gone { .. } | BundleBuildError::TooLarge { .. }
+                    BundleBuildError::Gone { .. }
+                        | BundleBuildError::TooLarge { .. }
+                        | BundleBuildError::ManifestTooLarge { .. }
                 ) {
                     self.bundles.impossible(fetch);
                 }
@@ -245,7 +249,7 @@ impl Master {
         let place = self.bundles.runs_held.take(node, deadline).await?;
         let queued = self.bundles.queue.enter(node, QUEUE_PATIENCE).await?;
         let turn = queued.turn().await?;
-        let built = tokio::task::spawn_blocking(move || {
+        let built = self.blocking.run(move || {
             let runs = bundle::runs(&self.store, &fetch);
             drop(turn);
             // What a slow reader has held for it is no more than what it reads.
@@ -256,13 +260,13 @@ impl Master {
             })
         });
         match built.await {
-            Ok(Ok(runs)) => Some(runs),
-            Ok(Err(error)) => {
+            Some(Ok(runs)) => Some(runs),
+            Some(Err(error)) => {
                 tracing::info!(%error, "no runs");
                 None
             }
             // The runtime is shutting down.
-            Err(_) => None,
+            None => None,
         }
     }
 }

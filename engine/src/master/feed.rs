@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use tidecast_proto::ceremony::KeyRole;
 use tidecast_proto::chunker::Chunking;
 use tidecast_proto::codec::CodecError;
 use tidecast_proto::database::VerifyPolicy;
@@ -16,10 +17,10 @@ use crate::roots::{self, RootsError};
 use crate::store::Retention;
 
 /// A root's life: long enough to be renewed in a calm hour each year.
-const ROOT_LIFE_MS: u64 = 400 * 24 * 3600 * 1000;
+pub const ROOT_LIFE_MS: u64 = 400 * 24 * 3600 * 1000;
 
 /// A head's life: a frozen mirror is noticed within it.
-const HEAD_TTL_MS: u64 = 6 * 3600 * 1000;
+pub const HEAD_TTL_MS: u64 = 6 * 3600 * 1000;
 
 /// Names of the key files.
 pub const ROOT_KEY: &str = "root.key";
@@ -59,6 +60,19 @@ pub enum FeedError {
     /// No root at all.
     #[error("{} holds no root", folder.display())]
     NoRoot { folder: PathBuf },
+    /// This master has no part in the feed that the roots describe.
+    #[error("root {version} does not name this master's {role} key {key}")]
+    NotNamed {
+        role: KeyRole,
+        key: PublicKey,
+        version: RootVersion,
+    },
+    /// The roots given do not follow from each other, or too few keys have signed them.
+    #[error("the roots given make no feed: {0}")]
+    Given(RootError),
+    /// The roots given do not begin with the first.
+    #[error("the roots given do not begin with root 1")]
+    NoFirst,
 }
 
 /// What a new feed is to be.
@@ -120,28 +134,78 @@ pub fn init(new: NewFeed<'_>, now: Timestamp) -> Result<FeedId, FeedError> {
     let root = SignedRoot::sign(&body, &[&root_key])?;
     roots::store(&new.state.join(ROOTS), body.version, &root)?;
     let feed = FeedId(root.id().0);
+    write_config(new.state, &new.name, feed, new.verify)?;
+    Ok(feed)
+}
+
+/// Makes a master of a feed whose roots were made elsewhere: the first master after a ceremony, or one more. `state`
+/// holds the head and node keys that the newest root names. Returns the fingerprint.
+///
+/// # Errors
+/// [`FeedError`]; no existing feed is ever replaced, and the configuration is written last.
+pub fn init_from_roots(
+    state: &Path,
+    roots: Vec<SignedRoot>,
+    verify: VerifyPolicy,
+) -> Result<FeedId, FeedError> {
+    let path = state.join(MASTER_CONFIG);
+    if path.exists() {
+        return Err(FeedError::Exists { path });
+    }
+    let folder = state.join(ROOTS);
+    let feed = roots
+        .first()
+        .map(|first| FeedId(first.id().0))
+        .ok_or(FeedError::NoFirst)?;
+    let newest = roots::follow(roots.clone(), &feed)
+        .map_err(FeedError::Given)?
+        .ok_or(FeedError::NoFirst)?;
+    for (role, file) in [(KeyRole::Head, HEAD_KEY), (KeyRole::Node, NODE_KEY)] {
+        let key = keyfile::load(&state.join(file))?.public();
+        if !newest.names(role, &key) {
+            return Err(FeedError::NotNamed {
+                role,
+                key,
+                version: newest.version,
+            });
+        }
+    }
+    for (version, root) in (1..).zip(&roots) {
+        roots::store(&folder, RootVersion(version), root)?;
+    }
+    write_config(state, &newest.feed, feed, verify)?;
+    Ok(feed)
+}
+
+fn write_config(
+    state: &Path,
+    name: &FeedName,
+    feed: FeedId,
+    verify: VerifyPolicy,
+) -> Result<(), FeedError> {
     let config = MasterConfig {
-        feed: new.name.to_string(),
+        feed: name.to_string(),
         fingerprint: feed.to_string(),
-        verify: config::policy_word(new.verify).into(),
+        verify: config::policy_word(verify).into(),
         listen: None,
         http: None,
+        metrics: None,
         retention: RetentionConfig::default(),
     };
-    config::store(
-        &path,
+    Ok(config::store(
+        &state.join(MASTER_CONFIG),
         &config,
         "A tidecast master. Mirrors are told the fingerprint.",
-    )?;
-    Ok(feed)
+    )?)
 }
 
 /// The configuration's name in the state folder: what makes a folder a master's.
 pub const MASTER_CONFIG: &str = "master.toml";
-const ROOTS: &str = "roots";
+/// The folder of roots in the state folder.
+pub const ROOTS: &str = "roots";
 
 /// A folder that only its owner can look into.
-pub(super) fn private_folder(folder: &Path) -> Result<(), FileError> {
+pub(crate) fn private_folder(folder: &Path) -> Result<(), FileError> {
     use std::os::unix::fs::DirBuilderExt;
     std::fs::DirBuilder::new()
         .recursive(true)
@@ -186,14 +250,11 @@ impl Feed {
             folder: folder.clone(),
             source,
         };
-        let mut roots = signed.into_iter();
-        let first = roots.next().ok_or_else(|| FeedError::NoRoot {
-            folder: folder.clone(),
-        })?;
-        let mut root = first.verify_first(&id).map_err(chain)?;
-        for next in roots {
-            root = next.verify_next(&root).map_err(chain)?;
-        }
+        let root = roots::follow(signed, &id)
+            .map_err(chain)?
+            .ok_or_else(|| FeedError::NoRoot {
+                folder: folder.clone(),
+            })?;
         let retention = config.retention(&path, root.head_ttl_max_ms)?;
         Ok(Self {
             state: state.to_owned(),

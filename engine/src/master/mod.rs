@@ -1,15 +1,21 @@
 //! The master: announces releases, lets nodes in, serves what they lack. SPEC §6, §7.
 
 mod bundles;
+mod crowd;
 mod export;
 mod feed;
-mod heads;
+pub(crate) mod heads;
 mod nodes;
+mod pace;
 mod queue;
 mod send;
 mod serve;
 mod sessions;
+mod settings;
+mod staleness;
 mod status;
+mod succession;
+mod testimony;
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -17,26 +23,43 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use serde_json::Value;
-use tidecast_proto::id::{FeedId, ObjectId, RootVersion, Timestamp};
+use tidecast_proto::id::{FeedId, ObjectId, ReleaseNumber, RootVersion, Timestamp};
 use tidecast_proto::key::{PublicKey, SecretKey};
 use tidecast_proto::manifest::ManifestError;
+use tidecast_proto::root::Root;
 use tidecast_proto::session::{Admission, FeedView};
 use tokio::sync::watch;
 
 pub use export::{ExportError, Exported, export};
+pub(crate) use feed::private_folder;
 pub use feed::{
-    Feed, FeedError, HEAD_KEY, MASTER_CONFIG, NODE_KEY, NewFeed, RELEASE_KEY, ROOT_KEY, init,
+    Feed, FeedError, HEAD_KEY, HEAD_TTL_MS, MASTER_CONFIG, NODE_KEY, NewFeed, RELEASE_KEY,
+    ROOT_KEY, ROOT_LIFE_MS, ROOTS, init, init_from_roots,
 };
-pub use heads::{HeadSigner, HeadsError, IssuedHead, RESIGN_MS, newest_head};
-pub use nodes::{Decision, Details, Node, Nodes, NodesError};
-pub use status::{ConnectedNode, MasterStatus, ReleaseStatus};
+pub use heads::{HeadSigner, HeadsError, IssuedHead, RESIGN_MS, announced, newest_head};
+pub use nodes::{Decision, Details, Node, Nodes, NodesError, replace};
+pub use settings::{
+    CONNECTIONS, CONNECTIONS_MAX, NOTE_BYTES, NodeSettings, RATE_BYTES_PER_S_MAX,
+    RATE_BYTES_PER_S_MIN, SettingError, SettingsChange,
+};
+pub use status::{ConnectedNode, MasterStatus, ReleaseStatus, status_on_disk};
+pub use succession::{InstallError, Installed, install, next_key};
+pub use testimony::{Alarm, HeadsStatus};
 
+use crate::blocking::Blocking;
 use crate::clock::Clock;
 use crate::control::{Command, Handler, Refusal};
+use crate::metrics::MasterCounters;
 use crate::quic::{self, Bind, ListenError};
+use crate::roots;
 use crate::store::{Store, StoreError, StoredRelease};
+use crate::vouched::{self, UnacceptableError};
 use bundles::Bundles;
+use crowd::Crowd;
+use pace::Paces;
 use sessions::Sessions;
+use staleness::Told;
+use testimony::Testimonies;
 
 /// How often a daemon that serves looks whether its head is due.
 const HEAD_CHECK: Duration = Duration::from_secs(20);
@@ -63,13 +86,37 @@ pub enum MasterError {
     /// The socket.
     #[error(transparent)]
     Listen(#[from] ListenError),
+    /// A newer root gave this master's part to another key.
+    #[error(
+        "root {version} does not name this master's head key {key}: it signs no heads any more"
+    )]
+    Retired {
+        /// The key.
+        key: PublicKey,
+        /// The newest root.
+        version: RootVersion,
+    },
+}
+
+impl From<UnacceptableError> for MasterError {
+    fn from(error: UnacceptableError) -> Self {
+        match error {
+            UnacceptableError::Manifest(error) => error.into(),
+            UnacceptableError::Store(error) => error.into(),
+        }
+    }
 }
 
 /// What sessions see; replaced whole whenever something changed.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct View {
     feed: FeedId,
-    roots: Vec<Vec<u8>>,
+    /// The newest root.
+    root: Root,
+    /// Every root as it is sent, the first at 0.
+    roots: Arc<Vec<Vec<u8>>>,
+    /// The key that heads are signed with.
+    head_key: PublicKey,
     head: Option<IssuedHead>,
     nodes: Nodes,
 }
@@ -105,7 +152,8 @@ impl FeedView for View {
 #[derive(Debug)]
 pub struct Master {
     feed: Feed,
-    node_key: SecretKey,
+    /// The key shown in TLS; a newer root may name another.
+    node_key: watch::Sender<SecretKey>,
     store: Store,
     clock: Arc<dyn Clock>,
     signer: Mutex<HeadSigner>,
@@ -113,7 +161,14 @@ pub struct Master {
     /// Counts changes of `view`; sessions look for news when it moves.
     news: watch::Sender<u64>,
     sessions: Arc<Sessions>,
+    testimonies: Testimonies,
     bundles: Bundles,
+    blocking: Blocking,
+    /// Connections of each node.
+    crowd: Arc<Crowd>,
+    paces: Paces,
+    counters: MasterCounters,
+    told: Mutex<Told>,
     started: Timestamp,
 }
 
@@ -123,29 +178,60 @@ impl Master {
     /// # Errors
     /// [`MasterError`].
     pub fn open(state: &Path, clock: Arc<dyn Clock>) -> Result<Self, MasterError> {
+        Self::open_in(state, clock, Blocking::Threads)
+    }
+
+    /// Like [`Self::open`], with bundles built where the caller says.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn open_in(
+        state: &Path,
+        clock: Arc<dyn Clock>,
+        blocking: Blocking,
+    ) -> Result<Self, MasterError> {
         let feed = Feed::load(state)?;
+        succession::adopt_keys(state, &feed.root)?;
+        let head_key = feed.head_key()?;
         let view = View {
             feed: feed.id,
-            roots: feed.roots.clone(),
+            root: feed.root.clone(),
+            roots: Arc::new(feed.roots.clone()),
+            head_key: head_key.public(),
             head: None,
             nodes: Nodes::load(state)?,
         };
         let master = Self {
-            node_key: feed.node_key()?,
+            node_key: watch::Sender::new(feed.node_key()?),
             bundles: Bundles::new(
                 &feed.store_folder(),
                 feed.config.retention.bundle_cache_bytes,
             ),
             store: Store::open(&feed.store_folder())?,
-            signer: Mutex::new(HeadSigner::open(state, feed.head_key()?)?),
+            signer: Mutex::new(HeadSigner::open(state, head_key)?),
             view: ArcSwap::from_pointee(view),
             news: watch::Sender::new(0),
             sessions: Arc::default(),
+            testimonies: Testimonies::default(),
+            blocking,
+            crowd: Arc::default(),
+            paces: Paces::default(),
+            counters: MasterCounters::default(),
+            told: Mutex::default(),
             started: clock.now(),
             clock,
             feed,
         };
-        master.reload()?;
+        match master.reload() {
+            Err(MasterError::Heads(error)) if error.is_contradiction() => {
+                // Mirrors that hold what was announced are served on with the head they have, while it lives.
+                tracing::error!(%error, "no fresh head is signed; {}", error.advice());
+                let root = master.view.load().root.clone();
+                let head = master.lock_signer().still_good(&root, master.clock.now());
+                master.show(|view| view.head = head);
+            }
+            reloaded => reloaded?,
+        }
         Ok(master)
     }
 
@@ -155,73 +241,122 @@ impl Master {
         &self.feed
     }
 
-    /// Looks at the list of nodes and at the store again, signs a head when it is due, and tells every session.
+    /// Looks at roots, the list of nodes and the store again, signs a head when it is due, and tells every session.
     ///
     /// # Errors
-    /// [`MasterError`], the first of them; each of the three that can be used is: a full disk must not keep a
+    /// [`MasterError`], the first of them; each of the four that can be used is: a full disk must not keep a
     /// revoked node in, nor a mistake in the list a release back.
     pub fn reload(&self) -> Result<(), MasterError> {
         // Held throughout: two reloads at once must not publish an older view after a newer one.
         let mut signer = self.lock_signer();
-        let nodes = Nodes::load(&self.feed.state).map(|nodes| {
-            let head = self.view.load().head.clone();
-            self.show(head, nodes);
-        });
-        let head = self.newest_head(&mut signer).map(|head| {
-            let nodes = self.view.load().nodes.clone();
-            self.show(head, nodes);
-        });
+        let roots = self.take_roots(&mut signer);
+        let nodes = Nodes::load(&self.feed.state).map(|nodes| self.show(|view| view.nodes = nodes));
+        let head = self.newest_head(&mut signer);
+        self.testimonies.signed(&head);
+        let head = head.map(|head| self.show(|view| view.head = head));
+        roots?;
         nodes?;
         head
     }
 
-    /// Lets every session see this.
-    fn show(&self, head: Option<IssuedHead>, nodes: Nodes) {
-        self.view.store(Arc::new(View {
-            feed: self.feed.id,
-            roots: self.feed.roots.clone(),
-            head,
-            nodes,
-        }));
+    /// Takes roots that were installed since, and the keys they give this master.
+    fn take_roots(&self, signer: &mut HeadSigner) -> Result<(), MasterError> {
+        let state = &self.feed.state;
+        let folder = state.join(ROOTS);
+        let mut view = View::clone(&self.view.load());
+        let had = view.root.version;
+        while let Some(next) = roots::after(&folder, view.root.version).map_err(FeedError::from)? {
+            let bytes = next.to_bytes();
+            let chain = |source| FeedError::Chain {
+                folder: folder.clone(),
+                source,
+            };
+            view.root = next.verify_next(&view.root).map_err(chain)?;
+            Arc::make_mut(&mut view.roots).push(bytes);
+            tracing::info!(root = %view.root.version, "root installed");
+        }
+        for role in succession::adopt_keys(state, &view.root)? {
+            tracing::info!(%role, root = %view.root.version, "switched to the key that the root names");
+        }
+        let node_key = self.feed.node_key()?;
+        if !view.root.names_master(&node_key.public()) {
+            tracing::warn!(key = %node_key.public(), root = %view.root.version,
+                "the root does not name this master's node key: mirrors turn away from it");
+        }
+        let head_key = self.feed.head_key()?;
+        if head_key.public() != view.head_key {
+            view.head_key = head_key.public();
+            *signer = HeadSigner::open(state, head_key)?;
+            view.head = None;
+        }
+        view.head.take_if(|head| head.body.epoch != view.root.epoch);
+        if node_key.public() != self.node_key.borrow().public() {
+            self.node_key.send_replace(node_key);
+        }
+        if view.root.version != had || view.head_key != self.view.load().head_key {
+            self.view.store(Arc::new(view));
+        }
+        Ok(())
+    }
+
+    /// Lets every session see what `change` makes of the view.
+    fn show(&self, change: impl FnOnce(&mut View)) {
+        let mut view = View::clone(&self.view.load());
+        change(&mut view);
+        self.view.store(Arc::new(view));
         if let Some(head) = &self.view.load().head {
             self.bundles.lead_to(StoredRelease {
                 release: head.body.release,
                 manifest: head.body.manifest,
             });
         }
+        self.hold_to_settings();
         // Last: whoever hears of it finds everything in its place.
         self.news.send_modify(|count| *count += 1);
     }
 
     fn newest_head(&self, signer: &mut HeadSigner) -> Result<Option<IssuedHead>, MasterError> {
         self.store.refresh()?;
-        let old = self.view.load_full();
-        self.current_head(signer, old.head.as_ref())
+        let view = self.view.load_full();
+        self.current_head(signer, &view)
     }
 
-    /// The head to announce: the old one while it is fresh and points at the newest release.
+    /// The head to announce: the old one while it is fresh, points at the newest release and speaks of the newest root.
     fn current_head(
         &self,
         signer: &mut HeadSigner,
-        old: Option<&IssuedHead>,
+        view: &View,
     ) -> Result<Option<IssuedHead>, MasterError> {
-        let Some(newest) = self.store.newest() else {
+        let newest = self.store.newest();
+        let (release, manifest) = newest.map_or((ReleaseNumber(0), ObjectId([0; 32])), |newest| {
+            (newest.release, newest.manifest)
+        });
+        signer.check_release(release, manifest)?;
+        let Some(newest) = newest else {
             return Ok(None);
         };
         let now = self.clock.now();
-        if let Some(old) = old
+        if let Some(old) = &view.head
             && old.body.manifest == newest.manifest
+            && old.body.root_version == view.root.version
             && !old.is_due(now)
+            && old.body.seq >= signer.last()
         {
             return Ok(Some(old.clone()));
         }
+        if !view.root.head_keys.contains(&view.head_key) {
+            return Err(MasterError::Retired {
+                key: view.head_key,
+                version: view.root.version,
+            });
+        }
         let Some(signed) = self.store.manifest(newest.release)? else {
-            return Ok(old.cloned());
+            return Ok(view.head.clone());
         };
-        let manifest = signed.verify_stored(&self.feed.root, &self.feed.id)?;
+        let manifest = vouched::verify(&self.store, signed, &view.root, &self.feed.id)?;
         Ok(Some(signer.sign(
             self.feed.id,
-            &self.feed.root,
+            &view.root,
             &manifest,
             now,
         )?))
@@ -233,9 +368,10 @@ impl Master {
 
     fn head_is_due(&self) -> bool {
         let view = self.view.load();
+        let last = self.lock_signer().last();
         view.head
             .as_ref()
-            .is_some_and(|head| head.is_due(self.clock.now()))
+            .is_some_and(|head| head.is_due(self.clock.now()) || head.body.seq < last)
     }
 
     /// An endpoint that shows this master's key; its address is known before it serves.
@@ -243,7 +379,7 @@ impl Master {
     /// # Errors
     /// [`MasterError::Listen`].
     pub fn listen(&self, bind: Bind) -> Result<quinn::Endpoint, MasterError> {
-        Ok(quic::server(bind, &self.node_key)?)
+        Ok(quic::server(bind, &self.node_key.borrow())?)
     }
 
     /// Serves until `shutdown` completes, then says goodbye to every mirror.
@@ -253,8 +389,20 @@ impl Master {
         shutdown: impl Future<Output = ()>,
     ) {
         let mut shutdown = std::pin::pin!(shutdown);
+        let mut node_key = self.node_key.subscribe();
+        // A root may have come between listening and serving.
+        node_key.mark_changed();
         loop {
             tokio::select! {
+                Ok(()) = node_key.changed() => {
+                    let key = node_key.borrow_and_update().clone();
+                    match quic::server_config(&key) {
+                        // Connections that are up stay; new ones are shown the new key.
+                        Ok(config) => endpoint.set_server_config(Some(config)),
+                        Err(error) => tracing::error!(%error, "cannot show the new node key"),
+                    }
+                    continue;
+                }
                 () = &mut shutdown => break,
                 incoming = endpoint.accept() => match incoming {
                     Some(incoming) => self.clone().admit_connection(incoming),
@@ -267,6 +415,7 @@ impl Master {
             {
                 tracing::error!(%error, "cannot sign a fresh head; mirrors will call this feed stale");
             }
+            self.look_at_clock();
         }
         endpoint.close(quic::close_code::SHUTDOWN, b"shutting down");
         // Goodbyes should get out, but a peer that does not acknowledge must not hold up the end.

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use quinn::SendStream;
 use tidecast_proto::id::ChunkId;
 use tidecast_proto::key::PublicKey;
 use tidecast_proto::limits;
@@ -15,8 +14,9 @@ use tidecast_proto::wire::{
 };
 
 use super::Master;
+use super::pace::Outlet;
 use crate::bundle;
-use crate::quic::{StreamError, write_frame};
+use crate::quic::StreamError;
 use crate::store::StoredBytes;
 
 /// A frame of an object on its way out, in bytes: small enough that a stream is not held by one write.
@@ -36,7 +36,7 @@ const WAIT: Wait = Wait {
 impl Master {
     pub(super) async fn send_object(
         &self,
-        send: &mut SendStream,
+        send: &mut Outlet<'_>,
         name: ObjectName,
     ) -> Result<(), StreamError> {
         let stored = match name {
@@ -52,14 +52,14 @@ impl Master {
             opened_bytes: stored.opened_len.into(),
             packed_bytes: stored.bytes.len() as u64,
         };
-        write_frame(send, &header.to_frame()).await?;
+        send.frame(&header.to_frame()).await?;
         send_parts(send, &stored.bytes).await
     }
 
     /// Chunks go from the mapped pack to the packets without a copy of ours.
     pub(super) async fn send_chunks(
         &self,
-        send: &mut SendStream,
+        send: &mut Outlet<'_>,
         ids: &[ChunkId],
     ) -> Result<(), StreamError> {
         for id in ids {
@@ -77,7 +77,7 @@ impl Master {
                 opened_bytes: opened_len,
             };
             let start = Bytes::from(header.to_frame_start(bytes.len()));
-            send.write_all_chunks(&mut [start, bytes]).await?;
+            send.pieces(&mut [start, bytes]).await?;
         }
         Ok(())
     }
@@ -85,7 +85,7 @@ impl Master {
     /// Sends a bundle to mirror `node`, whose newest root is `root_version`, after as much patience as it takes to build.
     pub(super) async fn send_bundle(
         self: &Arc<Self>,
-        send: &mut SendStream,
+        send: &mut Outlet<'_>,
         node: PublicKey,
         fetch: FetchBundle,
         root_version: u64,
@@ -101,7 +101,7 @@ impl Master {
     /// Sends an announcement, and after it the bundle if it is ready and small.
     pub(super) async fn send_announcement(
         &self,
-        send: &mut SendStream,
+        send: &mut Outlet<'_>,
         announcement: Vec<u8>,
         bundle: Option<FetchBundle>,
         root_version: u64,
@@ -110,13 +110,14 @@ impl Master {
             let core = self.ready_bundle(fetch)?;
             let front = self.front(fetch, root_version)?;
             let small = front.len() + core.len() <= limits::UNASKED_BUNDLE_BYTES;
-            small.then_some((fetch, front, core))
+            // An announcement must not wait behind what its node is still owed.
+            (small && !send.is_limited()).then_some((fetch, front, core))
         });
         match ready {
             Some((fetch, front, core)) => {
                 send_bundle_parts(send, announcement, fetch, front, &core).await
             }
-            None => write_frame(send, &announcement).await,
+            None => send.frame_at_once(&announcement).await,
         }
     }
 
@@ -131,14 +132,14 @@ impl Master {
 
     pub(super) async fn send_runs(
         self: &Arc<Self>,
-        send: &mut SendStream,
+        send: &mut Outlet<'_>,
         node: PublicKey,
         fetch: FetchRuns,
     ) -> Result<(), StreamError> {
         match patiently(send, self.clone().runs(node, fetch)).await? {
             Some(runs) => {
                 let header = BundleHeader::of_runs(runs.bytes.len() as u64);
-                write_frame(send, &header.to_frame()).await?;
+                send.frame(&header.to_frame()).await?;
                 send_parts(send, &runs.bytes).await
             }
             None => absent(send).await,
@@ -148,7 +149,7 @@ impl Master {
 
 /// Waits for `work` and tells the mirror so.
 async fn patiently<T>(
-    send: &mut SendStream,
+    send: &mut Outlet<'_>,
     work: impl Future<Output = T>,
 ) -> Result<T, StreamError> {
     let mut work = pin!(work);
@@ -156,19 +157,19 @@ async fn patiently<T>(
     loop {
         match tokio::time::timeout(patience, &mut work).await {
             Ok(done) => return Ok(done),
-            Err(_) => write_frame(send, &WAIT.to_frame()).await?,
+            Err(_) => send.frame_at_once(&WAIT.to_frame()).await?,
         }
         patience = WAIT_EVERY;
     }
 }
 
-async fn absent(send: &mut SendStream) -> Result<(), StreamError> {
-    write_frame(send, &frame(FrameType::ABSENT, &[])).await
+async fn absent(send: &mut Outlet<'_>) -> Result<(), StreamError> {
+    send.frame(&frame(FrameType::ABSENT, &[])).await
 }
 
-async fn send_parts(send: &mut SendStream, bytes: &[u8]) -> Result<(), StreamError> {
+async fn send_parts(send: &mut Outlet<'_>, bytes: &[u8]) -> Result<(), StreamError> {
     for part in bytes.chunks(PART_BYTES) {
-        write_frame(send, &frame(FrameType::PART, part)).await?;
+        send.frame(&frame(FrameType::PART, part)).await?;
     }
     Ok(())
 }
@@ -176,7 +177,7 @@ async fn send_parts(send: &mut SendStream, bytes: &[u8]) -> Result<(), StreamErr
 /// BUNDLE and PART frames behind `start`. A small bundle goes out in one write, so that it fills as few packets as
 /// can be.
 async fn send_bundle_parts(
-    send: &mut SendStream,
+    send: &mut Outlet<'_>,
     start: Vec<u8>,
     fetch: FetchBundle,
     front: Vec<u8>,
@@ -189,6 +190,7 @@ async fn send_bundle_parts(
     };
     let (first, rest) = core.split_at(core.len().min(PART_BYTES));
     let first = frame(FrameType::PART, &[&front, first].concat());
-    write_frame(send, &[start, header.to_frame(), first].concat()).await?;
+    send.frame(&[start, header.to_frame(), first].concat())
+        .await?;
     send_parts(send, rest).await
 }

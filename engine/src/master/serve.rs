@@ -1,6 +1,7 @@
 //! One connection, from handshake to goodbye. What to answer, [`Session`] decides; this carries it out.
 
 use std::pin::pin;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -8,12 +9,15 @@ use quinn::{Connection, Incoming, RecvStream, SendStream};
 use tidecast_proto::key::PublicKey;
 use tidecast_proto::limits;
 use tidecast_proto::session::{Admission, FeedView, Reply, Session};
-use tidecast_proto::wire::{FetchBundle, FrameType, Request};
+use tidecast_proto::wire::{FetchBundle, FrameType, Request, WireError};
 use tokio::sync::{Notify, watch};
 
 use super::Master;
-use super::sessions::{Entry, Peer, Standing};
-use crate::quic::{StreamError, close_code, peer_key, read_frame, write_frame};
+use super::crowd::Membership;
+use super::pace::Outlet;
+use super::sessions::{Door, Entry, Peer, Standing};
+use crate::metrics::{Refused, Sent};
+use crate::quic::{StreamError, close_code, peer_key, read_frame_if, write_frame};
 
 /// The handshake and the first question must be through by then.
 const HELLO_TIMEOUT: Duration = Duration::from_millis(limits::HELLO_MS as u64);
@@ -21,9 +25,9 @@ const HELLO_TIMEOUT: Duration = Duration::from_millis(limits::HELLO_MS as u64);
 /// A request's one frame must have come by then: a peer cannot hold streams open with half a question.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// Handshakes under way beyond which new ones are refused, from addresses that proved themselves, too: each holds
-/// some 50 KiB and costs a signature, so these are 25 MiB at worst and a second's work of one core.
-const HANDSHAKES_MAX: usize = 8 * limits::HANDSHAKES_BEFORE_RETRY;
+/// Streams a connection may open before it is welcome, whatever it does with them: the questions it may ask, and some
+/// that are given up.
+const STRANGE_STREAMS: usize = limits::ROOT_WALK + 64;
 
 /// A connection that was let through the handshake.
 struct Served {
@@ -36,23 +40,34 @@ struct Served {
     greeting: tokio::sync::Mutex<()>,
     /// Told when a Hello has been answered: news may have come meanwhile.
     greeted: Notify,
+    /// Told when the node has too many connections and this one is to go.
+    leave: Arc<Notify>,
+    /// Its place among those of its node, once it is welcome.
+    membership: Mutex<Option<Membership>>,
 }
 
 impl Master {
     /// Takes an incoming connection on a task of its own.
     pub(super) fn admit_connection(self: Arc<Self>, incoming: Incoming) {
         // Under a flood, addresses must prove themselves before they cost a handshake.
-        let handshakes = self.sessions.handshakes();
-        if handshakes >= HANDSHAKES_MAX {
-            incoming.refuse();
-            return;
-        }
-        if handshakes >= limits::HANDSHAKES_BEFORE_RETRY && !incoming.remote_address_validated() {
-            // Fails only for an address that is validated already.
-            let _ = incoming.retry();
-            return;
-        }
-        let handshake = self.sessions.begin_handshake();
+        let proved = incoming.remote_address_validated();
+        let handshake = match self.sessions.door(incoming.remote_address().ip(), proved) {
+            Door::Open(handshake) => handshake,
+            Door::Prove => {
+                self.counters.retries.inc();
+                // Fails only for an address that is validated already.
+                let _ = incoming.retry();
+                return;
+            }
+            Door::Later => {
+                self.counters.refused(Refused::Handshakes);
+                return incoming.ignore();
+            }
+            Door::Closed => {
+                self.counters.refused(Refused::Handshakes);
+                return incoming.refuse();
+            }
+        };
         tokio::spawn(async move {
             let connection = match tokio::time::timeout(HELLO_TIMEOUT, incoming).await {
                 Ok(Ok(connection)) => connection,
@@ -87,6 +102,7 @@ impl Master {
             receipt: None,
         };
         let Some(entry) = self.sessions.enter(peer) else {
+            self.counters.refused(Refused::Strangers);
             connection.close(close_code::FULL, b"too many nodes wait to be admitted");
             return;
         };
@@ -103,10 +119,21 @@ impl Master {
             entry,
             greeting: tokio::sync::Mutex::default(),
             greeted: Notify::new(),
+            leave: Arc::default(),
+            membership: Mutex::default(),
         });
         let error = served.run(news).await;
         tracing::debug!(node = %served.node, %address, %error, "connection ended");
     }
+}
+
+/// The one frame of a stream whose type `due` lets pass; an error of the outer kind when it does not come in time.
+async fn read_one(
+    receive: &mut RecvStream,
+    due: impl FnOnce(FrameType) -> Result<(), WireError>,
+) -> Result<Result<Option<(FrameType, Vec<u8>)>, StreamError>, tokio::time::error::Elapsed> {
+    let received = AtomicU64::new(0);
+    tokio::time::timeout(REQUEST_TIMEOUT, read_frame_if(receive, due, &received)).await
 }
 
 impl Served {
@@ -114,11 +141,13 @@ impl Served {
         let mut telling = pin!(self.tell(news.clone()));
         let mut greeting = pin!(tokio::time::sleep(HELLO_TIMEOUT));
         let mut greeted = false;
+        let mut strange_streams = 0;
         loop {
             tokio::select! {
                 stream = self.connection.accept_bi() => match stream {
                     // Bounded by the streams a peer may open.
                     Ok((send, receive)) => {
+                        self.count_stream(&mut strange_streams);
                         let served = self.clone();
                         tokio::spawn(async move { served.question(send, receive).await });
                     }
@@ -126,6 +155,7 @@ impl Served {
                 },
                 stream = self.connection.accept_uni() => match stream {
                     Ok(receive) => {
+                        self.count_stream(&mut strange_streams);
                         let served = self.clone();
                         tokio::spawn(async move { served.statement(receive).await });
                     }
@@ -137,6 +167,7 @@ impl Served {
                         self.close_over();
                     }
                 }
+                () = self.leave.notified() => self.make_room(),
                 () = &mut telling => {}
                 () = &mut greeting, if !greeted => {
                     greeted = self.lock().has_greeted();
@@ -156,6 +187,42 @@ impl Served {
         self.connection.close(close_code::PROTOCOL, why.as_bytes());
     }
 
+    /// Streams that are opened and reset cost next to nothing to open.
+    fn count_stream(&self, strange: &mut usize) {
+        if self.lock().is_welcome() {
+            return;
+        }
+        *strange += 1;
+        if *strange > STRANGE_STREAMS {
+            self.close("too many streams before the Welcome");
+        }
+    }
+
+    /// Counts among the connections of its node, for which the oldest may have to go.
+    fn join_crowd(&self) {
+        let mut membership = self
+            .membership
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if membership.is_none() {
+            *membership = Some(self.master.enter_crowd(self.node, self.leave.clone()));
+        }
+    }
+
+    fn make_room(&self) {
+        tracing::warn!(node = %self.node, address = %self.connection.remote_address(),
+            "closed: this node has more connections than it may; is its key used elsewhere?");
+        self.master.counters.refused(Refused::Crowded);
+        self.connection.close(
+            close_code::FULL,
+            b"newer connections of this node took its place",
+        );
+    }
+
+    fn outlet<'a>(&self, stream: &'a mut SendStream, kind: Sent) -> Outlet<'a> {
+        self.master.outlet(stream, &self.node, kind)
+    }
+
     fn close_over(&self) {
         self.connection
             .close(close_code::REFUSED, b"no longer admitted");
@@ -163,7 +230,7 @@ impl Served {
 
     /// Answers one stream's question.
     async fn question(&self, mut send: SendStream, mut receive: RecvStream) {
-        let asked = tokio::time::timeout(REQUEST_TIMEOUT, read_frame(&mut receive)).await;
+        let asked = read_one(&mut receive, Request::check_type).await;
         let request = match asked {
             Ok(Ok(Some((kind, body)))) => Request::decode(kind, &body),
             Ok(Err(StreamError::Wire(error))) => Err(error),
@@ -181,6 +248,9 @@ impl Served {
             Request::Hello(_) => Some(self.greeting.lock().await),
             _ => None,
         };
+        if let Request::Hello(body) = &request {
+            self.master.hear_hello(&self.node, body);
+        }
         let reply = {
             let view = self.master.view.load_full();
             let mut session = self.lock();
@@ -200,6 +270,7 @@ impl Served {
         let sent = match reply {
             Reply::Frame(frame) => write_frame(&mut send, &frame).await,
             Reply::Welcome(frame) => {
+                self.join_crowd();
                 tracing::info!(node = %self.node, "mirror connected");
                 write_frame(&mut send, &frame).await
             }
@@ -216,14 +287,24 @@ impl Served {
                 self.connection.close(close_code::REFUSED, b"refused");
                 sent
             }
-            Reply::Object(name) => self.master.send_object(&mut send, name).await,
-            Reply::Chunks(ids) => self.master.send_chunks(&mut send, &ids).await,
+            Reply::Object(name) => {
+                let mut outlet = self.outlet(&mut send, Sent::Object);
+                self.master.send_object(&mut outlet, name).await
+            }
+            Reply::Chunks(ids) => {
+                let mut outlet = self.outlet(&mut send, Sent::Chunks);
+                self.master.send_chunks(&mut outlet, &ids).await
+            }
             Reply::Bundle(fetch) => {
                 let root = self.root_version();
-                let sent = self.master.send_bundle(&mut send, self.node, fetch, root);
+                let mut outlet = self.outlet(&mut send, Sent::Bundle);
+                let sent = self.master.send_bundle(&mut outlet, self.node, fetch, root);
                 sent.await
             }
-            Reply::Runs(fetch) => self.master.send_runs(&mut send, self.node, fetch).await,
+            Reply::Runs(fetch) => {
+                let mut outlet = self.outlet(&mut send, Sent::Runs);
+                self.master.send_runs(&mut outlet, self.node, fetch).await
+            }
             // Never the answer to a question.
             Reply::Announce { frame, .. } => write_frame(&mut send, &frame).await,
             Reply::Close(why) => return self.close(why),
@@ -231,6 +312,11 @@ impl Served {
         match sent {
             Ok(()) => {
                 let _ = send.finish();
+            }
+            Err(error @ StreamError::NotRead) => {
+                tracing::info!(node = %self.node, %error, "a mirror that does not read is left");
+                self.connection
+                    .close(close_code::TOO_SLOW, b"nothing is read");
             }
             Err(error) => tracing::debug!(node = %self.node, %error, "answer not sent"),
         }
@@ -242,19 +328,30 @@ impl Served {
 
     /// Takes in what a mirror says unasked.
     async fn statement(&self, mut receive: RecvStream) {
-        let Ok(Ok(Some((kind, body)))) =
-            tokio::time::timeout(REQUEST_TIMEOUT, read_frame(&mut receive)).await
-        else {
-            return;
+        let due = |got| match got {
+            FrameType::RECEIPT => Ok(()),
+            got => Err(WireError::Unexpected {
+                got,
+                expected: "RECEIPT",
+            }),
         };
-        if kind != FrameType::RECEIPT {
-            return self.close("only receipts are sent unasked");
-        }
+        let body = match read_one(&mut receive, due).await {
+            Ok(Ok(Some((_, body)))) => body,
+            Ok(Err(StreamError::Wire(error))) => return self.close(&error.to_string()),
+            _ => return,
+        };
         let judged = self.lock().receipt(&body, &self.master.feed.id);
         match judged {
             Ok(receipt) => {
-                tracing::info!(node = %self.node, release = %receipt.release, state = receipt.state.word(), "receipt");
-                self.entry.receipt(self.node, (*receipt).clone());
+                self.master.hear_receipt(self.node, &receipt);
+                // Once for each thing it says: nobody fills a log by saying it again.
+                let news = self.entry.receipt(self.node, (*receipt).clone());
+                let (release, state) = (receipt.release, receipt.state.word());
+                if news {
+                    tracing::info!(node = %self.node, %release, state, "receipt");
+                } else {
+                    tracing::debug!(node = %self.node, %release, state, "receipt");
+                }
             }
             Err(why) => self.close(why),
         }
@@ -291,8 +388,9 @@ impl Served {
             let mut stream = opened.map_err(quinn::WriteError::ConnectionLost)?;
             let root = self.root_version();
             let master = &self.master;
+            let mut outlet = self.outlet(&mut stream, Sent::Announcement);
             master
-                .send_announcement(&mut stream, frame, bundle, root)
+                .send_announcement(&mut outlet, frame, bundle, root)
                 .await?;
             let _ = stream.finish();
             Ok::<(), StreamError>(())

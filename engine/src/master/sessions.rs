@@ -1,7 +1,7 @@
 //! Who is connected, and what is known of them.
 
-use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -11,7 +11,7 @@ use tidecast_proto::limits;
 use tidecast_proto::receipt::ReceiptBody;
 use tidecast_proto::wire::Hello;
 
-use crate::network::counted_address;
+use crate::network::{counted_address, network_of};
 
 /// Strangers from one IPv4 address or IPv6 /64.
 const STRANGERS_PER_ADDRESS: usize = 8;
@@ -19,6 +19,21 @@ const STRANGERS_PER_ADDRESS: usize = 8;
 /// Strangers past those limits that are let stay until they have been told so; more are closed at once, because
 /// telling costs a connection, too. Each stays for [`limits::HELLO_MS`] at most.
 const TURNED_AWAY_MAX: usize = 64;
+
+/// Handshakes under way beyond which new ones are refused, from addresses that proved themselves, too: each holds
+/// some 50 KiB and costs a signature, so these are 25 MiB at worst and a second's work of one core.
+const HANDSHAKES_MAX: usize = 8 * limits::HANDSHAKES_BEFORE_RETRY;
+
+/// Further ones for addresses that admitted nodes have come from.
+const HANDSHAKES_RESERVED: usize = limits::HANDSHAKES_BEFORE_RETRY;
+
+/// Of these, handshakes of one address that proved itself, an IPv6 /64 being one: a site's mirrors that all start at
+/// once have room, and it takes 16 addresses to fill the house. Addresses that have not proved themselves are not
+/// counted, or anybody could keep out whoever they name.
+const HANDSHAKES_PER_ADDRESS: usize = 32;
+
+/// Addresses of admitted nodes that are remembered.
+const KNOWN_ADDRESSES_MAX: usize = 4096;
 
 /// What a connection counts as.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,33 +63,104 @@ pub(super) struct Sessions {
     next: AtomicUsize,
     peers: Mutex<BTreeMap<usize, Peer>>,
     receipts: Mutex<BTreeMap<PublicKey, ReceiptBody>>,
-    handshakes: AtomicUsize,
+    handshakes: Mutex<Handshakes>,
+}
+
+/// Handshakes under way, and who may begin another.
+#[derive(Debug, Default)]
+struct Handshakes {
+    count: usize,
+    /// By proved address.
+    proved: BTreeMap<IpAddr, usize>,
+    /// Where admitted nodes have come from.
+    known: BTreeSet<IpAddr>,
+}
+
+/// What is done about a connection that begins.
+#[derive(Debug)]
+pub(super) enum Door {
+    /// It may shake hands for as long as this is kept.
+    Open(Handshake),
+    /// Its address must prove itself first.
+    Prove,
+    /// Enough is under way from its address: it is not answered, and sends again.
+    Later,
+    /// There is no room for anybody.
+    Closed,
 }
 
 /// A handshake under way; over when dropped.
 #[derive(Debug)]
-pub(super) struct Handshake(Arc<Sessions>);
+pub(super) struct Handshake {
+    sessions: Arc<Sessions>,
+    proved: Option<IpAddr>,
+}
 
 impl Drop for Handshake {
     fn drop(&mut self) {
-        self.0.handshakes.fetch_sub(1, Ordering::Relaxed);
+        let mut handshakes = self.sessions.lock_handshakes();
+        handshakes.count -= 1;
+        if let Some(address) = self.proved
+            && let Some(count) = handshakes.proved.get_mut(&address)
+        {
+            *count -= 1;
+            if *count == 0 {
+                handshakes.proved.remove(&address);
+            }
+        }
     }
 }
 
 impl Sessions {
-    /// How many handshakes are under way.
-    pub(super) fn handshakes(&self) -> usize {
-        self.handshakes.load(Ordering::Relaxed)
+    /// What is done about a connection that begins from `address`, which has `proved` to receive what is sent there.
+    pub(super) fn door(self: &Arc<Self>, address: IpAddr, proved: bool) -> Door {
+        let mut handshakes = self.lock_handshakes();
+        let address = network_of(address);
+        let room = if handshakes.known.contains(&address) {
+            HANDSHAKES_MAX + HANDSHAKES_RESERVED
+        } else {
+            HANDSHAKES_MAX
+        };
+        if !proved && handshakes.count >= limits::HANDSHAKES_BEFORE_RETRY {
+            return Door::Prove;
+        }
+        if handshakes.count >= room {
+            return Door::Closed;
+        }
+        if proved {
+            let from_here = handshakes.proved.entry(address).or_default();
+            if *from_here >= HANDSHAKES_PER_ADDRESS {
+                return Door::Later;
+            }
+            *from_here += 1;
+        }
+        handshakes.count += 1;
+        drop(handshakes);
+        Door::Open(Handshake {
+            sessions: self.clone(),
+            proved: proved.then_some(address),
+        })
     }
 
-    /// Counts one more until the result is dropped.
-    pub(super) fn begin_handshake(self: &Arc<Self>) -> Handshake {
-        self.handshakes.fetch_add(1, Ordering::Relaxed);
-        Handshake(self.clone())
+    /// How many handshakes are under way.
+    pub(super) fn handshakes(&self) -> usize {
+        self.lock_handshakes().count
+    }
+
+    fn lock_handshakes(&self) -> MutexGuard<'_, Handshakes> {
+        self.handshakes
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Takes in a connection: an admitted one always, a stranger as what there is room for.
     pub(super) fn enter(self: &Arc<Self>, mut peer: Peer) -> Option<Entry> {
+        if peer.standing == Standing::Admitted {
+            let mut handshakes = self.lock_handshakes();
+            if handshakes.known.len() < KNOWN_ADDRESSES_MAX {
+                handshakes.known.insert(network_of(peer.address.ip()));
+            }
+        }
         let mut peers = self.lock();
         if peer.standing != Standing::Admitted {
             let address = counted_address(peer.address.ip());
@@ -147,10 +233,14 @@ impl Entry {
         }
     }
 
-    /// Keeps a receipt; only admitted nodes get this far, so the map is bounded by their number.
-    pub(super) fn receipt(&self, node: PublicKey, receipt: ReceiptBody) {
-        self.sessions.lock_receipts().insert(node, receipt.clone());
+    /// Keeps a receipt; only admitted nodes get this far, so the map is bounded by their number. Says whether it tells
+    /// anything but the time.
+    pub(super) fn receipt(&self, node: PublicKey, receipt: ReceiptBody) -> bool {
+        let what = |of: &ReceiptBody| (of.manifest, of.state);
+        let before = self.sessions.lock_receipts().insert(node, receipt.clone());
+        let news = before.is_none_or(|before| what(&before) != what(&receipt));
         self.update(|peer| peer.receipt = Some(receipt));
+        news
     }
 }
 
@@ -202,6 +292,40 @@ mod tests {
         drop(strangers);
         let again = enter(&sessions, "198.51.100.1");
         assert_eq!(standing(again.as_ref()), Some(Standing::Stranger));
+    }
+
+    #[test]
+    fn a_flood_must_prove_its_addresses_and_each_has_a_share() {
+        let sessions: Arc<Sessions> = Arc::default();
+        let door = |address: &str, proved| sessions.door(address.parse().unwrap(), proved);
+        let spoofed: Vec<_> = (0..limits::HANDSHAKES_BEFORE_RETRY)
+            .map(|_| door("192.0.2.1", false))
+            .collect();
+        assert!(spoofed.iter().all(|door| matches!(door, Door::Open(_))));
+        assert!(matches!(door("192.0.2.1", false), Door::Prove));
+        // Whoever was named by others has a whole share once it proves itself.
+        let share: Vec<_> = (0..HANDSHAKES_PER_ADDRESS)
+            .map(|_| door("192.0.2.1", true))
+            .collect();
+        assert!(share.iter().all(|door| matches!(door, Door::Open(_))));
+        assert!(matches!(door("192.0.2.1", true), Door::Later));
+        assert!(matches!(door("192.0.2.2", true), Door::Open(_)));
+        drop(share);
+        assert!(matches!(door("192.0.2.1", true), Door::Open(_)));
+        assert!(sessions.lock_handshakes().proved.is_empty());
+    }
+
+    #[test]
+    fn a_full_house_keeps_room_for_addresses_of_admitted_nodes() {
+        let sessions: Arc<Sessions> = Arc::default();
+        let door = |address: &str, proved| sessions.door(address.parse().unwrap(), proved);
+        drop(sessions.enter(peer("198.51.100.1", Standing::Admitted)));
+        let full: Vec<_> = (0..HANDSHAKES_MAX)
+            .map(|n| door(&format!("192.0.2.{}", n / HANDSHAKES_PER_ADDRESS), true))
+            .collect();
+        assert!(full.iter().all(|door| matches!(door, Door::Open(_))));
+        assert!(matches!(door("203.0.113.1", true), Door::Closed));
+        assert!(matches!(door("198.51.100.1", true), Door::Open(_)));
     }
 
     #[test]

@@ -4,15 +4,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tidecast_proto::id::RootVersion;
+use tidecast_proto::key::PublicKey;
 use tidecast_proto::mirror::{Action, Event, Mirror as Course, SyncOutcome};
 use tidecast_proto::rate::Millis;
-use tidecast_proto::receipt::{ReceiptBody, ServingState, SignedReceipt};
-use tidecast_proto::wire::{FrameType, Poll, RefusalReason, Refused, Welcome, frame};
+use tidecast_proto::wire::{FrameType, Poll, RefusalReason, Refused, Welcome};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::Mirror;
 use super::error::SyncError;
+use super::staleness;
 use super::status::SyncReport;
 use super::sync::Sync;
 use crate::quic::{Link, LinkError, News, PushedBundle, close_code};
@@ -25,6 +27,10 @@ const GOODBYE: Duration = Duration::from_millis(5);
 
 /// How often names, links and sizes are checked and mended.
 const MEND: Duration = Duration::from_secs(3 * 3600);
+
+/// What has happened and was not looked at yet; beyond, an upstream's news wait. Each may hold a bundle that came
+/// unasked, of [`UNASKED_BUNDLE_BYTES`](tidecast_proto::limits::UNASKED_BUNDLE_BYTES).
+const HAPPENED: usize = 2;
 
 /// Something that happened, with the number of the connection it happened on.
 #[derive(Debug)]
@@ -40,7 +46,8 @@ enum What {
     News(News),
     Polled(Result<Option<Vec<u8>>, SyncError>),
     Synced(Result<SyncReport, SyncError>),
-    Probed(bool),
+    /// Whether that upstream would let us in.
+    Probed(usize, bool),
     /// So many files are damaged.
     Mended(usize),
     Lost(SyncError),
@@ -71,6 +78,8 @@ pub(super) enum Notice {
 pub(super) enum Wish {
     /// Look for news now, and at the docroot.
     Look,
+    /// Leave the connection and come back: this node has another key.
+    Redial,
     /// Stop.
     Stop,
 }
@@ -96,8 +105,10 @@ pub(super) struct Running {
     lost: Option<SyncError>,
     /// What each upstream failed with since the last sync that ended well.
     tried: Vec<(String, SyncError)>,
-    happened: mpsc::UnboundedSender<Happened>,
-    queue: mpsc::UnboundedReceiver<Happened>,
+    /// Whom to ask, and of which root that is the list.
+    upstreams: (RootVersion, Vec<String>),
+    happened: mpsc::Sender<Happened>,
+    queue: mpsc::Receiver<Happened>,
     notices: mpsc::UnboundedSender<Notice>,
 }
 
@@ -108,16 +119,15 @@ impl Running {
         notices: mpsc::UnboundedSender<Notice>,
         thorough: bool,
     ) -> Self {
-        let (happened, queue) = mpsc::unbounded_channel();
-        let mut seed = [0; 8];
+        let (happened, queue) = mpsc::channel(HAPPENED);
         // Without randomness mirrors merely march in step.
-        let _ = getrandom::fill(&mut seed);
+        let jitter = mirror
+            .jitter
+            .unwrap_or_else(|| getrandom::u64().unwrap_or_default());
+        let upstreams = mirror.upstreams();
         Self {
-            course: Course::new(
-                Millis(0),
-                mirror.config.upstreams.len(),
-                u64::from_le_bytes(seed),
-            ),
+            course: Course::new(Millis(0), upstreams.1.len(), jitter),
+            upstreams,
             mirror,
             started: Instant::now(),
             connection: 0,
@@ -145,8 +155,12 @@ impl Running {
         // Soon after the start, then every three hours. A thorough sync checks by itself, and whoever waits for
         // its report wants to read there what was mended.
         let mut mend_at = Instant::now() + if self.thorough { MEND } else { Duration::ZERO };
+        // Not at once: after a start the first head is a moment away.
+        let mut clock = tokio::time::interval_at(Instant::now() + staleness::LOOK, staleness::LOOK);
+        clock.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         self.handle(Event::Tick);
         loop {
+            self.refresh_upstreams();
             while let Some(action) = self.course.poll() {
                 self.carry_out(action);
             }
@@ -166,13 +180,16 @@ impl Running {
                         self.thorough = true;
                         self.handle(Event::Wanted);
                     }
+                    Some(Wish::Redial) => self.redial(),
                     Some(Wish::Stop) | None => break,
                 },
                 () = sleep_until(wake) => self.handle(Event::Tick),
+                _ = clock.tick() => self.look_at_clock(),
                 _ = tidy.tick() => {
                     // On tasks of their own: they wait for the disk, and this loop must not.
                     let mirror = self.mirror.clone();
                     tokio::spawn(async move { mirror.tidy().await });
+                    self.show_next_key();
                     if Instant::now() >= mend_at && !self.syncing {
                         mend_at = Instant::now() + MEND;
                         let mirror = self.mirror.clone();
@@ -199,6 +216,16 @@ impl Running {
         }
     }
 
+    /// Tells the upstream when what is served is no longer vouched for, or is again.
+    fn look_at_clock(&mut self) {
+        if self.mirror.look_at_clock()
+            && self.course.is_up()
+            && let Some(link) = self.link.clone()
+        {
+            self.use_link(&link, Action::Receipt);
+        }
+    }
+
     fn notice(&self, notice: Notice) {
         // Nobody may be listening.
         let _ = self.notices.send(notice);
@@ -206,11 +233,24 @@ impl Running {
 
     fn upstream(&self) -> &str {
         let index = self.course.upstream();
-        self.mirror
-            .config
-            .upstreams
-            .get(index)
-            .map_or("", String::as_str)
+        self.upstreams.1.get(index).map_or("", String::as_str)
+    }
+
+    /// Masters move by root: where they are now stands behind what the operator wrote down.
+    fn refresh_upstreams(&mut self) {
+        if self.mirror.beliefs.root_version() != self.upstreams.0 {
+            self.upstreams = self.mirror.upstreams();
+            self.course.set_upstreams(self.upstreams.1.len());
+        }
+    }
+
+    /// Leaves the connection for a new one. A sync under way is let end first: it comes back by itself.
+    fn redial(&mut self) {
+        if self.link.is_some() {
+            self.failed(LinkError::Lost("this node has another key now".into()).into());
+        }
+        // Without the pause that follows a failure.
+        self.handle(Event::Wanted);
     }
 
     fn sync_on(&self, link: &Link) -> Sync {
@@ -228,7 +268,7 @@ impl Running {
         tokio::spawn(async move {
             let what = work.await;
             // The loop has ended otherwise.
-            let _ = happened.send(Happened { connection, what });
+            let _ = happened.send(Happened { connection, what }).await;
         });
     }
 
@@ -237,7 +277,7 @@ impl Running {
             Action::Connect(index) => {
                 self.connection += 1;
                 self.link = None;
-                let Some(upstream) = self.mirror.config.upstreams.get(index).cloned() else {
+                let Some(upstream) = self.upstreams.1.get(index).cloned() else {
                     return;
                 };
                 self.mirror.set_connection("connecting", Some(&upstream));
@@ -250,7 +290,7 @@ impl Running {
                 });
             }
             Action::Probe(index) => {
-                let Some(upstream) = self.mirror.config.upstreams.get(index).cloned() else {
+                let Some(upstream) = self.upstreams.1.get(index).cloned() else {
                     return;
                 };
                 let (mirror, sync) = (
@@ -262,7 +302,7 @@ impl Running {
                         Some(sync) => mirror.would_welcome(&upstream, sync).await,
                         None => false,
                     };
-                    What::Probed(up)
+                    What::Probed(index, up)
                 });
             }
             Action::Disconnect => {
@@ -368,15 +408,31 @@ impl Running {
             What::News(news) => self.told(news),
             What::Polled(Ok(Some(head))) => self.handle(Event::Announced(head)),
             What::Polled(Ok(None)) => {
+                // It may be cut off itself, or hide what is new; one of the others may know better.
+                if self.upstreams.1.len() > 1 && self.mirror.stale_since_ms().is_some() {
+                    return self.failed(SyncError::NothingFresh);
+                }
                 self.handle(Event::Unchanged);
                 if !self.course.knows_a_release() {
                     self.notice(Notice::NoRelease);
                 }
             }
             What::Mended(damaged) => self.mended(damaged),
-            What::Probed(up) => self.handle(Event::Probed { up }),
+            What::Probed(upstream, up) => {
+                if let Some(key) = self.replaced_key() {
+                    return self.failed(SyncError::NotAMaster(key));
+                }
+                self.handle(Event::Probed { upstream, up });
+            }
             What::Synced(result) => self.synced(result),
         }
+    }
+
+    /// The upstream's key, when a root that came from another one no longer names it.
+    fn replaced_key(&self) -> Option<PublicKey> {
+        let key = self.link.as_ref()?.upstream();
+        let trust = self.mirror.beliefs.trust()?;
+        (!trust.root().names_master(&key)).then_some(key)
     }
 
     /// Passes on what the upstream sends unasked, until the connection ends.
@@ -398,7 +454,7 @@ impl Running {
                     Err(error) => What::Lost(error.into()),
                 };
                 let over = matches!(what, What::Lost(_));
-                if happened.send(Happened { connection, what }).is_err() || over {
+                if happened.send(Happened { connection, what }).await.is_err() || over {
                     return;
                 }
             }
@@ -425,7 +481,7 @@ impl Running {
         self.mirror.set_connection("pending", None);
         tracing::warn!(
             "pending: waiting to be admitted as {}",
-            self.mirror.node_key.public()
+            self.mirror.node_key()
         );
         self.handle(Event::Pending);
         if self.course.is_pending() {
@@ -435,7 +491,27 @@ impl Running {
         }
     }
 
+    /// Shows upstreams the key that is to replace this node's, if one waits.
+    fn show_next_key(&self) {
+        let mirror = self.mirror.clone();
+        if self.syncing || !mirror.has_next_key() {
+            return;
+        }
+        tokio::spawn(async move {
+            match mirror.show_next_key().await {
+                Ok(_) => {}
+                Err(error) => tracing::warn!(%error, "the next node key cannot be used"),
+            }
+        });
+    }
+
     fn failed(&mut self, error: SyncError) {
+        if let SyncError::Link(LinkError::Refused(refused)) = &error
+            && refused.reason == RefusalReason::REVOKED
+        {
+            // Its successor may have been admitted in its place.
+            self.show_next_key();
+        }
         if self.syncing {
             // The sync notices by itself; its end is waited for, because it works on the disk.
             self.lost = Some(error);
@@ -538,46 +614,5 @@ async fn sleep_until(wake: Option<Instant>) {
     match wake {
         Some(at) => tokio::time::sleep_until(at).await,
         None => std::future::pending().await,
-    }
-}
-
-impl Mirror {
-    /// What to tell the upstream about the docroot.
-    pub(super) async fn receipt(&self) -> Option<Vec<u8>> {
-        let live = self
-            .disk
-            .run(|disk| disk.docroot.current().cloned())
-            .await
-            .ok()??;
-        let body = ReceiptBody {
-            feed: self.feed,
-            release: live.release(),
-            manifest: live.manifest().id(),
-            state: if self.stale_since_ms().is_some() {
-                ServingState::STALE
-            } else {
-                ServingState::LIVE
-            },
-            switched: live.switched(),
-            issued: self.clock.now(),
-            extensions: Vec::new(),
-        };
-        let signed = SignedReceipt::sign(&body, &[&self.node_key]).ok()?;
-        Some(frame(FrameType::RECEIPT, &signed.to_bytes()))
-    }
-
-    /// Whether `upstream` would let us in. Answering a handshake is not enough: a master restored without its list
-    /// of nodes does that too.
-    async fn would_welcome(&self, upstream: &str, mut sync: Sync) -> bool {
-        let Ok(link) = self.dial(upstream).await else {
-            return false;
-        };
-        sync.link = link;
-        let welcomed = match sync.prove_master(&self.feed).await {
-            Ok(()) => sync.greet(self.feed, &self.config).await.is_ok(),
-            Err(_) => false,
-        };
-        sync.link.connection().close(close_code::DONE, b"");
-        welcomed
     }
 }

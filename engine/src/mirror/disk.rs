@@ -1,6 +1,7 @@
 //! The disk thread: every step on the docroot happens there, one after another, off the network's tasks.
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 
@@ -26,15 +27,16 @@ pub enum DiskMode {
     /// On a thread of its own, named `tidecast-disk`.
     #[default]
     Thread,
-    /// Where it is asked for, at once: a simulator's order of events must not depend on threads.
-    Inline,
+    /// Where it is asked for: a simulator's order of events must not depend on threads. Each job keeps whoever hands it
+    /// in so long on the runtime's clock, so that a crash can come between two of them.
+    Inline(Duration),
 }
 
 /// A handle to the disk's thread, which ends when the last handle is dropped.
 #[derive(Debug, Clone)]
 pub(super) enum Disk {
     Thread(mpsc::Sender<Job>),
-    Inline(Arc<Mutex<DiskState>>),
+    Inline(Arc<Mutex<DiskState>>, Duration),
 }
 
 /// The disk thread is gone: a job on it panicked.
@@ -49,8 +51,8 @@ impl Disk {
             docroot,
             build: None,
         };
-        if mode == DiskMode::Inline {
-            return Ok(Self::Inline(Arc::new(Mutex::new(state))));
+        if let DiskMode::Inline(job) = mode {
+            return Ok(Self::Inline(Arc::new(Mutex::new(state)), job));
         }
         let (jobs, mut queue) = mpsc::channel::<Job>(JOBS);
         std::thread::Builder::new()
@@ -65,7 +67,7 @@ impl Disk {
 
     /// Whether jobs are done by whoever hands them in, who must not block then.
     pub(super) fn is_inline(&self) -> bool {
-        matches!(self, Self::Inline(_))
+        matches!(self, Self::Inline(..))
     }
 
     /// Runs `job` after everything that was handed in before, and brings back its result.
@@ -89,9 +91,11 @@ impl Disk {
     ) -> Result<(), DiskGone> {
         match self {
             Self::Thread(jobs) => jobs.send(Box::new(job)).await.map_err(|_| DiskGone),
-            Self::Inline(state) => {
-                let mut state = state.lock().map_err(|_| DiskGone)?;
-                job(&mut state);
+            Self::Inline(state, pause) => {
+                job(&mut *state.lock().map_err(|_| DiskGone)?);
+                if !pause.is_zero() {
+                    tokio::time::sleep(*pause).await;
+                }
                 Ok(())
             }
         }

@@ -1,7 +1,7 @@
 //! Why a sync did not bring the docroot to the newest release, and whose fault that is.
 
 use tidecast_proto::codec::CodecError;
-use tidecast_proto::id::Timestamp;
+use tidecast_proto::id::{ReleaseNumber, Timestamp};
 use tidecast_proto::key::PublicKey;
 use tidecast_proto::list::ListError;
 use tidecast_proto::manifest::ManifestError;
@@ -14,6 +14,7 @@ use super::disk::DiskGone;
 use super::memory::MemoryError;
 use super::status::Fault;
 use crate::docroot::DocrootError;
+use crate::genuine::Unproved;
 use crate::quic::LinkError;
 
 /// Why a sync failed. What was served before is still served, and what was verified is kept.
@@ -32,6 +33,12 @@ pub enum SyncError {
     /// The release's manifest is not acceptable.
     #[error("release refused: {0}")]
     Manifest(#[from] ManifestError),
+    /// It is signed as an addition, and what it adds is not what ClamAV signed.
+    #[error("release refused: {0}")]
+    NotGenuine(#[from] Unproved),
+    /// It adds to a release that nobody can be asked for.
+    #[error("this release adds to release {0}, whose manifest is not on this machine")]
+    NoAnchor(ReleaseNumber),
     /// A chunk list is wrong.
     #[error("list refused: {0}")]
     List(#[from] ListError),
@@ -44,6 +51,9 @@ pub enum SyncError {
     /// The server's key belongs to no master of this feed.
     #[error("the server's key {0} belongs to no master of this feed")]
     NotAMaster(PublicKey),
+    /// What this mirror has is no longer vouched for, and the upstream says there is nothing new.
+    #[error("the upstream has no head that is still good")]
+    NothingFresh,
     /// The disk or the docroot.
     #[error(transparent)]
     Docroot(#[from] DocrootError),
@@ -65,10 +75,13 @@ impl SyncError {
             | Self::Recipe(_)
             | Self::Codec(_)
             | Self::NotAMaster(_)
+            | Self::NothingFresh
             | Self::Manifest(ManifestError::NotTheHeads { .. }) => SyncOutcome::UpstreamAtFault,
-            Self::Docroot(DocrootError::Successor(_)) | Self::Manifest(_) | Self::Head(_) => {
-                SyncOutcome::HeadRefused
-            }
+            Self::Docroot(DocrootError::Successor(_))
+            | Self::Manifest(_)
+            | Self::NotGenuine(_)
+            | Self::NoAnchor(_)
+            | Self::Head(_) => SyncOutcome::HeadRefused,
             Self::Docroot(_) | Self::Memory(_) | Self::Disk(_) => SyncOutcome::LocalFault,
         }
     }
@@ -85,7 +98,10 @@ impl SyncError {
                 | LinkError::TooSlow(_),
             ) => "network",
             Self::Link(LinkError::Refused(_)) => "operator",
-            Self::Docroot(DocrootError::Successor(_)) | Self::Manifest(_) => "feed",
+            Self::Docroot(DocrootError::Successor(_)) | Self::Manifest(_) | Self::NotGenuine(_) => {
+                "feed"
+            }
+            Self::NoAnchor(_) => "operator",
             Self::Head(HeadError::Expired { .. } | HeadError::FromTheFuture { .. }) => "clock",
             Self::Head(HeadError::RootExpired { .. }) => "feed",
             Self::Link(_)
@@ -94,7 +110,8 @@ impl SyncError {
             | Self::List(_)
             | Self::Recipe(_)
             | Self::Codec(_)
-            | Self::NotAMaster(_) => "upstream",
+            | Self::NotAMaster(_)
+            | Self::NothingFresh => "upstream",
             Self::Docroot(_) | Self::Memory(_) => "disk",
             Self::Disk(_) => "tidecast",
         }
@@ -123,8 +140,18 @@ impl SyncError {
             | Self::Codec(_) => {
                 "nothing was installed; tell the feed's operators if it repeats".into()
             }
+            Self::NothingFresh => {
+                "the next upstream is asked; if it repeats with all of them, the feed's masters are down".into()
+            }
+            Self::NotGenuine(_) => {
+                "nothing was installed; tell the feed's operators at once: whoever signed this release can sign releases alone, and put into it what ClamAV did not sign".into()
+            }
+            Self::NoAnchor(_) => {
+                "sync once over the network: then the anchor is kept for later bundles".into()
+            }
             Self::NotAMaster(_) => "check the upstream's address and the fingerprint".into(),
             Self::Docroot(error) => error.advice().unwrap_or("see the message").into(),
+            Self::Memory(MemoryError::Log(error)) => error.advice().into(),
             Self::Memory(_) => "restore the state folder, or join again with the fingerprint".into(),
             Self::Disk(_) => "restart the daemon and report this".into(),
         }

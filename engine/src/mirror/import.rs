@@ -9,7 +9,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustix::fs::{Mode, OFlags};
-use tidecast_proto::addition::Vouched;
 use tidecast_proto::bundle::BundleError;
 use tidecast_proto::head::{Phase, SignedHead};
 use tidecast_proto::id::{FeedId, ReleaseNumber, Timestamp};
@@ -17,6 +16,7 @@ use tidecast_proto::manifest::Manifest;
 use tidecast_proto::plan::Plan;
 use tidecast_proto::root::SignedRoot;
 
+use super::addition::Anchors;
 use super::error::SyncError;
 use super::road::{BundleFault, Journeys, Parts};
 use super::status::SyncReport;
@@ -244,18 +244,16 @@ async fn import(
         return Err(refused(BundleFault::OtherStart));
     }
     let signed = work
-        .bundled_manifest(preamble.manifest, &live)
+        .bundled_manifest(preamble.manifest, &live, &head)
         .await?
         .map_err(&refused)?;
-    let manifest = Arc::new(
-        trust
-            .verify_manifest(signed, &head)
-            .and_then(Vouched::whole)
-            .map_err(SyncError::from)?,
-    );
+    let judged = work
+        .judge_manifest(&trust, signed, &head, Some(&live), Anchors::Here)
+        .await?;
+    let manifest = judged.manifest.clone();
     manifest.check_replaces(&live).map_err(SyncError::from)?;
     let begun = work.begin(&manifest, Begin::Release).await?;
-    let mut by_bundle = work.apply_sections(&trust, manifest.clone(), parts).await?;
+    let mut by_bundle = work.apply_sections(&trust, parts).await?;
     by_bundle.damaged = begun.damaged;
     report.to = manifest.release.0;
     report.reason = "import".into();
@@ -269,6 +267,7 @@ async fn import(
     let moved = complete(work, &trust, &manifest, fault, &refused).await?;
     report.moved(moved);
     journeys.tell(&mut report);
+    work.prove(&judged, Some(&live)).await?;
     if head.phase == Phase::PREPARE {
         report.reason = "prepared".into();
         report.to = live.release.0;

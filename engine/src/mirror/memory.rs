@@ -1,12 +1,17 @@
-//! What a mirror remembers of whom it trusts, in memory and on disk: `roots/` and `counters`. SPEC §8.2.
+//! What a mirror remembers of whom it trusts, in memory and on disk: `roots/`, `counters` and `trust.log`. SPEC §8.2.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use tidecast_proto::id::FeedId;
+use tidecast_proto::id::{FeedId, RootVersion};
+use tidecast_proto::limits;
+use tidecast_proto::manifest::SignedManifest;
 use tidecast_proto::root::{RootError, SignedRoot};
 use tidecast_proto::trust::Trust;
 
+use super::history::{History, Step};
+use crate::chain_log::ChainLogError;
+use crate::clock::Clock;
 use crate::durable::{self, Access, FileError};
 use crate::roots::{self, RootsError};
 
@@ -24,6 +29,9 @@ pub enum MemoryError {
     /// The files do not hold together: damaged, or of another feed.
     #[error("the trust state in {} is not usable: {source}", folder.display())]
     Trust { folder: PathBuf, source: RootError },
+    /// The record of what was believed when.
+    #[error(transparent)]
+    Log(#[from] ChainLogError),
 }
 
 /// The memory's place.
@@ -56,22 +64,85 @@ impl Memory {
         })
     }
 
-    /// Keeps a newly accepted root, to be called before anything is done in its name.
+    /// Opens the record of what was believed when.
     ///
     /// # Errors
     /// [`MemoryError`].
-    pub(super) fn keep_root(&self, root: &SignedRoot, trust: &Trust) -> Result<(), MemoryError> {
-        roots::store(&self.roots(), trust.root().version, root)?;
-        self.keep_counters(trust)
+    pub(super) fn record(
+        self,
+        feed: FeedId,
+        trust: Option<&Trust>,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Recorded, MemoryError> {
+        let roots = roots::load(&self.roots())?;
+        let history = History::open(&self.state, feed, trust, &roots, clock.now())?;
+        Ok(Recorded {
+            memory: self,
+            history: Mutex::new(history),
+            clock,
+        })
+    }
+}
+
+/// The memory of a mirror that may change it.
+#[derive(Debug)]
+pub(super) struct Recorded {
+    memory: Memory,
+    history: Mutex<History>,
+    clock: Arc<dyn Clock>,
+}
+
+impl Recorded {
+    /// Keeps a step of what is believed, to be called before anything is done in its name: first in the log, then the
+    /// root if it is a new one, then the counters.
+    ///
+    /// # Errors
+    /// [`MemoryError`]; what was believed before is to stay.
+    pub(super) fn keep(
+        &self,
+        before: Option<&Trust>,
+        after: &Trust,
+        root: Option<&SignedRoot>,
+    ) -> Result<(), MemoryError> {
+        let steps = Step::between(before, after, root);
+        if !steps.is_empty() {
+            self.history
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .add(steps, self.clock.now())?;
+        }
+        if let Some(root) = root {
+            roots::store(&self.memory.roots(), after.root().version, root)?;
+        }
+        let path = self.memory.state.join("counters");
+        durable::write(&path, &after.to_bytes(), Access::OwnerOnly)?;
+        Ok(())
+    }
+}
+
+impl Memory {
+    fn anchor_path(&self) -> PathBuf {
+        self.state.join("anchor.manifest")
     }
 
-    /// Keeps the counters, to be called before anything is done by them.
+    /// The manifest that an addition was last compared with, as received; whoever uses it checks it again. One that does not
+    /// read is none: it is fetched again.
     ///
     /// # Errors
-    /// [`MemoryError`].
-    pub(super) fn keep_counters(&self, trust: &Trust) -> Result<(), MemoryError> {
-        let path = self.state.join("counters");
-        durable::write(&path, &trust.to_bytes(), Access::OwnerOnly)?;
+    /// [`MemoryError`] of the disk.
+    pub(super) fn anchor(&self) -> Result<Option<SignedManifest>, MemoryError> {
+        let bytes = durable::read_optional(&self.anchor_path(), limits::MANIFEST_BYTES)?;
+        Ok(bytes.and_then(|bytes| SignedManifest::from_bytes(&bytes).ok()))
+    }
+
+    /// Keeps an anchor, in the place of the one before.
+    ///
+    /// # Errors
+    /// [`MemoryError`] of the disk.
+    pub(super) fn keep_anchor(&self, anchor: &SignedManifest) -> Result<(), MemoryError> {
+        if self.anchor()?.as_ref() != Some(anchor) {
+            durable::write(&self.anchor_path(), &anchor.to_bytes(), Access::OwnerOnly)?;
+        }
         Ok(())
     }
 }
@@ -80,7 +151,7 @@ impl Memory {
 /// before anybody sees the change.
 #[derive(Debug)]
 pub(super) struct Beliefs {
-    memory: Memory,
+    memory: Recorded,
     trust: Mutex<Option<Trust>>,
     changing: tokio::sync::Mutex<()>,
 }
@@ -92,7 +163,7 @@ pub(super) struct Change<'a> {
 }
 
 impl Beliefs {
-    pub(super) fn new(memory: Memory, trust: Option<Trust>) -> Self {
+    pub(super) fn new(memory: Recorded, trust: Option<Trust>) -> Self {
         Self {
             memory,
             trust: Mutex::new(trust),
@@ -106,6 +177,23 @@ impl Beliefs {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clone()
+    }
+
+    /// The newest root's number, 0 before the first contact.
+    pub(super) fn root_version(&self) -> RootVersion {
+        self.with(|trust| trust.root().version)
+            .unwrap_or(RootVersion(0))
+    }
+
+    /// Looks at what is believed now, in place; `None` before the first contact.
+    pub(super) fn with<T>(&self, look: impl FnOnce(&Trust) -> T) -> Option<T> {
+        let trust = self.trust.lock().unwrap_or_else(PoisonError::into_inner);
+        trust.as_ref().map(look)
+    }
+
+    /// Where it is kept.
+    pub(super) fn memory(&self) -> &Memory {
+        &self.memory.memory
     }
 
     /// Waits for the right to change.
@@ -128,10 +216,9 @@ impl Change<'_> {
     /// # Errors
     /// [`MemoryError`]; what was believed before stays.
     pub(super) fn keep(&self, trust: &Trust, root: Option<&SignedRoot>) -> Result<(), MemoryError> {
-        match root {
-            Some(root) => self.beliefs.memory.keep_root(root, trust)?,
-            None => self.beliefs.memory.keep_counters(trust)?,
-        }
+        self.beliefs
+            .memory
+            .keep(self.beliefs.trust().as_ref(), trust, root)?;
         *self
             .beliefs
             .trust

@@ -1,28 +1,35 @@
 //! A mirror: keeps a docroot at the newest release and says how it is. SPEC §8.
 
+mod addition;
 mod course;
 mod disk;
 mod error;
+pub(crate) mod history;
 mod import;
 mod memory;
 mod once;
 mod plan;
-mod road;
-mod site;
+mod receipt;
+pub(crate) mod road;
+mod rotate;
+pub(crate) mod site;
+mod staleness;
 mod status;
 mod sync;
 mod upstream;
 mod work;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use serde_json::Value;
+use tidecast_proto::addition::Vouched;
 use tidecast_proto::id::FeedId;
 use tidecast_proto::key::SecretKey;
 use tokio::sync::{mpsc, watch};
 
+pub use crate::genuine::Unproved;
 pub use disk::{DiskGone, DiskMode};
 pub use error::SyncError;
 pub use import::ImportError;
@@ -30,8 +37,10 @@ pub use memory::MemoryError;
 pub use once::SyncFailure;
 pub use plan::plan;
 pub use road::BundleFault;
+pub use rotate::{NEXT_NODE_KEY, NextKey, RotateError, rotate};
 pub use status::{
     ConnectionStatus, Fault, FileRoad, MirrorStatus, Progress, RoadTotal, SyncPlan, SyncReport,
+    status_on_disk,
 };
 pub use upstream::with_port;
 
@@ -41,8 +50,10 @@ use crate::control::{Command, Handler, Refusal};
 use crate::docroot::{Docroot, DocrootError, Options, Recovery};
 use crate::http::{HealthHandle, SiteHandle};
 use crate::keyfile::{self, KeyFileError};
+use crate::metrics::MirrorCounters;
 use crate::network::{Network, SystemNetwork};
 use crate::quic::{Link, LinkError};
+use crate::warning::Reminder;
 use course::{Notice, Running, Wish};
 use disk::Disk;
 use memory::{Beliefs, Memory};
@@ -89,6 +100,8 @@ pub struct Surroundings {
     pub network: Arc<dyn Network>,
     /// Where the disk's work is done.
     pub disk: DiskMode,
+    /// What a mirror's pauses vary by: drawn by chance where there is none, so that mirrors do not march in step.
+    pub jitter: Option<u64>,
 }
 
 impl Surroundings {
@@ -99,6 +112,7 @@ impl Surroundings {
             clock,
             network: Arc::new(SystemNetwork),
             disk: DiskMode::Thread,
+            jitter: None,
         }
     }
 }
@@ -111,16 +125,49 @@ struct Present {
     last_sync: Option<SyncReport>,
     last_error: Option<Fault>,
     switched_ms: Option<u64>,
+    /// Whether it was said that nobody vouches for what is served.
+    stale: bool,
+    /// Whether `timestamp` says so; unknown at first, and after something went wrong with it.
+    marked_stale: Option<bool>,
+    reminder: Reminder,
+    last_success_ms: Option<u64>,
+    /// UDP payload received and sent on the connections before this one.
+    traffic_before: (u64, u64),
+}
+
+impl Present {
+    /// UDP payload received and sent on every connection that an upstream let us in on.
+    fn traffic(&self) -> (u64, u64) {
+        let (received, sent) = self.traffic_before;
+        let now = self.link.as_ref().map(Link::traffic).unwrap_or_default();
+        (received + now.0, sent + now.1)
+    }
+
+    fn replace_link(&mut self, link: Option<Link>) {
+        let same = |old: &Link| {
+            let id = |link: &Link| link.connection().stable_id();
+            link.as_ref().is_some_and(|new| id(new) == id(old))
+        };
+        if !self.link.as_ref().is_some_and(same) {
+            self.traffic_before = self.traffic();
+        }
+        self.link = link;
+    }
 }
 
 /// A mirror of one feed.
 #[derive(Debug)]
 pub struct Mirror {
     config: MirrorConfig,
+    state: PathBuf,
     feed: FeedId,
-    node_key: SecretKey,
+    /// Changes when `node rotate` has been through.
+    node_key: Mutex<SecretKey>,
+    /// Held while a new node key is shown to upstreams.
+    rotating: tokio::sync::Mutex<()>,
     clock: Arc<dyn Clock>,
     network: Arc<dyn Network>,
+    jitter: Option<u64>,
     beliefs: Arc<Beliefs>,
     disk: Disk,
     progress: watch::Sender<Progress>,
@@ -128,6 +175,7 @@ pub struct Mirror {
     cut: road::Cut,
     site: SiteHandle,
     health: HealthHandle,
+    counters: MirrorCounters,
     present: Mutex<Present>,
     wishes: Mutex<Option<mpsc::Sender<Wish>>>,
     /// Every notice of the loop, for commands that wait for one.
@@ -161,6 +209,7 @@ impl Mirror {
             clock,
             network,
             disk,
+            jitter,
         } = surroundings;
         let feed = config.feed_id(&state.join(MIRROR_CONFIG))?;
         let node_key = keyfile::load(&state.join(NODE_KEY))?;
@@ -173,22 +222,30 @@ impl Mirror {
             ..Options::default()
         };
         let (docroot, recovery) = Docroot::open(&config.docroot, feed, options, clock.clone())?;
+        let memory = memory.record(feed, trust.as_ref(), clock.clone())?;
         if let (Some(trust), Some(live)) = (&mut trust, docroot.current())
             && live.release() > trust.installed_release()
         {
             // Another state folder than the docroot's, or one restored from a backup. The counter rises only
             // with a manifest whose signatures are good.
             let signed = live.manifest().signed().clone();
-            if let Ok(manifest) = signed.verify_stored(trust.root(), &feed) {
-                trust.install(&manifest);
-                memory.keep_counters(trust)?;
+            if let Ok(vouched) = signed.vouch(trust.root(), &feed) {
+                let before = trust.clone();
+                trust.install(&match vouched {
+                    Vouched::Whole(manifest) => manifest,
+                    Vouched::Addition(addition) => addition.checked_before(),
+                });
+                memory.keep(Some(&before), trust, None)?;
             }
         }
         let mirror = Arc::new(Self {
+            state: state.to_owned(),
             feed,
-            node_key,
+            node_key: Mutex::new(node_key),
+            rotating: tokio::sync::Mutex::default(),
             clock,
             network,
+            jitter,
             beliefs: Arc::new(Beliefs::new(memory, trust)),
             disk: Disk::start(docroot, disk).map_err(MirrorError::Thread)?,
             progress: watch::Sender::new(Progress::default()),
@@ -196,6 +253,7 @@ impl Mirror {
             cut: road::Cut::default(),
             site: SiteHandle::default(),
             health: HealthHandle::default(),
+            counters: MirrorCounters::default(),
             present: Mutex::default(),
             wishes: Mutex::default(),
             notices: tokio::sync::broadcast::Sender::new(16),
@@ -228,10 +286,27 @@ impl Mirror {
         self.health.clone()
     }
 
+    /// What it has done since it started.
+    pub(crate) fn counters(&self) -> &MirrorCounters {
+        &self.counters
+    }
+
+    /// UDP payload received from upstreams and sent to them since it started, in bytes.
+    pub(crate) fn traffic(&self) -> (u64, u64) {
+        self.present().traffic()
+    }
+
     /// This node's public key.
     #[must_use]
     pub fn node_key(&self) -> tidecast_proto::key::PublicKey {
-        self.node_key.public()
+        self.secret_key().public()
+    }
+
+    fn secret_key(&self) -> SecretKey {
+        self.node_key
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     /// Keeps the docroot at the newest release until `shutdown` completes. Everything that goes wrong is logged,
@@ -281,7 +356,7 @@ impl Mirror {
     }
 
     async fn dial(&self, upstream: &str) -> Result<Link, LinkError> {
-        upstream::dial(upstream, &self.node_key, &*self.network).await
+        upstream::dial(upstream, &self.secret_key(), &*self.network).await
     }
 
     fn present(&self) -> MutexGuard<'_, Present> {
@@ -299,10 +374,11 @@ impl Mirror {
     fn set_link(&self, link: Option<Link>) {
         let mut present = self.present();
         present.connection.upstream_key = link.as_ref().map(|l| l.upstream().to_string());
-        present.link = link;
+        present.replace_link(link);
     }
 
     fn set_error(&self, error: &SyncError) {
+        self.counters.failed(error.whose());
         self.present().last_error = Some(error.fault(self.clock.now()));
     }
 
@@ -318,8 +394,11 @@ impl Mirror {
     }
 
     fn set_report(&self, report: &SyncReport) {
-        if report.switched || self.present().last_sync.is_none() {
-            self.present().last_sync = Some(report.clone());
+        self.counters.synced(report);
+        let mut present = self.present();
+        present.last_success_ms = Some(self.clock.now().0);
+        if report.switched || present.last_sync.is_none() {
+            present.last_sync = Some(report.clone());
         }
     }
 
@@ -337,6 +416,8 @@ impl Mirror {
             }
             Err(error) => tracing::error!(%error, "disk"),
         }
+        // What could not be written may find room now.
+        self.present().marked_stale = None;
         self.publish_health();
     }
 
@@ -368,9 +449,12 @@ impl Handler for Mirror {
         };
         match command {
             Command::Status => json(serde_json::to_value(self.status())),
-            Command::Reload => Err(
-                "a mirror has nothing to reload; restart it after editing its configuration".into(),
-            ),
+            Command::Reload => {
+                self.show_next_key()
+                    .await
+                    .map_err(|error| error.to_string())?;
+                json(serde_json::to_value(self.status()))
+            }
             Command::Sync => json(serde_json::to_value(self.look().await?)),
             Command::Import { path, at_ms } => {
                 let at = at_ms.map(tidecast_proto::id::Timestamp);

@@ -81,7 +81,7 @@ impl Notice {
     pub(super) fn into_result(self, mirror: &Mirror) -> Result<SyncReport, SyncFailure> {
         match self {
             Self::Pending => Err(SyncFailure::Pending {
-                key: mirror.node_key.public(),
+                key: mirror.node_key(),
             }),
             Self::NoRelease => Ok(SyncReport {
                 reason: "no_release".into(),
@@ -102,6 +102,12 @@ impl Mirror {
     /// [`SyncFailure`].
     pub async fn sync_once(self: &Arc<Self>) -> Result<SyncReport, SyncFailure> {
         let started = tokio::time::Instant::now();
+        // Where no daemon runs, this is when a next key that was admitted is taken.
+        if self.has_next_key()
+            && let Err(error) = self.show_next_key().await
+        {
+            tracing::warn!(%error, "the next node key cannot be used");
+        }
         let (notices, mut noticed) = mpsc::unbounded_channel();
         let (wishes, wished) = mpsc::channel(1);
         let running = tokio::spawn(Running::new(self.clone(), notices, true).run(wished));
@@ -125,6 +131,8 @@ impl Mirror {
         }
         drop(wishes);
         let _ = running.await;
+        // For those whose only word on this mirror is `timestamp`.
+        self.mark_timestamp().await;
         result
     }
 }

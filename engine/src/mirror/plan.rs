@@ -16,6 +16,7 @@ use tidecast_proto::root::SignedRoot;
 use tidecast_proto::trust::Trust;
 use tidecast_proto::wire::{FetchBundle, FetchRuns, ObjectName, RefusalReason};
 
+use super::addition::{self, Anchors};
 use super::memory::Memory;
 use super::status::{FILES_TOLD, FileRoad};
 use super::{MIRROR_CONFIG, MirrorError, NODE_KEY, SyncError, SyncFailure, SyncPlan, upstream};
@@ -40,13 +41,12 @@ pub async fn plan(
         .feed_id(&state.join(MIRROR_CONFIG))
         .map_err(|e| mirror(e.into()))?;
     let key = keyfile::load(&state.join(NODE_KEY)).map_err(|e| mirror(e.into()))?;
-    let trust = Memory::new(state)
-        .load(&feed)
-        .map_err(|e| mirror(e.into()))?;
+    let memory = Memory::new(state);
+    let trust = memory.load(&feed).map_err(|e| mirror(e.into()))?;
     let live = docroot::peek(&config.docroot, &feed).map_err(|e| mirror(e.into()))?;
     let mut tried = Vec::new();
     let mut closed = None;
-    for name in &config.upstreams {
+    for name in &upstream::all(config, trust.as_ref()) {
         let link = match upstream::dial(name, &key, &SystemNetwork).await {
             Ok(link) => link,
             Err(error) => {
@@ -56,6 +56,7 @@ pub async fn plan(
         };
         let look = Look {
             link: &link,
+            memory: &memory,
             config,
             live: live.as_ref(),
             now: clock.now(),
@@ -90,6 +91,7 @@ fn open_road(
 
 struct Look<'a> {
     link: &'a Link,
+    memory: &'a Memory,
     config: &'a MirrorConfig,
     live: Option<&'a Peek>,
     now: Timestamp,
@@ -145,9 +147,12 @@ impl Look<'_> {
             .link
             .object(ObjectName::Manifest(head.manifest))
             .await?;
-        let manifest = trust
-            .verify_manifest(SignedManifest::from_bytes(&bytes)?, &head)?
-            .whole()?;
+        let signed = SignedManifest::from_bytes(&bytes)?;
+        let live = self.live.map(|live| &*live.manifest);
+        let anchors = Anchors::Ask(self.link);
+        let (judged, _) =
+            addition::judge(self.memory, &trust, signed, &head, live, anchors).await?;
+        let manifest = judged.manifest;
         if let Some(live) = self.live {
             manifest.check_replaces(&live.manifest)?;
         }

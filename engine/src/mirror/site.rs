@@ -4,10 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::{Mirror, MirrorStatus};
+use crate::docroot::{TIMESTAMP_BYTES, is_marked_stale};
 use crate::http::{Health, Site, SiteFile, Timestamp};
-
-/// Longest `timestamp` file that is read, in bytes.
-const TIMESTAMP_BYTES: usize = 8 * 1024;
 
 impl Mirror {
     /// Hands the live tree to the web server. Requests under way keep the tree they began with.
@@ -21,7 +19,14 @@ impl Mirror {
             .await;
         match found {
             Ok(Some((live, docroot, path))) => {
-                self.present().switched_ms = Some(live.switched().0);
+                let timestamp = read_timestamp(&path);
+                {
+                    let mut present = self.present();
+                    present.switched_ms = Some(live.switched().0);
+                    if let Some(timestamp) = &timestamp {
+                        present.marked_stale = Some(is_marked_stale(&timestamp.bytes));
+                    }
+                }
                 let files = live
                     .site_files()
                     .map(|file| {
@@ -38,7 +43,7 @@ impl Mirror {
                     tree: live.folder(),
                     files: Arc::new(files),
                     docroot,
-                    timestamp: read_timestamp(&path),
+                    timestamp,
                 });
             }
             Ok(None) => self.site.withdraw(),
@@ -63,37 +68,19 @@ impl Mirror {
         self.health.set(health);
     }
 
-    /// Since when what is served is no longer vouched for, in Unix milliseconds; `None` while it is.
-    pub(super) fn stale_since_ms(&self) -> Option<u64> {
-        let trust = self.beliefs.trust()?;
-        if !trust.is_stale(trust.now(self.clock.now())) {
-            return None;
-        }
-        let head_expires = trust.newest_head().map(|(_, head)| head.expires.0);
-        Some(head_expires.unwrap_or(u64::MAX).min(trust.root().expires.0))
-    }
-
     /// How this mirror is.
     #[must_use]
     pub fn status(&self) -> MirrorStatus {
         let mut status = MirrorStatus {
             role: "mirror".into(),
             fingerprint: self.feed.to_string(),
-            node_key: self.node_key.public().to_string(),
+            node_key: self.node_key().to_string(),
             docroot: self.config.docroot.display().to_string(),
             progress: *self.progress.borrow(),
             ..MirrorStatus::default()
         };
-        if let Some(trust) = self.beliefs.trust() {
-            status.feed = Some(trust.root().feed.to_string());
-            status.stale = self.stale_since_ms().is_some();
-            status.head_expires_ms = trust.newest_head().map(|(_, head)| head.expires.0);
-            status.root_expires_ms = Some(trust.root().expires.0);
-            status.equivocators = trust
-                .equivocators()
-                .map(|(key, _)| key.to_string())
-                .collect();
-        }
+        let clock = self.clock.now();
+        self.beliefs.with(|trust| status.believe(trust, clock));
         if let Some(site) = self.site.pin() {
             status.release = site.release;
         }
@@ -103,6 +90,7 @@ impl Mirror {
             status.last_sync = present.last_sync.clone();
             status.last_error = present.last_error.clone();
             status.switched_ms = present.switched_ms;
+            status.last_success_ms = present.last_success_ms;
             if let Some(link) = &present.link {
                 let (received, sent) = link.traffic();
                 status.connection.received_bytes = received;

@@ -1,6 +1,17 @@
 //! How a mirror is, as `status` and the web server show it, and what a sync came to. SPEC §10.3.
 
+use std::path::Path;
+
 use serde::{Deserialize, Serialize};
+use tidecast_proto::id::Timestamp;
+use tidecast_proto::trust::Trust;
+
+use super::memory::Memory;
+use super::staleness::stale_since;
+use super::{MIRROR_CONFIG, MirrorError, NODE_KEY};
+use crate::config::MirrorConfig;
+use crate::warning::Warning;
+use crate::{docroot, keyfile};
 
 /// What one sync came to.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -153,21 +164,94 @@ pub struct MirrorStatus {
     pub switched_ms: Option<u64>,
     /// Whether what is served is no longer vouched for.
     pub stale: bool,
+    /// Since when, in Unix milliseconds.
+    #[serde(default)]
+    pub stale_since_ms: Option<u64>,
+    /// When the newest head was issued, in Unix milliseconds.
+    #[serde(default)]
+    pub head_issued_ms: Option<u64>,
     /// When the newest head expires, in Unix milliseconds.
     pub head_expires_ms: Option<u64>,
+    /// The newest root's number.
+    #[serde(default)]
+    pub root_version: Option<u64>,
     /// When the root expires, in Unix milliseconds.
     pub root_expires_ms: Option<u64>,
+    /// What is well today and will not stay so.
+    #[serde(default)]
+    pub warnings: Vec<Warning>,
     /// Whom it asks.
     pub connection: ConnectionStatus,
     /// How far a running sync is.
     pub progress: Progress,
     /// The last sync that ended well.
     pub last_sync: Option<SyncReport>,
+    /// When a sync last ended well since the daemon started, in Unix milliseconds.
+    #[serde(default)]
+    pub last_success_ms: Option<u64>,
     /// The last thing that went wrong, until something goes right: what, and whose fault it is
     /// (`upstream`, `disk`, `feed`, `network`, `operator`).
     pub last_error: Option<Fault>,
     /// Keys caught signing two heads under one number.
     pub equivocators: Vec<String>,
+    /// Keys that named another manifest for the release that was installed.
+    #[serde(default)]
+    pub contested: Vec<String>,
+}
+
+impl MirrorStatus {
+    /// Says what follows from whom this mirror believes; `clock` is what time it is.
+    pub(super) fn believe(&mut self, trust: &Trust, clock: Timestamp) {
+        let root = trust.root();
+        self.feed = Some(root.feed.to_string());
+        self.stale_since_ms = stale_since(trust, clock).map(|since| since.0);
+        self.stale = self.stale_since_ms.is_some();
+        if let Some((_, head)) = trust.newest_head() {
+            self.head_issued_ms = Some(head.issued.0);
+            self.head_expires_ms = Some(head.expires.0);
+        }
+        self.root_version = Some(root.version.0);
+        self.root_expires_ms = Some(root.expires.0);
+        let keys = trust.equivocators();
+        self.equivocators = keys.map(|(key, _)| key.to_string()).collect();
+        let keys = trust.contested();
+        self.contested = keys.map(|(key, _)| key.to_string()).collect();
+        self.warnings = Warning::of_root(root, trust.now(clock))
+            .into_iter()
+            .collect();
+    }
+}
+
+/// How a mirror is by what lies on disk, for when no daemon runs. Takes no lock and changes nothing; `now` is what
+/// time it is.
+///
+/// # Errors
+/// [`MirrorError`].
+pub fn status_on_disk(
+    state: &Path,
+    config: &MirrorConfig,
+    now: Timestamp,
+) -> Result<MirrorStatus, MirrorError> {
+    let feed = config.feed_id(&state.join(MIRROR_CONFIG))?;
+    let live = if config.docroot.exists() {
+        docroot::peek(&config.docroot, &feed)?
+    } else {
+        None
+    };
+    let mut status = MirrorStatus {
+        role: "mirror".into(),
+        fingerprint: feed.to_string(),
+        node_key: keyfile::load(&state.join(NODE_KEY))?.public().to_string(),
+        docroot: config.docroot.display().to_string(),
+        release: live.map_or(0, |live| live.manifest.release.0),
+        ..MirrorStatus::default()
+    };
+    status.connection.state = "down".into();
+    status.connection.upstream = config.upstreams.first().cloned().unwrap_or_default();
+    if let Some(trust) = Memory::new(state).load(&feed)? {
+        status.believe(&trust, now);
+    }
+    Ok(status)
 }
 
 /// Something that went wrong.

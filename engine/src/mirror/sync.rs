@@ -7,21 +7,23 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tidecast_proto::fetch::ChunkQueue;
 use tidecast_proto::head::{Head, Phase};
-use tidecast_proto::id::{ChunkId, ListId, RecipeId};
+use tidecast_proto::id::{ChunkId, ListId, ObjectId, RecipeId};
 use tidecast_proto::list::List;
 use tidecast_proto::manifest::{Manifest, SignedManifest};
 use tidecast_proto::plan::Plan;
 use tidecast_proto::recipe::Recipe;
+use tidecast_proto::signed;
 use tidecast_proto::trust::Trust;
 use tidecast_proto::wire::ObjectName;
 use tokio::task::JoinSet;
 
+use super::addition::{Anchors, Judged};
 use super::error::SyncError;
 use super::road::{ByBundle, Journeys, is_of_the_link};
 use super::status::{Progress, SyncReport};
 use super::work::{Begin, RootSource, Work, building, moved_away, no_build};
 use crate::docroot::{Build, BuildBytes, DocrootError, MendReport};
-use crate::quic::{Link, PushedBundle};
+use crate::quic::{Link, LinkError, PushedBundle};
 
 /// Lists asked for at once; each may be 4 MiB.
 const LISTS_AT_ONCE: usize = 4;
@@ -53,6 +55,7 @@ impl Sync {
     /// [`SyncError`].
     pub(super) async fn run(&self, head: &[u8]) -> Result<SyncReport, SyncError> {
         let _turn = self.work.turn.lock().await;
+        self.link.be_patient_anew();
         let started = tokio::time::Instant::now();
         let (received, sent) = self.link.traffic();
         let mut report = self.bring_to(head).await?;
@@ -68,7 +71,10 @@ impl Sync {
     async fn bring_to(&self, head: &[u8]) -> Result<SyncReport, SyncError> {
         let clock = self.work.clock.now();
         let roots = RootSource::Link(&self.link);
-        let (trust, head) = self.work.judge(head, clock, roots).await?;
+        let judged = self.work.judge(head, clock, roots).await;
+        // A root that came with the head may have taken this server's part from it.
+        self.check_master()?;
+        let (trust, head) = judged?;
         let live = self.work.live().await?;
         let from = live.as_ref().map_or(0, |live| live.release.0);
         if let Some(live) = live.as_ref().filter(|live| live.id() == head.manifest) {
@@ -82,18 +88,19 @@ impl Sync {
             Some(live) => self.by_bundle(&trust, &head, live).await?,
             None => ByBundle::default(),
         };
-        let manifest = match by_bundle.manifest.take() {
-            Some(manifest) => manifest,
+        let judged = match by_bundle.release.take() {
+            Some(judged) => judged,
             None => {
-                let manifest = self.manifest(&trust, &head).await?;
+                let judged = self.manifest(&trust, &head, live.as_deref()).await?;
                 if let Some(live) = &live {
-                    manifest.check_replaces(live)?;
+                    judged.manifest.check_replaces(live)?;
                 }
-                let begun = self.work.begin(&manifest, Begin::Release).await?;
+                let begun = self.work.begin(&judged.manifest, Begin::Release).await?;
                 by_bundle.damaged = begun.damaged;
-                manifest
+                judged
             }
         };
+        let manifest = judged.manifest.clone();
         let mut report = SyncReport {
             from,
             to: manifest.release.0,
@@ -109,6 +116,7 @@ impl Sync {
         let moved = self.complete(&trust, &manifest, &mut journeys).await?;
         report.moved(moved);
         journeys.tell(&mut report);
+        self.work.prove(&judged, live.as_ref()).await?;
         if head.phase == Phase::PREPARE {
             report.reason = "prepared".into();
             report.to = from;
@@ -192,14 +200,29 @@ impl Sync {
     }
 
     /// Fetches and judges the manifest.
-    async fn manifest(&self, trust: &Trust, head: &Head) -> Result<Arc<Manifest>, SyncError> {
+    async fn manifest(
+        &self,
+        trust: &Trust,
+        head: &Head,
+        live: Option<&Manifest>,
+    ) -> Result<Judged, SyncError> {
         let bytes = self
             .link
             .object(ObjectName::Manifest(head.manifest))
             .await?;
+        // Before anything of it is copied: it may be 16 MiB of anything.
+        if signed::body_of(&bytes).map(ObjectId::of) != Some(head.manifest) {
+            return Err(LinkError::Corrupt {
+                what: format!("manifest {}", head.manifest),
+            }
+            .into());
+        }
         let signed = SignedManifest::from_bytes(&bytes)?;
-        let manifest = trust.verify_manifest(signed, head)?.whole()?;
-        Ok(Arc::new(manifest))
+        drop(bytes);
+        let anchors = Anchors::Ask(&self.link);
+        self.work
+            .judge_manifest(trust, signed, head, live, anchors)
+            .await
     }
 
     /// Builds what is still lacking of the tree from chunks of the files as they are, as far as the switch.

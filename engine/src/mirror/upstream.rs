@@ -11,12 +11,13 @@ use tidecast_proto::root::SignedRoot;
 use tidecast_proto::trust::Trust;
 use tidecast_proto::wire::{DEFAULT_PORT, Hello, PROTOCOL, Serves, Welcome};
 
+use super::Mirror;
 use super::error::SyncError;
 use super::sync::Sync;
 use super::work::RootSource;
 use crate::config::MirrorConfig;
 use crate::network::Network;
-use crate::quic::{self, Link, LinkError};
+use crate::quic::{self, Link, LinkError, close_code};
 
 /// Name look-up and handshake together must be through by then, so that "does not answer" is said within 5 s.
 const DIAL_TIMEOUT: Duration = Duration::from_millis(4_500);
@@ -153,14 +154,41 @@ impl Sync {
             let change = self.work.beliefs.change().await;
             if let Some(trust) = change.trust() {
                 let roots = RootSource::Link(&self.link);
-                let trust = self.work.walk_roots(&change, trust, roots).await?;
-                if !trust.root().names_master(&self.link.upstream()) {
-                    return Err(SyncError::NotAMaster(self.link.upstream()));
-                }
+                self.work.walk_roots(&change, trust, roots).await?;
+                drop(change);
+                self.check_master()?;
             }
         }
         Ok(welcome)
     }
+
+    /// The newest root must name the server's key.
+    ///
+    /// # Errors
+    /// [`SyncError::NotAMaster`].
+    pub(super) fn check_master(&self) -> Result<(), SyncError> {
+        let key = self.link.upstream();
+        match self.work.beliefs.trust() {
+            Some(trust) if !trust.root().names_master(&key) => Err(SyncError::NotAMaster(key)),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Upstreams that are asked, at most: each costs up to [`DIAL_TIMEOUT`] in a round where none answers.
+const UPSTREAMS_MAX: usize = 32;
+
+/// Whom a mirror asks: those its operator wrote down, then the addresses of masters that the newest root names.
+pub(super) fn all(config: &MirrorConfig, trust: Option<&Trust>) -> Vec<String> {
+    let mut upstreams = config.upstreams.clone();
+    let masters = trust.map(|trust| trust.root().masters.iter());
+    for address in masters.into_iter().flatten().flat_map(|m| &m.addresses) {
+        let known = |upstream: &String| with_port(upstream) == with_port(address);
+        if upstreams.len() < UPSTREAMS_MAX && !upstreams.iter().any(known) {
+            upstreams.push(address.clone());
+        }
+    }
+    upstreams
 }
 
 /// The first root as an upstream sends it.
@@ -191,6 +219,30 @@ pub(super) fn hello(feed: FeedId, config: &MirrorConfig, trust: Option<&Trust>) 
         contact: config.contact.clone(),
         hosts: config.hosts.clone(),
         extensions: Vec::new(),
+    }
+}
+
+impl Mirror {
+    /// Whom to ask, under which root.
+    pub(super) fn upstreams(&self) -> (RootVersion, Vec<String>) {
+        let trust = self.beliefs.trust();
+        let version = trust.as_ref().map_or(RootVersion(0), |t| t.root().version);
+        (version, all(&self.config, trust.as_ref()))
+    }
+
+    /// Whether `upstream` would let us in. Answering a handshake is not enough: a master restored without its list
+    /// of nodes does that too. Newer roots that it has are taken.
+    pub(super) async fn would_welcome(&self, upstream: &str, mut sync: Sync) -> bool {
+        let Ok(link) = self.dial(upstream).await else {
+            return false;
+        };
+        sync.link = link;
+        let welcomed = match sync.prove_master(&self.feed).await {
+            Ok(()) => sync.greet(self.feed, &self.config).await.is_ok(),
+            Err(_) => false,
+        };
+        sync.link.connection().close(close_code::DONE, b"");
+        welcomed
     }
 }
 

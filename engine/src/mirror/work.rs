@@ -4,13 +4,13 @@
 use std::sync::Arc;
 
 use tidecast_proto::chunker::Chunker;
-use tidecast_proto::head::{Head, SignedHead};
+use tidecast_proto::head::{Head, HeadBody, SignedHead};
 use tidecast_proto::id::{RootVersion, Timestamp};
 use tidecast_proto::limits;
 use tidecast_proto::manifest::Manifest;
 use tidecast_proto::name::ReleasePath;
 use tidecast_proto::root::SignedRoot;
-use tidecast_proto::trust::{HeadError, Trust, Verdict};
+use tidecast_proto::trust::{Trust, Verdict};
 use tokio::sync::watch;
 
 use super::disk::{Disk, DiskState};
@@ -109,14 +109,17 @@ impl Work {
             .trust()
             .ok_or_else(|| LinkError::Protocol("a head before any root".into()))?;
         // One moment for the whole update: a clock that jumps meanwhile changes nothing.
-        let now = trust.now(clock);
-        let mut accepted = trust.clone();
-        let mut verdict = accepted.accept_head(signed.clone(), now);
-        if let Err(HeadError::NewerRoot { .. } | HeadError::RootExpired { .. }) = verdict {
+        let mut now = trust.now(clock);
+        // Before anything else, who signed it included: a newer root may name the head's key. What a liar wins by
+        // this is one more question.
+        let newer = |head: HeadBody| head.root_version > trust.root().version;
+        if trust.root().expired(now) || signed.claims().is_some_and(newer) {
             trust = self.walk_roots(&change, trust, roots).await?;
-            accepted = trust.clone();
-            verdict = accepted.accept_head(signed, now);
+            // A new epoch forgets what the old one's heads made of the time.
+            now = trust.now(clock);
         }
+        let mut accepted = trust.clone();
+        let verdict = accepted.accept_head(signed, now);
         // Equivocation changes the counters too: its evidence must survive.
         if accepted.to_bytes() != trust.to_bytes() {
             change.keep(&accepted, None)?;

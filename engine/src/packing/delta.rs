@@ -89,8 +89,24 @@ pub(crate) fn open_with_prefix(
     prefix: &[u8],
     bytes_max: usize,
 ) -> io::Result<Vec<u8>> {
-    let frame = [&MAGIC, delta].concat();
-    let opened_bytes = zstd_safe::get_frame_content_size(&frame)
+    open_frame(&[&MAGIC, delta].concat(), prefix, bytes_max)
+}
+
+/// As [`open_with_prefix`]; the delta is what follows the first `at` bytes of `body`, and it is not copied.
+pub(crate) fn open_in(
+    mut body: Vec<u8>,
+    at: usize,
+    prefix: &[u8],
+    bytes_max: usize,
+) -> io::Result<Vec<u8>> {
+    body.reserve_exact(MAGIC.len().saturating_sub(at));
+    body.splice(..at.min(body.len()), MAGIC);
+    open_frame(&body, prefix, bytes_max)
+}
+
+fn open_frame(frame: &[u8], prefix: &[u8], bytes_max: usize) -> io::Result<Vec<u8>> {
+    let delta = frame.get(MAGIC.len()..).unwrap_or_default();
+    let opened_bytes = zstd_safe::get_frame_content_size(frame)
         .ok()
         .flatten()
         .and_then(|size| usize::try_from(size).ok())
@@ -106,7 +122,7 @@ pub(crate) fn open_with_prefix(
             "asks for a window of {window} bytes, the limit is {window_max}"
         )));
     }
-    let frame_bytes = zstd_safe::find_frame_compressed_size(&frame).map_err(said_by_zstd)?;
+    let frame_bytes = zstd_safe::find_frame_compressed_size(frame).map_err(said_by_zstd)?;
     if frame_bytes != frame.len() {
         return Err(invalid(format!(
             "{} bytes after the delta",
@@ -118,7 +134,7 @@ pub(crate) fn open_with_prefix(
     // Opened in one go, the output is the window, and zstd's own limit of windows does not apply.
     let mut opened = Vec::with_capacity(opened_bytes);
     context
-        .decompress(&mut opened, &frame)
+        .decompress(&mut opened, frame)
         .map_err(said_by_zstd)?;
     if opened.len() != opened_bytes {
         return Err(invalid(format!(
@@ -182,6 +198,10 @@ mod tests {
             let delta = packed(&new, &old);
             assert!(delta.len() < most, "{} bytes", delta.len());
             assert_eq!(open_with_prefix(&delta, &old, new.len()).unwrap(), new);
+            for at in 0..9 {
+                let body = [&[7; 9][..at], &delta].concat();
+                assert_eq!(open_in(body, at, &old, new.len()).unwrap(), new);
+            }
         }
     }
 

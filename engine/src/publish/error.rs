@@ -10,8 +10,8 @@ use tidecast_proto::{
     name::{NameError, ReleasePath},
 };
 
-use super::databases::DatabaseFault;
 use crate::durable::FileError;
+use crate::genuine::DatabaseFault;
 use crate::store::StoreError;
 
 /// Most offending names an error lists: what a person reads before cleaning up the tree.
@@ -107,6 +107,9 @@ impl PublishError {
                 "publish a rebuilt database with a higher version: clients ignore older ones"
             }
             Self::Manifest(_) => "shorten the notes, or publish fewer files in one feed",
+            Self::TooFewKeys { needed: 2.., .. } => {
+                "several sigmakers sign this feed's releases: begin with `tidecast release propose TREE`"
+            }
             Self::TooFewKeys { .. } => "give the folder that holds this feed's release keys",
             Self::OtherFeed { .. } => "name the state folder of this feed",
             Self::Store(error) => error.advice(),

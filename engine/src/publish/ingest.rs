@@ -14,13 +14,13 @@ use tidecast_proto::{
 };
 
 use super::cutter::Cutter;
-use super::databases::{self, Check};
 use super::opening::{self, Layout, Limits};
 use super::stamp::Stamp;
 use super::stat_cache::Entry;
 use super::tree::{Found, Tree};
 use super::{Progress, PublishError};
 use crate::durable::FileError;
+use crate::genuine::{Check, in_manifest};
 use crate::store::StoreWriter;
 use crate::store::explain::{Closed, ClosedReason, Opening};
 
@@ -148,7 +148,7 @@ impl<'a> Ingest<'a> {
             list: content.list,
             recipe,
             opening,
-            database: databases::in_manifest(&found.path, content.database, found.stamp.mtime_s()),
+            database: in_manifest(&found.path, content.database, found.stamp.mtime_s()),
         })
     }
 

@@ -1,25 +1,28 @@
 //! The manifest of the new release: numbered, compared with the one before, signed.
 
 use tidecast_proto::{
-    id::{ObjectId, ReleaseNumber},
+    id::{FeedId, ObjectId, ReleaseNumber},
     key::SecretKey,
     manifest::{File, Manifest, ManifestBody, ManifestError, SignedManifest},
+    root::Root,
     signed::SignedError,
 };
 
+use super::content::Terms;
 use super::{PublishError, PublishRequest, databases, next_release};
 use crate::store::Store;
+use crate::vouched::{self, UnacceptableError};
 
 /// The newest release in the store, if there is one.
 #[derive(Debug)]
-pub(super) struct Previous {
+pub(crate) struct Previous {
     manifest: Option<Manifest>,
     /// Whether a mirror that knows only the newest root would install it.
     acceptable: bool,
 }
 
 impl Previous {
-    pub(super) fn of(store: &Store, request: &PublishRequest<'_>) -> Result<Self, PublishError> {
+    pub(crate) fn of(store: &Store, root: &Root, feed: &FeedId) -> Result<Self, PublishError> {
         let Some((newest, signed)) = store
             .newest()
             .map(|newest| {
@@ -36,18 +39,18 @@ impl Previous {
             });
         };
         // It was verified before it was stored; the keys that vouched for it may have been replaced since.
-        let (manifest, acceptable) = match signed.clone().verify_stored(request.root, &request.feed)
-        {
+        let (manifest, acceptable) = match vouched::verify(store, signed.clone(), root, feed) {
             Ok(manifest) => (manifest, true),
-            Err(_) => {
+            Err(UnacceptableError::Store(error)) => return Err(error.into()),
+            Err(UnacceptableError::Manifest(_)) => {
                 let reopened = signed.reopen(&newest.manifest);
                 (reopened.map_err(PublishError::Successor)?, false)
             }
         };
-        if manifest.feed != request.feed {
+        if manifest.feed != *feed {
             return Err(PublishError::OtherFeed {
                 store: manifest.feed,
-                asked: request.feed,
+                asked: *feed,
             });
         }
         Ok(Self {
@@ -56,25 +59,30 @@ impl Previous {
         })
     }
 
-    pub(super) fn body(&self) -> Option<&ManifestBody> {
+    pub(crate) fn body(&self) -> Option<&ManifestBody> {
         self.manifest.as_deref()
     }
 
-    pub(super) fn manifest(&self) -> Option<&Manifest> {
+    pub(crate) fn manifest(&self) -> Option<&Manifest> {
         self.manifest.as_ref()
     }
 
     /// 0 when there is none.
-    pub(super) fn number(&self) -> ReleaseNumber {
+    pub(crate) fn number(&self) -> ReleaseNumber {
         self.body().map(|body| body.release).unwrap_or_default()
     }
 
-    pub(super) fn id(&self) -> Option<ObjectId> {
+    pub(crate) fn id(&self) -> Option<ObjectId> {
         self.manifest.as_ref().map(Manifest::id)
     }
 
+    /// Whether a mirror that knows only the newest root would install it.
+    pub(crate) fn is_acceptable(&self) -> bool {
+        self.acceptable
+    }
+
     /// Whether a release of `body` would change nothing for anybody.
-    pub(super) fn holds_the_same(&self, body: &ManifestBody) -> bool {
+    pub(crate) fn holds_the_same(&self, body: &ManifestBody) -> bool {
         // When a file was modified travels for people to see; it makes no release.
         let key = |file: &File| {
             (
@@ -126,40 +134,65 @@ pub(super) fn usable_keys<'a>(
     Ok(usable)
 }
 
-pub(super) fn body(
-    request: &PublishRequest<'_>,
+/// What a release of `files` after `previous` says; whoever only wants to add sets the anchor.
+///
+/// # Errors
+/// [`PublishError::DatabaseTwice`].
+pub(crate) fn checked_body(
+    terms: &Terms<'_>,
     previous: &Previous,
     files: Vec<File>,
-) -> ManifestBody {
+    warnings: &mut Vec<String>,
+) -> Result<ManifestBody, PublishError> {
+    databases::check_names_unique(&files)?;
+    warnings.extend(databases::unpaired_signatures(&files, previous.body()));
+    let body = body(terms, previous, files);
+    warnings.extend(databases::rollbacks(&body, previous.body()));
+    Ok(body)
+}
+
+fn body(terms: &Terms<'_>, previous: &Previous, files: Vec<File>) -> ManifestBody {
     ManifestBody {
-        feed: request.feed,
-        epoch_min: request.root.epoch,
-        release: next_release(previous.number(), request.root.release_min),
+        feed: terms.feed,
+        epoch_min: terms.root.epoch,
+        release: next_release(previous.number(), terms.root.release_min, terms.above),
         previous: previous.id(),
         anchor: None,
-        created: request.now,
-        notes: request.notes.clone(),
+        created: terms.now,
+        notes: terms.notes.to_owned(),
         files,
-        flags: request.flags,
+        flags: terms.flags,
         extensions: Vec::new(),
     }
 }
 
-/// Signs a release that may follow the one before.
-pub(super) fn sign(
-    request: &PublishRequest<'_>,
-    previous: &Previous,
+/// Whether a release of `body` may follow `previous`.
+///
+/// # Errors
+/// [`PublishError::Successor`].
+pub(crate) fn check_follows(
     body: &ManifestBody,
-    keys: &[&SecretKey],
-) -> Result<SignedManifest, PublishError> {
-    if let Some(previous) = previous.body() {
+    previous: Option<&ManifestBody>,
+) -> Result<(), PublishError> {
+    if let Some(previous) = previous {
         body.check_successor_of(previous)
             .map_err(PublishError::Successor)?;
         databases::check_none_goes_back(body, previous)?;
     }
+    Ok(())
+}
+
+/// Signs a release that may follow the one before.
+pub(super) fn sign(
+    terms: &Terms<'_>,
+    previous: &Previous,
+    body: &ManifestBody,
+    keys: &[&SecretKey],
+) -> Result<SignedManifest, PublishError> {
+    check_follows(body, previous.body())?;
     let signed = SignedManifest::sign(body, keys)?;
     // What mirrors will do with it, done once here.
-    match signed.clone().verify_stored(request.root, &request.feed) {
+    match signed.clone().verify_stored(terms.root, &terms.feed) {
         Ok(_) => Ok(signed),
         Err(ManifestError::Signed(SignedError::Codec(error))) => Err(error.into()),
         Err(error) => Err(PublishError::Successor(error)),

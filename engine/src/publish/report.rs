@@ -80,31 +80,16 @@ pub struct DatabaseChange {
 impl PublishReport {
     /// Compares `body` with the release before it; numbers about the work are for the caller to fill in.
     pub(super) fn new(body: &ManifestBody, previous: Option<&ManifestBody>) -> Self {
-        let plan = Plan::new(body, previous);
-        let mut changes = Vec::new();
-        let mut add = |files: &[&File], kind| {
-            changes.extend(files.iter().map(|file| {
-                let before = previous.and_then(|old| old.file(file.path.as_str()));
-                let now = Some(*file).filter(|_| kind != ChangeKind::Removed);
-                Change {
-                    path: file.path.clone(),
-                    kind,
-                    size: file.size,
-                    database: database_change(before, now),
-                }
-            }));
-        };
-        add(&plan.added, ChangeKind::Added);
-        add(&plan.changed, ChangeKind::Changed);
-        add(&plan.removed, ChangeKind::Removed);
-        changes.sort_by(|a, b| a.path.cmp(&b.path));
+        let changes = changes(body, previous);
+        let removed = |change: &&Change| change.kind == ChangeKind::Removed;
+        let removed = changes.iter().filter(removed).count();
         Self {
             release: body.release,
             manifest: ObjectId([0; 32]),
             created: false,
             files: body.files.len(),
             total_bytes: body.total_bytes(),
-            unchanged: plan.unchanged.len(),
+            unchanged: body.files.len() - (changes.len() - removed),
             changes,
             new_bytes: 0,
             read_bytes: 0,
@@ -127,6 +112,30 @@ impl PublishReport {
         let gone = |change: &&Change| change.kind == ChangeKind::Removed;
         self.changes.iter().filter(gone).count()
     }
+}
+
+/// Everything that `body` does to `previous`, in path order.
+#[must_use]
+pub fn changes(body: &ManifestBody, previous: Option<&ManifestBody>) -> Vec<Change> {
+    let plan = Plan::new(body, previous);
+    let mut changes = Vec::new();
+    let mut add = |files: &[&File], kind| {
+        changes.extend(files.iter().map(|file| {
+            let before = previous.and_then(|old| old.file(file.path.as_str()));
+            let now = Some(*file).filter(|_| kind != ChangeKind::Removed);
+            Change {
+                path: file.path.clone(),
+                kind,
+                size: file.size,
+                database: database_change(before, now),
+            }
+        }));
+    };
+    add(&plan.added, ChangeKind::Added);
+    add(&plan.changed, ChangeKind::Changed);
+    add(&plan.removed, ChangeKind::Removed);
+    changes.sort_by(|a, b| a.path.cmp(&b.path));
+    changes
 }
 
 fn database_change(before: Option<&File>, now: Option<&File>) -> Option<DatabaseChange> {

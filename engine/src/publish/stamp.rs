@@ -5,21 +5,21 @@ use tidecast_proto::id::Timestamp;
 
 /// Everything that changes when a file's content does, short of reading it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Stamp {
+pub(crate) struct Stamp {
     /// Bytes.
-    pub(super) size: u64,
-    pub(super) mtime: Moment,
+    pub(crate) size: u64,
+    pub(crate) mtime: Moment,
     /// Cannot be set by whoever writes the file, unlike mtime.
-    pub(super) ctime: Moment,
-    pub(super) inode: u64,
-    pub(super) device: u64,
+    pub(crate) ctime: Moment,
+    pub(crate) inode: u64,
+    pub(crate) device: u64,
 }
 
 /// Seconds since 1970 and nanoseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Moment {
-    pub(super) s: i64,
-    pub(super) ns: u32,
+pub(crate) struct Moment {
+    pub(crate) s: i64,
+    pub(crate) ns: u32,
 }
 
 /// How much older than a look at it a file must be for its stamp to be trusted: file systems count time in
@@ -32,7 +32,7 @@ impl Stamp {
         clippy::unnecessary_fallible_conversions,
         reason = "the width of these fields differs between platforms"
     )]
-    pub(super) fn of(stat: &Stat) -> Self {
+    pub(crate) fn of(stat: &Stat) -> Self {
         let ns = |ns| u32::try_from(ns).unwrap_or(0);
         Self {
             size: u64::try_from(stat.st_size).unwrap_or(0),
@@ -50,12 +50,12 @@ impl Stamp {
     }
 
     /// Modification time in seconds since 1970, not below 0.
-    pub(super) fn mtime_s(&self) -> u64 {
+    pub(crate) fn mtime_s(&self) -> u64 {
         u64::try_from(self.mtime.s).unwrap_or(0)
     }
 
     /// Whether the file may have been written again, after a look at `looked_at`, without its stamp changing.
-    pub(super) fn is_racy(&self, looked_at: Timestamp) -> bool {
+    pub(crate) fn is_racy(&self, looked_at: Timestamp) -> bool {
         let settled = i64::try_from(looked_at.seconds().saturating_sub(RACY_S)).unwrap_or(i64::MAX);
         self.mtime.s >= settled || self.ctime.s >= settled
     }

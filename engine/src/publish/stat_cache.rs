@@ -33,12 +33,12 @@ const OPENING_BYTES: usize = 4 * 1024;
 
 /// What the entries are only good for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Identity {
-    pub(super) feed: FeedId,
+pub(crate) struct Identity {
+    pub(crate) feed: FeedId,
     /// Another chunking cuts other chunks.
-    pub(super) chunking: Chunking,
+    pub(crate) chunking: Chunking,
     /// What was only half checked must be checked again.
-    pub(super) verify: VerifyPolicy,
+    pub(crate) verify: VerifyPolicy,
 }
 
 /// What reading a file came to.
@@ -56,7 +56,7 @@ pub(super) struct Entry {
 }
 
 #[derive(Debug, Default)]
-pub(super) struct StatCache {
+pub(crate) struct StatCache {
     entries: HashMap<ReleasePath, Entry>,
 }
 
@@ -78,7 +78,7 @@ impl StatCache {
         }
     }
 
-    fn read(mut reader: impl Read, identity: &Identity) -> Result<Self, String> {
+    pub(crate) fn read(mut reader: impl Read, identity: &Identity) -> Result<Self, String> {
         let damaged = |_| "damaged".to_owned();
         let mut hasher = blake3::Hasher::new();
         let mut head = vec![0; HEAD.len() + identity.to_bytes().len() + 4];
@@ -119,6 +119,10 @@ impl StatCache {
 
     /// Writes the cache: head, identity, count, 4 LE; each entry with its length, 4 LE, before it; BLAKE3 of all that.
     pub(super) fn save(&self, path: &Path, identity: &Identity) -> Result<(), FileError> {
+        durable::write(path, &self.encode(identity), Access::OwnerOnly)
+    }
+
+    pub(crate) fn encode(&self, identity: &Identity) -> Vec<u8> {
         let mut bytes = HEAD.to_vec();
         bytes.extend_from_slice(&identity.to_bytes());
         // A release has at most a million files.
@@ -132,7 +136,7 @@ impl StatCache {
         }
         let hash = blake3::hash(&bytes);
         bytes.extend_from_slice(hash.as_bytes());
-        durable::write(path, &bytes, Access::OwnerOnly)
+        bytes
     }
 
     /// What is known of `found`, when it is certain that it has not been written since.

@@ -1,5 +1,6 @@
 //! The tree to publish, seen through a held directory: no link in it is ever followed.
 
+use std::collections::BTreeMap;
 use std::ffi::CStr;
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -16,20 +17,28 @@ use crate::durable::FileError;
 
 /// A file of the tree, not read yet.
 #[derive(Debug)]
-pub(super) struct Found {
-    pub(super) path: ReleasePath,
-    pub(super) stamp: Stamp,
-    pub(super) executable: bool,
+pub(crate) struct Found {
+    pub(crate) path: ReleasePath,
+    pub(crate) stamp: Stamp,
+    pub(crate) executable: bool,
 }
 
 #[derive(Debug)]
-pub(super) struct Tree {
+pub(crate) struct Tree {
+    /// For messages.
     folder: PathBuf,
-    top: OwnedFd,
+    content: Content,
+}
+
+#[derive(Debug)]
+enum Content {
+    Folder(OwnedFd),
+    /// Files from anywhere, under the names they are to have.
+    Single(BTreeMap<ReleasePath, PathBuf>),
 }
 
 impl Tree {
-    pub(super) fn open(folder: &Path) -> Result<Self, PublishError> {
+    pub(crate) fn open(folder: &Path) -> Result<Self, PublishError> {
         // The one link that may be followed is the path the operator typed.
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let tree = || folder.to_owned();
@@ -40,17 +49,33 @@ impl Tree {
         })?;
         Ok(Self {
             folder: folder.to_owned(),
-            top,
+            content: Content::Folder(top),
         })
+    }
+
+    /// Single files, wherever each lies; the links that lead to them may be followed, as the operator typed them.
+    pub(crate) fn of_files(files: BTreeMap<ReleasePath, PathBuf>) -> Self {
+        Self {
+            folder: PathBuf::new(),
+            content: Content::Single(files),
+        }
     }
 
     /// Every file, sorted by path.
     ///
     /// # Errors
     /// [`PublishError`], naming everything that cannot be published.
-    pub(super) fn walk(&self) -> Result<Vec<Found>, PublishError> {
+    pub(crate) fn walk(&self) -> Result<Vec<Found>, PublishError> {
         let mut walk = Walk::default();
-        walk.folder(self.top.as_fd(), "", &self.folder)?;
+        match &self.content {
+            Content::Folder(top) => walk.folder(top.as_fd(), "", &self.folder)?,
+            Content::Single(files) => {
+                for (path, at) in files {
+                    walk.single(path, at)?;
+                }
+                return Ok(walk.files);
+            }
+        }
         let tree = || self.folder.clone();
         if walk.offences.count() > 0 {
             walk.offences.sort();
@@ -73,17 +98,29 @@ impl Tree {
     }
 
     /// Opens a file; a link put in its way since the walk is refused as well.
-    pub(super) fn open_file(&self, path: &ReleasePath) -> Result<File, FileError> {
+    pub(crate) fn open_file(&self, path: &ReleasePath) -> Result<File, FileError> {
         // NONBLOCK: opening a pipe that took the file's place must not wait for its other end.
         let flags = OFlags::RDONLY | OFlags::NONBLOCK;
-        beneath::open(&self.top, path.as_str(), flags, Links::Refuse)
+        let opened = match &self.content {
+            Content::Folder(top) => beneath::open(top, path.as_str(), flags, Links::Refuse),
+            Content::Single(_) => openat(
+                CWD,
+                self.path_of(path),
+                flags | OFlags::CLOEXEC,
+                Mode::empty(),
+            ),
+        };
+        opened
             .map(File::from)
             .map_err(FileError::at("open", &self.path_of(path)))
     }
 
     /// For messages.
-    pub(super) fn path_of(&self, path: &ReleasePath) -> PathBuf {
-        self.folder.join(path.as_str())
+    pub(crate) fn path_of(&self, path: &ReleasePath) -> PathBuf {
+        match &self.content {
+            Content::Folder(_) => self.folder.join(path.as_str()),
+            Content::Single(files) => files.get(path).cloned().unwrap_or_default(),
+        }
     }
 }
 
@@ -95,6 +132,26 @@ struct Walk {
 }
 
 impl Walk {
+    fn single(&mut self, path: &ReleasePath, at: &Path) -> Result<(), PublishError> {
+        let stat = statat(CWD, at, AtFlags::empty()).map_err(FileError::at("look at", at))?;
+        match FileType::from_raw_mode(stat.st_mode) {
+            FileType::RegularFile => self.files.push(Found {
+                path: path.clone(),
+                stamp: Stamp::of(&stat),
+                executable: stat.st_mode & 0o111 != 0,
+            }),
+            other => {
+                self.offences
+                    .add(path.as_str(), Rule::Kind(kind_name(other)));
+                return Err(PublishError::Tree {
+                    tree: at.to_owned(),
+                    offences: std::mem::take(&mut self.offences),
+                });
+            }
+        }
+        Ok(())
+    }
+
     /// Depth, and with it recursion and open directories, is bounded by what [`ReleasePath`] allows.
     fn folder(
         &mut self,
@@ -179,6 +236,7 @@ fn open_folder<N: rustix::path::Arg>(below: BorrowedFd<'_>, name: N) -> Result<O
 fn kind_name(kind: FileType) -> &'static str {
     match kind {
         FileType::Symlink => "a symbolic link",
+        FileType::Directory => "a folder",
         FileType::Fifo => "a pipe",
         FileType::Socket => "a socket",
         FileType::CharacterDevice | FileType::BlockDevice => "a device",

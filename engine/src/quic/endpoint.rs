@@ -16,6 +16,9 @@ use super::tls::{self, TlsError};
 /// What we ask the kernel for; it may give less, and that is fine.
 const SOCKET_BUFFER_BYTES: usize = 1024 * 1024;
 
+/// What is kept of a connection's datagrams before anybody has looked at its first.
+const INCOMING_BYTES: u64 = 16 * 1024;
+
 /// Codes a connection is closed with. SPEC §6.8.
 pub mod close_code {
     use quinn::VarInt;
@@ -42,6 +45,9 @@ pub struct Bind {
     pub socket: Arc<dyn AsyncUdpSocket>,
     /// Spawns and sleeps for it.
     pub runtime: Arc<dyn Runtime>,
+    /// What packet numbers that are skipped and the like are drawn from: the system's randomness where there is none.
+    /// A simulator's runs repeat only with a seed of its own.
+    pub rng_seed: Option<[u8; 32]>,
 }
 
 impl Bind {
@@ -66,6 +72,7 @@ impl Bind {
         Ok(Self {
             socket: runtime.wrap_udp_socket(socket.into())?,
             runtime: Arc::new(runtime),
+            rng_seed: None,
         })
     }
 
@@ -98,16 +105,22 @@ pub enum ListenError {
 /// # Errors
 /// [`ListenError`].
 pub fn server(bind: Bind, key: &SecretKey) -> Result<quinn::Endpoint, ListenError> {
+    Ok(endpoint(bind, Some(server_config(key)?))?)
+}
+
+/// How an endpoint that listens receives connections, and the key it shows them.
+///
+/// # Errors
+/// [`TlsError`].
+pub fn server_config(key: &SecretKey) -> Result<quinn::ServerConfig, TlsError> {
     let mut config = quinn::ServerConfig::with_crypto(Arc::new(tls::server_config(key)?));
     config.transport_config(Arc::new(transport()));
     // Handshakes that wait for us to look at them; beyond, datagrams are dropped and clients send again.
     config.max_incoming(limits::HANDSHAKES_BEFORE_RETRY * 4);
-    Ok(quinn::Endpoint::new_with_abstract_socket(
-        EndpointConfig::default(),
-        Some(config),
-        bind.socket,
-        bind.runtime,
-    )?)
+    // What they may send meanwhile: a whole ClientHello, and again.
+    config.incoming_buffer_size(INCOMING_BYTES);
+    config.incoming_buffer_size_total(INCOMING_BYTES * limits::HANDSHAKES_BEFORE_RETRY as u64);
+    Ok(config)
 }
 
 /// An endpoint that dials, and the configuration to dial with.
@@ -115,7 +128,20 @@ pub fn server(bind: Bind, key: &SecretKey) -> Result<quinn::Endpoint, ListenErro
 /// # Errors
 /// [`ListenError`].
 pub fn client(bind: Bind, key: &SecretKey) -> Result<quinn::Endpoint, ListenError> {
+    let mut endpoint = endpoint(bind, None)?;
+    endpoint.set_default_client_config(client_config(key)?);
+    Ok(endpoint)
+}
+
+/// How [`client`] dials.
+///
+/// # Errors
+/// [`TlsError`].
+pub fn client_config(key: &SecretKey) -> Result<quinn::ClientConfig, TlsError> {
     let mut transport = transport();
+    transport.receive_window(VarInt::from_u32(limits::MIRROR_WINDOW_BYTES as u32));
+    // Nobody is asked by an upstream.
+    transport.max_concurrent_bidi_streams(VarInt::from_u32(0));
     // The side that dials keeps the connection alive; it is the one behind a NAT.
     transport.keep_alive_interval(Some(Duration::from_millis(limits::KEEP_ALIVE_MS as u64)));
     // A mirror asks and acknowledges: its packets are small, and probes for a larger MTU would be most of the bytes
@@ -123,14 +149,13 @@ pub fn client(bind: Bind, key: &SecretKey) -> Result<quinn::Endpoint, ListenErro
     transport.mtu_discovery_config(None);
     let mut config = quinn::ClientConfig::new(Arc::new(tls::client_config(key)?));
     config.transport_config(Arc::new(transport));
-    let mut endpoint = quinn::Endpoint::new_with_abstract_socket(
-        EndpointConfig::default(),
-        None,
-        bind.socket,
-        bind.runtime,
-    )?;
-    endpoint.set_default_client_config(config);
-    Ok(endpoint)
+    Ok(config)
+}
+
+fn endpoint(bind: Bind, server: Option<quinn::ServerConfig>) -> io::Result<quinn::Endpoint> {
+    let mut config = EndpointConfig::default();
+    config.rng_seed(bind.rng_seed);
+    quinn::Endpoint::new_with_abstract_socket(config, server, bind.socket, bind.runtime)
 }
 
 fn transport() -> TransportConfig {

@@ -2,8 +2,8 @@
 
 use std::borrow::Cow;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use quinn::{ConnectionError, RecvStream};
@@ -17,9 +17,9 @@ use tidecast_proto::wire::{
 };
 
 use super::link_error::LinkError;
-use super::stream::{StreamError, read_frame, write_frame};
+use super::stream::{StreamError, read_frame, read_frame_if, write_frame};
 use super::tls::peer_key;
-use crate::packing;
+use crate::packing::{self, Opening};
 
 /// The handshake must be through by then, so that "does not answer" is said within 5 s.
 pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_millis(4_500);
@@ -27,8 +27,15 @@ pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_millis(4_500);
 /// A small question must be answered by then.
 pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// Times one answer may be put off: at [`limits::WAIT_MS`] each, ten minutes.
+/// Times the answers of one sync may be put off, all together: at [`limits::WAIT_MS`] each, ten minutes. Only what is
+/// built when it is asked for may be; everything else has another road, or another upstream.
 pub(super) const WAITS_MAX: usize = 10;
+
+/// News that one upstream may send in [`NEWS_WINDOW`]. A master has some when there is a release, a head or an admission.
+const NEWS_MAX: u32 = 128;
+
+/// See [`NEWS_MAX`].
+const NEWS_WINDOW: Duration = Duration::from_secs(30);
 
 /// How often the useful-rate rule looks while something is awaited.
 const RATE_CHECK: Duration = Duration::from_secs(1);
@@ -44,6 +51,10 @@ pub struct Link {
     resting_until_ms: Arc<AtomicU64>,
     /// Readers that wait for the upstream right now.
     waiting: Arc<AtomicUsize>,
+    /// Times the upstream has asked for patience since [`Self::be_patient_anew`].
+    waits: Arc<AtomicUsize>,
+    /// News since the window began, and when that was.
+    news: Arc<Mutex<(u32, tokio::time::Instant)>>,
     started: tokio::time::Instant,
 }
 
@@ -75,6 +86,8 @@ impl Link {
             answered: Arc::default(),
             resting_until_ms: Arc::default(),
             waiting: Arc::default(),
+            waits: Arc::default(),
+            news: Arc::new(Mutex::new((0, tokio::time::Instant::now()))),
             started: tokio::time::Instant::now(),
         })
     }
@@ -142,6 +155,11 @@ impl Link {
         }
     }
 
+    /// Forgets how often the upstream has asked for patience: a sync begins.
+    pub fn be_patient_anew(&self) {
+        self.waits.store(0, Ordering::Relaxed);
+    }
+
     /// Fetches a manifest or list, opened. What it is worth, the caller finds out.
     ///
     /// # Errors
@@ -165,22 +183,21 @@ impl Link {
         // In bounds: `check` held both lengths to a few MiB.
         let packed_bytes = usize::try_from(header.packed_bytes).unwrap_or(0);
         let opened_bytes = usize::try_from(header.opened_bytes).unwrap_or(0);
-        let mut packed = Vec::new();
-        while packed.len() < packed_bytes {
+        let corrupt = |_| LinkError::Corrupt {
+            what: describe(name),
+        };
+        let mut opening = Opening::new(header.encoding, opened_bytes).map_err(corrupt)?;
+        let mut left_bytes = packed_bytes;
+        while left_bytes > 0 {
             match self.answer(&mut answer).await? {
-                Answer::Part(part)
-                    if !part.is_empty() && packed.len() + part.len() <= packed_bytes =>
-                {
-                    packed.extend_from_slice(&part);
+                Answer::Part(part) if !part.is_empty() && part.len() <= left_bytes => {
+                    left_bytes -= part.len();
+                    opening.push(&part).map_err(corrupt)?;
                 }
                 _ => return Err(LinkError::Protocol("not a PART of the object".into())),
             }
         }
-        packing::open(header.encoding, opened_bytes, &packed)
-            .map(Cow::into_owned)
-            .map_err(|_| LinkError::Corrupt {
-                what: describe(name),
-            })
+        opening.finish().map_err(corrupt)
     }
 
     /// Asks for chunks; read each with [`ChunkAnswers::next`].
@@ -198,13 +215,16 @@ impl Link {
     /// Sends a frame that has no answer, on a stream of its own.
     ///
     /// # Errors
-    /// [`LinkError::Lost`].
+    /// [`LinkError::Lost`]; [`LinkError::Timeout`] when the upstream lets nothing through.
     pub async fn tell(&self, frame: &[u8]) -> Result<(), LinkError> {
-        let mut stream = self.connection.open_uni().await?;
-        write_frame(&mut stream, frame).await?;
-        // Fails only for a stream already finished or reset by us.
-        let _ = stream.finish();
-        Ok(())
+        in_time("what was told", async {
+            let mut stream = self.connection.open_uni().await?;
+            write_frame(&mut stream, frame).await?;
+            // Fails only for a stream already finished or reset by us.
+            let _ = stream.finish();
+            Ok(())
+        })
+        .await
     }
 
     /// Asks for the bundle from one release to another; `None` when the upstream has none. It may keep us waiting while
@@ -233,7 +253,7 @@ impl Link {
     async fn bundle_of(&self, request: &Request) -> Result<Option<BundleAnswer>, LinkError> {
         self.at_a_useful_rate(async {
             let mut stream = self.ask(request).await?;
-            match self.answer(&mut stream).await? {
+            match self.patient_answer(&mut stream).await? {
                 Answer::Bundle(header) => {
                     // From here on the disk waits for every part: what patience is left over is over.
                     self.resting_until_ms.store(0, Ordering::Relaxed);
@@ -257,6 +277,7 @@ impl Link {
     /// [`LinkError`]: the connection is gone, or the upstream broke the protocol.
     pub async fn news(&self) -> Result<News, LinkError> {
         let mut stream = self.connection.accept_uni().await?;
+        self.count_news()?;
         let (kind, body) = in_time("an announcement", async {
             read_frame(&mut stream)
                 .await?
@@ -306,6 +327,19 @@ impl Link {
         }
     }
 
+    /// Each of them costs a signature check, and one that is accepted a write to the disk.
+    fn count_news(&self) -> Result<(), LinkError> {
+        let mut news = self.news.lock().unwrap_or_else(PoisonError::into_inner);
+        if news.1.elapsed() >= NEWS_WINDOW {
+            *news = (0, tokio::time::Instant::now());
+        }
+        news.0 += 1;
+        if news.0 > NEWS_MAX {
+            return Err(LinkError::Protocol("news without end".into()));
+        }
+        Ok(())
+    }
+
     fn now(&self) -> Millis {
         Millis(u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX))
     }
@@ -331,12 +365,22 @@ impl Link {
         Ok(receive)
     }
 
-    /// The next frame of an answer, patience included.
+    /// The next frame of an answer that is not built first, so that nobody needs to ask for patience.
     async fn answer(&self, stream: &mut RecvStream) -> Result<Answer, LinkError> {
-        for _ in 0..WAITS_MAX {
+        let (kind, body) = self.frame(stream).await?;
+        match Answer::decode(kind, body)? {
+            Answer::Wait(_) => Err(unexpected(kind, "an answer that is not built first")),
+            answer => Ok(answer),
+        }
+    }
+
+    /// The first frame of an answer that may have to be built, patience included.
+    async fn patient_answer(&self, stream: &mut RecvStream) -> Result<Answer, LinkError> {
+        while self.waits.load(Ordering::Relaxed) < WAITS_MAX {
             let (kind, body) = self.frame(stream).await?;
             match Answer::decode(kind, body)? {
                 Answer::Wait(wait) => {
+                    self.waits.fetch_add(1, Ordering::Relaxed);
                     let until = self
                         .now()
                         .plus(u64::from(wait.ms).min(limits::WAIT_MS as u64));
@@ -345,16 +389,17 @@ impl Link {
                 answer => return Ok(answer),
             }
         }
+        // What patience is left of the last word is over as well.
+        self.resting_until_ms.store(0, Ordering::Relaxed);
         Err(LinkError::Busy)
     }
 
     async fn frame(&self, stream: &mut RecvStream) -> Result<(FrameType, Vec<u8>), LinkError> {
         let waiting = Waiting::begin(&self.waiting);
-        let frame = read_frame(stream).await?.ok_or(StreamError::NoAnswer)?;
+        // Counted as they come: a long frame may take longer than one window.
+        let frame = read_frame_if(stream, |_| Ok(()), &self.answered).await?;
         drop(waiting);
-        self.answered
-            .fetch_add(frame.1.len() as u64, Ordering::Relaxed);
-        Ok(frame)
+        Ok(frame.ok_or(StreamError::NoAnswer)?)
     }
 }
 

@@ -61,6 +61,7 @@ impl LinkError {
 impl From<StreamError> for LinkError {
     fn from(error: StreamError) -> Self {
         match error {
+            StreamError::NotRead => Self::Timeout { what: "a question" },
             StreamError::Wire(_) | StreamError::Cut | StreamError::NoAnswer => {
                 Self::Protocol(error.to_string())
             }

@@ -21,7 +21,7 @@ pub(crate) fn name(from: ReleaseNumber, to: ReleaseNumber) -> String {
 }
 
 /// The releases that a bundle called `text` starts from and leads to; `None` for any other name.
-fn parse(text: &str) -> Option<(ReleaseNumber, ReleaseNumber)> {
+pub(crate) fn parse(text: &str) -> Option<(ReleaseNumber, ReleaseNumber)> {
     let (from, to) = text.strip_suffix(".bundle")?.split_once('-')?;
     let from = ReleaseNumber(from.parse().ok()?);
     let to = ReleaseNumber(to.parse().ok()?);

@@ -65,6 +65,22 @@ impl Store {
         stored_list(&self.shared.current.load(), file)
     }
 
+    /// Whether all that `file` is made of is there, as it is served and as it opens: what the newest release must have.
+    pub(crate) fn holds(&self, file: &File) -> bool {
+        let snapshot = self.shared.current.load();
+        let all = |list: &List| {
+            let mut chunks = list.entries().iter();
+            chunks.all(|entry| snapshot.places(Kind::Chunk, &entry.id.0).next().is_some())
+        };
+        let opened = || match file.recipe {
+            None => true,
+            Some(recipe) => {
+                opened_list(&snapshot, file, recipe).is_ok_and(|opened| all(&opened.list))
+            }
+        };
+        stored_list(&snapshot, file).is_ok_and(|list| all(&list)) && opened()
+    }
+
     /// What `recipe`, which must be of `file`, works on.
     ///
     /// # Errors

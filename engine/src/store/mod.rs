@@ -5,6 +5,7 @@
 //! <store>/packs/<64 hex>.pack     sealed, named by the BLAKE3 hash of the whole file, never changed
 //! <store>/packs/open              the pack being written; after a crash its good records are kept
 //! <store>/releases/<N>.manifest   one release, written after everything it needs is sealed
+//! <store>/proposals/<...>         releases that wait for signatures
 //! <store>/bundles/<A>-<N>.bundle  cached, can be made again
 //! <store>/collected               when what nothing needs was last removed
 //! <store>/explain/<N>.json        why it costs what it costs, for people
@@ -20,11 +21,12 @@ mod error;
 pub mod explain;
 pub mod explained;
 mod gc;
-mod open_pack;
-mod pack;
-mod record;
-mod release_file;
-mod snapshot;
+pub(crate) mod open_pack;
+pub(crate) mod pack;
+pub(crate) mod proposals;
+pub(crate) mod record;
+pub(crate) mod release_file;
+pub(crate) mod snapshot;
 mod verify;
 mod writer;
 

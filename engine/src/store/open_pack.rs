@@ -17,7 +17,7 @@ use crate::durable::{self, FileError};
 const OPEN: &str = "open";
 
 #[derive(Debug)]
-pub(super) struct OpenPack {
+pub(crate) struct OpenPack {
     path: PathBuf,
     file: File,
     /// Bytes written: [`HEAD`] and whole records.
@@ -40,6 +40,11 @@ impl OpenPack {
             .truncate(false)
             .open(&path)
             .map_err(FileError::at("open", &path))?;
+        Self::of(path.clone(), file).map_err(|error| FileError::at("read", &path)(error).into())
+    }
+
+    /// Goes on with what `file` holds.
+    pub(crate) fn of(path: PathBuf, file: File) -> io::Result<Self> {
         let mut pack = Self {
             path,
             file,
@@ -48,9 +53,13 @@ impl OpenPack {
             records: BTreeMap::new(),
             buffer: Vec::new(),
         };
-        pack.recover()
-            .map_err(FileError::at("read", &pack.path.clone()))?;
+        pack.recover()?;
         Ok(pack)
+    }
+
+    /// Bytes of it that are whole, and the number of different records in them.
+    pub(crate) fn extent(&self) -> (usize, usize) {
+        (self.len, self.records.len())
     }
 
     /// Whether there is anything to go on with in `packs`.

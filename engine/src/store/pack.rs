@@ -56,7 +56,7 @@ pub(super) fn encode_index(
 
 /// A sealed pack, open for reading.
 #[derive(Debug)]
-pub(super) struct Pack {
+pub(crate) struct Pack {
     path: PathBuf,
     bytes: Bytes,
     index_at: usize,
@@ -66,11 +66,15 @@ pub(super) struct Pack {
 impl Pack {
     /// Maps the pack at `path` and checks its index.
     pub(super) fn open(path: &Path) -> Result<Self, StoreError> {
-        let bytes = map(path)?;
-        let (index_at, count) = check(&bytes).map_err(|source| StoreError::Pack {
+        Self::of(path, map(path)?).map_err(|source| StoreError::Pack {
             path: path.to_owned(),
             source,
-        })?;
+        })
+    }
+
+    /// The pack that `bytes` are.
+    pub(crate) fn of(path: &Path, bytes: Bytes) -> Result<Self, PackError> {
+        let (index_at, count) = check(&bytes)?;
         Ok(Self {
             path: path.to_owned(),
             bytes,
@@ -84,7 +88,7 @@ impl Pack {
     }
 
     /// Number of records.
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.count
     }
 
@@ -93,7 +97,7 @@ impl Pack {
     }
 
     /// Kind, id and stored bytes of the index's `entry`; `None` past the end.
-    pub(super) fn record(&self, entry: usize) -> Option<(Record, StoredBytes)> {
+    pub(crate) fn record(&self, entry: usize) -> Option<(Record, StoredBytes)> {
         let (record, at) = entry_at(&self.bytes, self.index_at, entry)
             .filter(|_| entry < self.count)
             .and_then(|(head, at)| Some((Record::parse(head).ok()?, at)))?;
@@ -169,6 +173,10 @@ fn entry_at(bytes: &[u8], index_at: usize, entry: usize) -> Option<(&[u8; Record
 }
 
 /// Maps a file of our own store.
+#[expect(
+    unsafe_code,
+    reason = "a mapped file that shrinks is undefined; ours never do"
+)]
 pub(crate) fn map(path: &Path) -> Result<Bytes, FileError> {
     let file = File::open(path).map_err(FileError::at("open", path))?;
     let len = file

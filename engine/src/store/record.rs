@@ -66,8 +66,8 @@ impl Kind {
 
 /// What stands in front of the stored bytes, and again in the index.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Record {
-    pub(super) kind: Kind,
+pub(crate) struct Record {
+    pub(crate) kind: Kind,
     pub(super) encoding: Encoding,
     /// Bytes on disk; never more than opened.
     pub(super) stored_len: u32,
@@ -101,10 +101,10 @@ pub enum RecordError {
 
 impl Record {
     /// Bytes of a record's head.
-    pub(super) const LEN: usize = 44;
+    pub(crate) const LEN: usize = 44;
 
     /// Kind, 1 byte; encoding, 1; zeros, 2; stored length, 4 LE; opened length, 4 LE; id, 32.
-    pub(super) fn to_bytes(self) -> [u8; Self::LEN] {
+    pub(crate) fn to_bytes(self) -> [u8; Self::LEN] {
         let mut bytes = [0; Self::LEN];
         bytes[0] = self.kind.to_byte();
         bytes[1] = self.encoding.0;
@@ -115,7 +115,7 @@ impl Record {
     }
 
     /// Reads a head whose numbers are possible.
-    pub(super) fn parse(bytes: &[u8; Self::LEN]) -> Result<Self, RecordError> {
+    pub(crate) fn parse(bytes: &[u8; Self::LEN]) -> Result<Self, RecordError> {
         let word = |at: usize| u32::from_le_bytes(std::array::from_fn(|i| bytes[at + i]));
         let kind = Kind::from_byte(bytes[0]).ok_or(RecordError::Kind(bytes[0]))?;
         let record = Self {
@@ -145,7 +145,7 @@ impl Record {
     }
 
     /// Opens `stored` and compares its hash with the name.
-    pub(super) fn check(&self, stored: &[u8]) -> Result<(), StoreError> {
+    pub(crate) fn check(&self, stored: &[u8]) -> Result<(), StoreError> {
         let opened = packing::open(self.encoding, self.opened_len as usize, stored);
         let id = opened.as_ref().ok().and_then(|bytes| match self.kind {
             Kind::Chunk => Some(*blake3::hash(bytes).as_bytes()),

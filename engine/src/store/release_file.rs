@@ -1,10 +1,12 @@
 //! A release on disk: one record that holds its signed manifest, packed once. SPEC §7.7.
 
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
+use bytes::Bytes;
 use tidecast_proto::{
     id::{ObjectId, ReleaseNumber},
-    manifest::{Manifest, SignedManifest},
+    manifest::{Anchor, Manifest, SignedManifest},
 };
 
 use super::record::{Kind, Record};
@@ -14,20 +16,22 @@ use crate::packing::{self, Packer};
 
 /// A release file, mapped.
 #[derive(Debug)]
-pub(super) struct ReleaseFile {
+pub(crate) struct ReleaseFile {
     path: PathBuf,
     release: ReleaseNumber,
     record: Record,
     stored: StoredBytes,
+    /// What it adds to, once somebody has asked: opening a manifest takes longer than looking at names.
+    anchor: OnceLock<Option<Anchor>>,
 }
 
 /// The name of a release's file.
-pub(super) fn file_name(release: ReleaseNumber) -> String {
+pub(crate) fn file_name(release: ReleaseNumber) -> String {
     format!("{release}.manifest")
 }
 
 /// The release whose file is called `name`, when it is spelled the one way.
-pub(super) fn number_of(name: &str) -> Option<ReleaseNumber> {
+pub(crate) fn number_of(name: &str) -> Option<ReleaseNumber> {
     let release = ReleaseNumber(name.strip_suffix(".manifest")?.parse().ok()?);
     (release.0 > 0 && file_name(release) == name).then_some(release)
 }
@@ -35,7 +39,15 @@ pub(super) fn number_of(name: &str) -> Option<ReleaseNumber> {
 impl ReleaseFile {
     /// Maps the file at `path` and checks its head; the manifest in it is checked when it is read.
     pub(super) fn open(path: &Path, release: ReleaseNumber) -> Result<Self, StoreError> {
-        let bytes = pack::map(path)?;
+        Self::of(path, pack::map(path)?, release)
+    }
+
+    /// The release file that `bytes` are.
+    pub(crate) fn of(
+        path: &Path,
+        bytes: Bytes,
+        release: ReleaseNumber,
+    ) -> Result<Self, StoreError> {
         let refused = |source| StoreError::Release {
             path: path.to_owned(),
             source,
@@ -65,6 +77,7 @@ impl ReleaseFile {
                 opened_len: record.opened_len,
                 bytes: bytes.slice(Record::LEN..),
             },
+            anchor: OnceLock::new(),
         })
     }
 
@@ -146,7 +159,7 @@ impl ReleaseFile {
     }
 
     /// The manifest, which was verified before it was stored.
-    pub(super) fn manifest(&self) -> Result<Manifest, StoreError> {
+    pub(crate) fn manifest(&self) -> Result<Manifest, StoreError> {
         let manifest = self
             .signed()?
             .reopen(&self.manifest_id())
@@ -155,6 +168,15 @@ impl ReleaseFile {
             return Err(self.refused(ReleaseError::OtherNumber(manifest.release)));
         }
         Ok(manifest)
+    }
+
+    /// The release it only adds to, if it names one.
+    pub(super) fn anchor(&self) -> Result<Option<Anchor>, StoreError> {
+        if let Some(anchor) = self.anchor.get() {
+            return Ok(*anchor);
+        }
+        let anchor = self.manifest()?.anchor;
+        Ok(*self.anchor.get_or_init(|| anchor))
     }
 
     fn refused(&self, source: ReleaseError) -> StoreError {

@@ -152,13 +152,13 @@ fn present<T>(opened: Result<T, StoreError>) -> Result<Option<T>, StoreError> {
 }
 
 /// The hash a pack's file name states.
-pub(super) fn pack_hash(name: &str) -> Option<blake3::Hash> {
+pub(crate) fn pack_hash(name: &str) -> Option<blake3::Hash> {
     let hash = blake3::Hash::from_hex(name.strip_suffix(".pack")?).ok()?;
     (pack_name(&hash) == name).then_some(hash)
 }
 
 /// The file name of a pack with that hash.
-pub(super) fn pack_name(hash: &blake3::Hash) -> String {
+pub(crate) fn pack_name(hash: &blake3::Hash) -> String {
     format!("{}.pack", hash.to_hex())
 }
 

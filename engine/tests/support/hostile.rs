@@ -51,6 +51,13 @@ pub(crate) struct Hostile {
 impl Hostile {
     pub(crate) fn start(world: &World, mischief: Mischief) -> Self {
         let feed = Feed::load(&world.master_state()).unwrap();
+        let head = head(world, &feed);
+        Self::announcing(world, mischief, head)
+    }
+
+    /// One that announces this head.
+    pub(crate) fn announcing(world: &World, mischief: Mischief, head: Vec<u8>) -> Self {
+        let feed = Feed::load(&world.master_state()).unwrap();
         let endpoint = quic::server(
             Bind::udp(([127, 0, 0, 1], 0).into()).unwrap(),
             &feed.node_key().unwrap(),
@@ -58,7 +65,7 @@ impl Hostile {
         .unwrap();
         let chunks_sent = Arc::new(AtomicUsize::new(0));
         let evil = Arc::new(Evil {
-            head: head(world, &feed),
+            head,
             store: Store::open(&feed.store_folder()).unwrap(),
             roots: feed.roots,
             mischief,
@@ -168,12 +175,15 @@ impl Evil {
     }
 
     async fn object(&self, send: &mut SendStream, name: ObjectName) {
-        let stored = match name {
+        let found = match name {
             ObjectName::Manifest(id) => self.store.manifest_bytes_packed(&id),
             ObjectName::List(id) => self.store.list(&id),
             ObjectName::Recipe(id) => self.store.recipe(&id),
-        }
-        .unwrap();
+        };
+        let Some(stored) = found else {
+            let _ = send.write_all(&frame(FrameType::ABSENT, &[])).await;
+            return;
+        };
         let mut opened = stored.open().unwrap();
         if self.mischief == Mischief::WrongManifest && matches!(name, ObjectName::Manifest(_)) {
             let middle = opened.len() / 2;

@@ -2,21 +2,23 @@
 #![allow(dead_code, reason = "each test uses a part")]
 
 pub(crate) mod hostile;
+pub(crate) mod staller;
+pub(crate) mod wire;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use tidecast_engine::clock::{Clock, SystemClock};
-use tidecast_engine::config::MirrorConfig;
+use tidecast_engine::config::{self, MirrorConfig};
 use tidecast_engine::keyfile;
 use tidecast_engine::master::{self, Decision, Feed, Master, NewFeed, Nodes};
-use tidecast_engine::mirror::{Mirror, NODE_KEY};
+use tidecast_engine::mirror::{MIRROR_CONFIG, Mirror, NODE_KEY};
 use tidecast_engine::publish::{PublishReport, PublishRequest, publish};
 use tidecast_engine::quic::Bind;
 use tidecast_engine::store::StoreWriter;
 use tidecast_proto::database::VerifyPolicy;
-use tidecast_proto::id::{FeedId, FeedName, Timestamp};
+use tidecast_proto::id::{FeedId, FeedName, ReleaseNumber, Timestamp};
 use tidecast_proto::key::PublicKey;
 use tidecast_proto::manifest::Flags;
 use tokio::sync::oneshot;
@@ -116,6 +118,7 @@ impl World {
                 cache: &feed.publish_cache(),
                 now: self.clock.now(),
                 even_if_unchanged: false,
+                above: ReleaseNumber(0),
             },
             &mut |_| {},
         )
@@ -146,8 +149,10 @@ impl World {
             hosts: Vec::new(),
             http: None,
             access_log: None,
+            metrics: None,
             grace_s: 600,
         };
+        config::store(&state.join(MIRROR_CONFIG), &config, "A mirror of a test.").unwrap();
         Mirror::open(&state, config, Arc::new(self.clock.clone()))
             .unwrap()
             .0
@@ -254,4 +259,16 @@ pub(crate) async fn eventually(what: &str, mut check: impl FnMut() -> bool) {
 
 pub(crate) fn exists(path: &Path) -> bool {
     path.symlink_metadata().is_ok()
+}
+
+/// Opens a mirror again: its docroot's lock goes with the disk thread, a moment after the mirror itself.
+pub(crate) async fn reopen(world: &World, state: &Path, config: MirrorConfig) -> Arc<Mirror> {
+    let clock = Arc::new(world.clock.clone());
+    for _ in 0..500 {
+        match Mirror::open(state, config.clone(), clock.clone()) {
+            Ok((mirror, _)) => return mirror,
+            Err(_) => tokio::time::sleep(std::time::Duration::from_millis(20)).await,
+        }
+    }
+    panic!("the docroot's lock was never let go");
 }

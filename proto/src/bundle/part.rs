@@ -37,7 +37,7 @@ part_kinds! {
     /// A signed root.
     ROOT = 0x03, limits::ROOT_BYTES;
     /// The signed manifest: a zstd frame whose prefix is the body of the old release's manifest.
-    MANIFEST = 0x04, framed(limits::MANIFEST_BYTES);
+    MANIFEST = 0x04, limits::MANIFEST_DELTA_BYTES;
     /// [`FilePart`]: what follows is about this file.
     FILE = 0x05, 512;
     /// The file's recipe: a zstd frame whose prefix is the recipe of the first base where that is opened content, and

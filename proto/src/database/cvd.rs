@@ -205,6 +205,7 @@ impl CvdCheck {
                 });
             }
         }
+        let mut own_name = None;
         let verified = match self.policy {
             VerifyPolicy::None => Verified::None,
             VerifyPolicy::Header => Verified::Header,
@@ -218,6 +219,7 @@ impl CvdCheck {
                     .info
                     .take()
                     .ok_or(DatabaseError::InfoMissing)?;
+                own_name = info_stem(&info.name).map(ToOwned::to_owned);
                 let info = Info::parse(&info.bytes)?;
                 let verified = match (self.container, info.dsig_line()) {
                     // Not told to look for a signature, clients take its line for a member's.
@@ -244,6 +246,7 @@ impl CvdCheck {
             build_time_s: header.build_time_s(),
             signatures: header.signatures,
             verified,
+            own_name,
         }))
     }
 }
@@ -402,11 +405,15 @@ impl Contents {
 ///
 /// No check compares it with the file's name, because clients do not either.
 fn is_info(name: &str) -> bool {
+    info_stem(name).is_some()
+}
+
+/// `daily` of `daily.info`.
+fn info_stem(name: &str) -> Option<&str> {
     const SUFFIX: &str = ".info";
-    let Some(stem) = name.len().checked_sub(SUFFIX.len()) else {
-        return false;
-    };
-    stem > 0 && name.as_bytes()[stem..].eq_ignore_ascii_case(SUFFIX.as_bytes())
+    let at = name.len().checked_sub(SUFFIX.len()).filter(|at| *at > 0)?;
+    let (stem, suffix) = name.split_at_checked(at)?;
+    suffix.eq_ignore_ascii_case(SUFFIX).then_some(stem)
 }
 
 #[cfg(test)]

@@ -50,6 +50,8 @@ fn database(name: &str, verified: Verified) -> Database {
         build_time_s: Some(1_624_412_045),
         signatures: 14,
         verified,
+        // What the sample's `.info` is called, whatever the file is.
+        own_name: matches!(verified, Verified::Genuine | Verified::Contents).then(|| "test".into()),
     }
 }
 

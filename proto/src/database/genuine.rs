@@ -74,6 +74,7 @@ fn genuine_containers_verify() {
             build_time_s: Some(build_time_s),
             signatures,
             verified: Verified::Genuine,
+            own_name: Some("test".into()),
         };
         let file = read(&folder, &format!("test-{version}.cvd"));
         assert_eq!(
@@ -111,6 +112,7 @@ fn genuine_containers_verify_under_another_databases_name_as_clients_have_it() {
         let database = check(path, &file).unwrap().unwrap();
         assert_eq!(database.version, DatabaseVersion(version));
         assert_eq!(database.verified, Verified::Genuine);
+        assert_eq!(database.own_name.as_deref(), Some("test"));
     }
 }
 

@@ -119,4 +119,8 @@ pub struct Database {
     pub signatures: u32,
     /// How much of this was checked.
     pub verified: Verified,
+    /// The name its builder gave its `.info`: `daily` of `daily.info`. Clients do not compare it with the file's
+    /// name; whoever must not be handed one genuine database in another's place does. Absent where the container
+    /// was not opened.
+    pub own_name: Option<String>,
 }

@@ -88,10 +88,103 @@ fn the_first_upstream_is_taken_back_when_it_recovers() {
         }
         assert!(now.0 < RETURN_MS * 2, "never probed");
     };
-    mirror.handle(now, Event::Probed { up: false });
+    mirror.handle(
+        now,
+        Event::Probed {
+            upstream: 0,
+            up: false,
+        },
+    );
     assert_eq!(drain(&mut mirror), []);
-    mirror.handle(now, Event::Probed { up: true });
+    mirror.handle(
+        now,
+        Event::Probed {
+            upstream: 0,
+            up: true,
+        },
+    );
     assert_eq!(drain(&mut mirror), [Action::Disconnect, Action::Connect(0)]);
+}
+
+#[test]
+fn the_first_upstream_is_compared_with_each_of_the_others_and_kept() {
+    let mut mirror = up(3);
+    let mut asked = Vec::new();
+    let mut now = Millis(0);
+    while now.0 < RETURN_MS * 6 {
+        now = mirror.poll_timeout().unwrap();
+        mirror.handle(now, Event::Tick);
+        for action in drain(&mut mirror) {
+            if let Action::Probe(upstream) = action {
+                asked.push(upstream);
+                mirror.handle(now, Event::Probed { upstream, up: true });
+                assert_eq!(drain(&mut mirror), []);
+            }
+        }
+    }
+    assert!(asked.starts_with(&[1, 2, 1, 2]), "{asked:?}");
+    assert!(mirror.is_up() && mirror.upstream() == 0);
+}
+
+#[test]
+fn another_upstream_than_the_first_is_compared_with_the_rest_as_well() {
+    let mut mirror = started(4);
+    mirror.handle(Millis(1), Event::Failed);
+    mirror.handle(Millis(2), Event::Welcomed { head: None });
+    let mut asked = Vec::new();
+    let mut now = Millis(2);
+    while now.0 < RETURN_MS * 3 {
+        now = mirror.poll_timeout().unwrap();
+        mirror.handle(now, Event::Tick);
+        for action in drain(&mut mirror) {
+            if let Action::Probe(upstream) = action {
+                asked.push(upstream);
+                let up = upstream > 0;
+                mirror.handle(now, Event::Probed { upstream, up });
+            }
+        }
+    }
+    assert!(asked.starts_with(&[0, 2, 0, 3]), "{asked:?}");
+    assert!(mirror.is_up() && mirror.upstream() == 1);
+}
+
+#[test]
+fn a_mirror_with_one_upstream_has_nobody_to_compare_it_with() {
+    let mut mirror = up(1);
+    let mut now = Millis(0);
+    while now.0 < RETURN_MS * 4 {
+        now = mirror.poll_timeout().unwrap();
+        mirror.handle(now, Event::Tick);
+        let actions = drain(&mut mirror);
+        assert!(!actions.iter().any(|a| matches!(a, Action::Probe(_))));
+    }
+}
+
+#[test]
+fn after_a_round_of_refused_heads_the_next_poll_begins_another() {
+    let refused = || Event::SyncEnded(SyncOutcome::HeadRefused);
+    let mut mirror = up(2);
+    let mut now = Millis(100);
+    for round in 0..3 {
+        let next = (round + 1) % 2;
+        mirror.handle(now, Event::Announced(head("old")));
+        mirror.handle(now, refused());
+        assert!(drain(&mut mirror).ends_with(&[Action::Disconnect, Action::Connect(next)]));
+        let head_too = Some(head("old, too"));
+        mirror.handle(now, Event::Welcomed { head: head_too });
+        mirror.handle(now, refused());
+        // However many more it sends: the mirror stays until it polls.
+        for _ in 0..100 {
+            mirror.handle(now, Event::Announced(head("old")));
+            mirror.handle(now, refused());
+        }
+        assert!(!drain(&mut mirror).contains(&Action::Disconnect));
+        assert!(mirror.is_up() && mirror.upstream() == next);
+        while !drain(&mut mirror).contains(&Action::Poll) {
+            now = mirror.poll_timeout().unwrap();
+            mirror.handle(now, Event::Tick);
+        }
+    }
 }
 
 #[test]

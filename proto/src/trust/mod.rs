@@ -115,6 +115,58 @@ impl Verdict {
     }
 }
 
+/// A head as a record of the past: what it says, and the head keys of `root` that signed it. It was made under that very
+/// root and lives no longer than it allows; whether it is worth anything now, only [`Trust`] says.
+///
+/// # Errors
+/// [`HeadError`]; whoever signed or kept it is at fault.
+pub fn past_head(
+    signed: SignedHead,
+    root: &Root,
+    feed: &FeedId,
+) -> Result<(Head, Vec<PublicKey>), HeadError> {
+    let keys = signed.good_signers(&root.head_keys);
+    let head = signed.verify_with(&root.head_keys, 1)?;
+    check_origin(&head, feed, root)?;
+    check_length(&head, root)?;
+    Ok((head, keys))
+}
+
+/// Of this feed, and made under a root no newer than `root`.
+fn check_origin(head: &Head, feed: &FeedId, root: &Root) -> Result<(), HeadError> {
+    if head.feed != *feed {
+        return Err(HeadError::WrongFeed {
+            got: head.feed,
+            expected: *feed,
+        });
+    }
+    if head.root_version > root.version {
+        return Err(HeadError::NewerRoot {
+            got: head.root_version,
+            have: root.version,
+        });
+    }
+    if head.epoch != root.epoch {
+        return Err(HeadError::WrongEpoch {
+            got: head.epoch,
+            have: root.epoch,
+        });
+    }
+    Ok(())
+}
+
+/// No longer than a head may live.
+fn check_length(head: &Head, root: &Root) -> Result<(), HeadError> {
+    let life_ms = head.expires.0 - head.issued.0;
+    if life_ms > root.head_ttl_max_ms {
+        return Err(HeadError::LivesTooLong {
+            got_ms: life_ms,
+            max_ms: root.head_ttl_max_ms,
+        });
+    }
+    Ok(())
+}
+
 impl Trust {
     /// Begins with a feed's first root, which `fingerprint` vouches for.
     ///
@@ -146,8 +198,10 @@ impl Trust {
             return Ok(None);
         };
         let mut trust = Self::begin(fingerprint, first)?;
+        let mut epochs = alloc::vec![trust.root.epoch];
         for next in roots {
             trust.root = next.verify_next(&trust.root)?;
+            epochs.push(trust.root.epoch);
         }
         let Some(bytes) = counters else {
             return Ok(Some(trust));
@@ -166,6 +220,10 @@ impl Trust {
         if counters.root_version > trust.root.version {
             return Err(damaged("speak of a root that is missing").into());
         }
+        let own = usize::try_from(counters.root_version.0).unwrap_or(usize::MAX);
+        if own.checked_sub(1).and_then(|own| epochs.get(own)) != Some(&counters.epoch) {
+            return Err(damaged("name another epoch than their root").into());
+        }
         trust.installed = counters.installed;
         // A crash between storing a root of a new epoch and storing the counters leaves the old epoch's heads.
         if counters.epoch == trust.root.epoch {
@@ -179,6 +237,12 @@ impl Trust {
             trust.heads = counters.heads.into_iter().collect();
             trust.contested = counters.contested.into_iter().collect();
             trust.issued_floor = counters.issued_floor;
+        }
+        // Keys that a later root has dropped go; those that their own root never named are nobody's.
+        let named = |key| trust.root.head_keys.contains(key);
+        let mut keys = trust.heads.keys().chain(trust.contested.keys());
+        if counters.root_version == trust.root.version && !keys.all(named) {
+            return Err(damaged("name a head key that their root does not").into());
         }
         trust.forget_removed_keys();
         for (key, held) in &trust.heads {
@@ -282,6 +346,25 @@ impl Trust {
             .max_by_key(|(_, body)| (body.release, body.expires))
     }
 
+    /// The newest head held that points at `manifest`, as received.
+    #[must_use]
+    pub fn head_of(&self, manifest: &ObjectId) -> Option<&[u8]> {
+        self.heads.values().find_map(|held| {
+            let body = SignedHead::from_bytes(&held.bytes).ok()?.open().ok()?;
+            (body.manifest == *manifest).then_some(&*held.bytes)
+        })
+    }
+
+    /// When the latest of the held heads was issued.
+    #[must_use]
+    pub fn latest_issued(&self) -> Option<Timestamp> {
+        let heads = self.heads.values().filter_map(|held| {
+            let signed = SignedHead::from_bytes(&held.bytes).ok()?;
+            Some(signed.open().ok()?.issued)
+        });
+        heads.max()
+    }
+
     /// Whether what is served is still vouched for at `now`.
     #[must_use]
     pub fn is_stale(&self, now: Timestamp) -> bool {
@@ -329,7 +412,7 @@ impl Trust {
             });
         }
         let head = signed.verify_with(&self.root.head_keys, 1)?;
-        self.check_origin(&head)?;
+        check_origin(&head, &self.feed, &self.root)?;
         // Only keys that really signed: naming another master's key beside a bad signature must not move that
         // master's counter.
         let keys = head.signed().good_signers(&self.root.head_keys);
@@ -363,29 +446,6 @@ impl Trust {
         })
     }
 
-    /// Of this feed, and made under the root we hold.
-    fn check_origin(&self, head: &Head) -> Result<(), HeadError> {
-        if head.feed != self.feed {
-            return Err(HeadError::WrongFeed {
-                got: head.feed,
-                expected: self.feed,
-            });
-        }
-        if head.root_version > self.root.version {
-            return Err(HeadError::NewerRoot {
-                got: head.root_version,
-                have: self.root.version,
-            });
-        }
-        if head.epoch != self.root.epoch {
-            return Err(HeadError::WrongEpoch {
-                got: head.epoch,
-                have: self.root.epoch,
-            });
-        }
-        Ok(())
-    }
-
     /// Neither from the future nor over, nor longer than a head may live.
     fn check_life(&self, head: &Head, now: Timestamp) -> Result<(), HeadError> {
         if head.issued > now.plus(limits::CLOCK_SKEW_MS as u64) {
@@ -400,14 +460,7 @@ impl Trust {
                 now,
             });
         }
-        let life_ms = head.expires.0 - head.issued.0;
-        if life_ms > self.root.head_ttl_max_ms {
-            return Err(HeadError::LivesTooLong {
-                got_ms: life_ms,
-                max_ms: self.root.head_ttl_max_ms,
-            });
-        }
-        Ok(())
+        check_length(head, &self.root)
     }
 
     /// Points neither below what is installed or allowed nor at what was revoked.

@@ -115,6 +115,26 @@ impl Request {
         }
     }
 
+    /// Refuses what is no question before its body is read.
+    ///
+    /// # Errors
+    /// [`WireError::Unexpected`]; the mirror is at fault.
+    pub fn check_type(kind: FrameType) -> Result<(), WireError> {
+        match kind {
+            FrameType::HELLO
+            | FrameType::POLL
+            | FrameType::FETCH_ROOT
+            | FrameType::FETCH_OBJECT
+            | FrameType::FETCH_CHUNKS
+            | FrameType::FETCH_BUNDLE
+            | FrameType::FETCH_RUNS => Ok(()),
+            got => Err(WireError::Unexpected {
+                got,
+                expected: "a request",
+            }),
+        }
+    }
+
     /// Reads a question.
     ///
     /// # Errors

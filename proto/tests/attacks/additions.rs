@@ -480,7 +480,7 @@ fn only_additions_to_what_is_live_are_bound_to_it_whatever_they_name() {
 #[test]
 fn fewer_keys_do_not_use_up_the_numbers() {
     let stage = Stage::new();
-    let far = 5 + limits::ADDITIONS as u64;
+    let far = 5 + limits::ADDITIONS_PER_ANCHOR as u64;
     let numbered = |number| {
         let mut body = stage.addition();
         body.release = ReleaseNumber(number);

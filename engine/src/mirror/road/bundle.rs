@@ -5,30 +5,41 @@ use std::sync::Arc;
 
 use tidecast_proto::bundle::{ContentRef, FilePart, Form, PartKind, Side};
 use tidecast_proto::chunker::Chunker;
+use tidecast_proto::id::ObjectId;
 use tidecast_proto::limits;
 use tidecast_proto::list::List;
 use tidecast_proto::manifest::{Manifest, SignedManifest};
 use tidecast_proto::name::ReleasePath;
 use tidecast_proto::recipe::Recipe;
+use tidecast_proto::signed;
 
 use super::fault::BundleFault;
 use super::parts::Parts;
 use super::section::{Delivered, Made, Wanted, live_base, make};
 use crate::docroot::{Build, DocrootError};
-use crate::packing::delta::open_with_prefix;
+use crate::packing::delta::{open_in, open_with_prefix};
 use crate::rebuild::Source;
 
-/// Opens a manifest that came as a delta of the live one. What it is worth, its signatures say.
+/// Opens the manifest `id` that came as a delta of the live one. What it is worth, its signatures say.
 ///
 /// # Errors
-/// [`BundleFault`].
-pub(crate) fn open_manifest(packed: &[u8], live: &Manifest) -> Result<SignedManifest, BundleFault> {
-    let bytes = open_with_prefix(packed, live.signed().body(), limits::MANIFEST_BYTES).map_err(
-        |source| BundleFault::Packed {
-            kind: PartKind::MANIFEST,
-            source,
-        },
-    )?;
+/// [`BundleFault`]; [`BundleFault::OtherRelease`] when it is another one.
+pub(crate) fn open_manifest(
+    packed: Vec<u8>,
+    live: &Manifest,
+    id: &ObjectId,
+) -> Result<SignedManifest, BundleFault> {
+    let bytes =
+        open_in(packed, 0, live.signed().body(), limits::MANIFEST_BYTES).map_err(|source| {
+            BundleFault::Packed {
+                kind: PartKind::MANIFEST,
+                source,
+            }
+        })?;
+    // Before anything of it is copied: it may be 16 MiB of anything.
+    if signed::body_of(&bytes).map(ObjectId::of) != Some(*id) {
+        return Err(BundleFault::OtherRelease);
+    }
     Ok(SignedManifest::from_bytes(&bytes)?)
 }
 

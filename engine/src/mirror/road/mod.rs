@@ -12,7 +12,8 @@ mod take;
 
 pub use fault::BundleFault;
 pub(super) use journey::{Journey, Journeys};
-pub(super) use parts::{Parts, pipe};
+pub(crate) use parts::Parts;
+pub(super) use parts::pipe;
 pub(super) use section::{Delivered, Made, Wanted, make};
 pub(super) use take::{ByBundle, Cut};
 

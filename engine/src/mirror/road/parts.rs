@@ -9,8 +9,12 @@ use tokio::sync::mpsc;
 
 use super::fault::BundleFault;
 
-/// Pieces of a bundle, of at most a frame each, that wait between the network and the disk.
-const PIECES: usize = 4;
+/// Pieces of a bundle, of at most a frame each, that wait between the network and the disk. More of them wait in the
+/// stream's window.
+const PIECES: usize = 1;
+
+/// Of a long part, how much must have come before there is room for all of it, in bytes.
+const FIRST_BYTES: usize = 64 * 1024;
 
 /// What a bundle begins with: everything in front of its sections.
 #[derive(Debug)]
@@ -94,11 +98,18 @@ impl Parts {
         let header = self.peek()?;
         self.ahead = None;
         let mut body = Vec::new();
-        // As it comes: a length alone costs nothing.
-        (&mut self.source)
-            .take(header.body_bytes as u64)
-            .read_to_end(&mut body)
-            .map_err(cut)?;
+        // A length alone costs nothing; once something has come there is room for all of it, because growing step by
+        // step it would be there twice at times.
+        for most in [header.body_bytes.min(FIRST_BYTES), header.body_bytes] {
+            body.reserve_exact(most - body.len());
+            (&mut self.source)
+                .take((most - body.len()) as u64)
+                .read_to_end(&mut body)
+                .map_err(cut)?;
+            if body.len() < most {
+                break;
+            }
+        }
         self.read_bytes += body.len() as u64;
         if body.len() < header.body_bytes {
             return Err(BundleError::Cut.into());

@@ -15,7 +15,7 @@ use tidecast_proto::recipe::Recipe;
 use super::fault::BundleFault;
 use super::parts::Parts;
 use crate::docroot::{Build, DocrootError};
-use crate::packing::delta::open_with_prefix;
+use crate::packing::delta::open_in;
 use crate::rebuild::{
     self, Bases, Delivery, MissingChunks, MissingError, Place, RebuildError, Source, Target,
 };
@@ -214,7 +214,7 @@ impl MissingChunks for Incoming<'_, '_> {
             Delivered::Spool => self.spooled(from),
             Delivered::Runs(parts) => {
                 let body = parts.expect(PartKind::RUN, "RUN")?;
-                self.run(from, &body, bases)
+                self.run(from, body, bases)
             }
         }
     }
@@ -225,11 +225,11 @@ impl Incoming<'_, '_> {
     fn run(
         &mut self,
         from: usize,
-        body: &[u8],
+        body: Vec<u8>,
         bases: &mut dyn Bases,
     ) -> Result<Delivery, MissingError> {
         let fault = |error: BundleError| MissingError::from(BundleFault::from(error));
-        let run = RunPart::decode(body).map_err(fault)?;
+        let run = RunPart::decode(&body).map_err(fault)?;
         let range = self.origins.next_run(from, &run).map_err(fault)?;
         let target = &self.wanted.entries()[range.clone()];
         let mut ranges = Vec::with_capacity(run.bases.len());
@@ -243,7 +243,8 @@ impl Incoming<'_, '_> {
         }
         // Within `RUN_BYTES`: it was just checked.
         let bytes_max = usize::try_from(bytes_of(target)).unwrap_or(0);
-        let opened = open_with_prefix(run.frame, &prefix, bytes_max).map_err(|source| {
+        let at = body.len() - run.frame.len();
+        let opened = open_in(body, at, &prefix, bytes_max).map_err(|source| {
             MissingError::from(BundleFault::Packed {
                 kind: PartKind::RUN,
                 source,

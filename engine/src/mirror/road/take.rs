@@ -11,6 +11,7 @@ use tidecast_proto::name::ReleasePath;
 use tidecast_proto::trust::Trust;
 use tidecast_proto::wire::FetchBundle;
 
+use super::super::addition::{Anchors, Judged};
 use super::super::error::SyncError;
 use super::super::sync::Sync;
 use super::super::work::{Begin, Work, building};
@@ -46,8 +47,8 @@ impl Cut {
 /// What came of a bundle, for the roads that are left.
 #[derive(Debug, Default)]
 pub(crate) struct ByBundle {
-    /// The release's manifest, if the bundle held it: its tree has been begun.
-    pub(crate) manifest: Option<Arc<Manifest>>,
+    /// The release, if the bundle held its manifest: its tree has been begun.
+    pub(in super::super) release: Option<Judged>,
     /// Files of it that are the live release's, but damaged here.
     pub(crate) damaged: Vec<ReleasePath>,
     /// Whether there was one at all.
@@ -101,11 +102,15 @@ impl Sync {
             from: live.id(),
             to: head.manifest,
         };
+        let anchors = Anchors::Ask(&self.link);
         if let Some(pushed) = &self.pushed {
             if (pushed.header.from, pushed.header.to) == (fetch.from, fetch.to) {
                 let bytes = pushed.bytes.len() as u64;
                 let parts = Parts::new(Cursor::new(Bytes::from(pushed.bytes.clone())));
-                return self.work.by_bundle(parts, bytes, trust, head, live).await;
+                return self
+                    .work
+                    .by_bundle(parts, bytes, trust, head, live, anchors)
+                    .await;
             }
             tracing::debug!("a bundle that came unasked starts elsewhere or leads elsewhere");
         }
@@ -153,11 +158,15 @@ impl Sync {
                 Err(_) => Vec::new(),
             };
             let parts = Parts::new(Cursor::new(held));
-            return self.work.by_bundle(parts, bytes, trust, head, live).await;
+            return self
+                .work
+                .by_bundle(parts, bytes, trust, head, live, anchors)
+                .await;
         }
         let (fed, taken) = self
             .feed(answer, |parts| {
-                self.work.by_bundle(parts, bytes, trust, head, live)
+                self.work
+                    .by_bundle(parts, bytes, trust, head, live, anchors)
             })
             .await;
         let taken = taken?;
@@ -189,7 +198,7 @@ impl Work {
             .await?)
     }
 
-    /// The manifest that came with a bundle, as a delta of the live one.
+    /// The manifest of `head` that came with a bundle, as a delta of the live one.
     ///
     /// # Errors
     /// As [`Self::open_bundle`].
@@ -197,11 +206,12 @@ impl Work {
         &self,
         packed: Vec<u8>,
         live: &Arc<Manifest>,
+        head: &Head,
     ) -> Result<Result<SignedManifest, BundleFault>, SyncError> {
-        let live = live.clone();
+        let (live, id) = (live.clone(), head.manifest);
         Ok(self
             .disk
-            .run(move |_| open_manifest(&packed, &live))
+            .run(move |_| open_manifest(packed, &live, &id))
             .await?)
     }
 
@@ -213,6 +223,7 @@ impl Work {
         trust: &Trust,
         head: &Head,
         live: &Arc<Manifest>,
+        anchors: Anchors<'_>,
     ) -> Result<ByBundle, SyncError> {
         let failed = |fault: BundleFault| {
             tracing::warn!(%fault, "the bundle is of no use");
@@ -225,24 +236,28 @@ impl Work {
         if preamble.header.from != live.id() {
             return failed(BundleFault::OtherStart);
         }
-        let signed = match self.bundled_manifest(preamble.manifest, live).await? {
+        let signed = match self.bundled_manifest(preamble.manifest, live, head).await? {
             Ok(signed) => signed,
             Err(fault) => return failed(fault),
         };
         // The head that was followed is at least as new as the one in the bundle, and it names the manifest. Signatures that do
         // not hold may be this copy's fault: the manifest can still be asked for by its name.
-        let Some(manifest) = (signed.id() == head.manifest)
-            .then(|| trust.verify_manifest(signed, head).ok()?.whole().ok())
-            .flatten()
-        else {
+        if signed.id() != head.manifest {
             return failed(BundleFault::OtherRelease);
+        }
+        let judging = self.judge_manifest(trust, signed, head, Some(live), anchors);
+        let judged = match judging.await {
+            Ok(judged) => judged,
+            Err(SyncError::Link(error)) if is_of_the_link(&error) => return Err(error.into()),
+            Err(error @ (SyncError::Memory(_) | SyncError::Disk(_))) => return Err(error),
+            Err(_) => return failed(BundleFault::OtherRelease),
         };
-        let manifest = Arc::new(manifest);
+        let manifest = judged.manifest.clone();
         manifest.check_replaces(live)?;
         let begun = self.begin(&manifest, Begin::Release).await?;
         if bytes > begun.lacking_bytes {
             return Ok(ByBundle {
-                manifest: Some(manifest),
+                release: Some(judged),
                 damaged: begun.damaged,
                 found: true,
                 too_dear: true,
@@ -250,8 +265,9 @@ impl Work {
                 ..ByBundle::default()
             });
         }
-        let taken = self.apply_sections(trust, manifest, parts).await?;
+        let taken = self.apply_sections(trust, parts).await?;
         Ok(ByBundle {
+            release: Some(judged),
             damaged: begun.damaged,
             ..taken
         })
@@ -264,7 +280,6 @@ impl Work {
     pub(in super::super) async fn apply_sections(
         &self,
         trust: &Trust,
-        manifest: Arc<Manifest>,
         mut parts: Parts,
     ) -> Result<ByBundle, SyncError> {
         let chunker = Self::chunker(trust);
@@ -279,7 +294,6 @@ impl Work {
             tracing::warn!(%fault, "the bundle failed; what was verified is kept");
         }
         Ok(ByBundle {
-            manifest: Some(manifest),
             found: true,
             applied,
             bytes,

@@ -22,7 +22,7 @@ const RESERVED: u8 = 0xe0;
 /// [`HEADER_BYTES`] in view, or all that is left of the file, the answer is final.
 ///
 /// The header's own checksum is not compared: whether a stream follows shows when it is read.
-pub(super) fn length(bytes: &[u8]) -> Option<usize> {
+pub(crate) fn length(bytes: &[u8]) -> Option<usize> {
     let flags = *bytes.get(3)?;
     if !bytes.starts_with(&MAGIC) || flags & RESERVED != 0 {
         return None;

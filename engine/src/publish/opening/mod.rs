@@ -7,7 +7,7 @@
 
 mod content;
 mod guess;
-mod gzip_header;
+pub(crate) mod gzip_header;
 mod packed;
 mod prove;
 mod scan;

@@ -12,7 +12,7 @@ use tidecast_proto::{
 };
 
 use super::*;
-use crate::publish::inflate::GzipError;
+use crate::genuine::GzipError;
 use crate::publish::{CDIFF_BYTES, DatabaseChange, DatabaseFault};
 
 fn hex(bytes: &[u8]) -> String {

@@ -146,6 +146,7 @@ impl Feed {
             cache: &cache,
             now: self.now,
             even_if_unchanged: self.even_if_unchanged,
+            above: ReleaseNumber(0),
         };
         publish(writer, &request, progress)
     }

@@ -1,4 +1,5 @@
 //! Stock C zlib packs what the tests begin with and compare to.
+#![expect(unsafe_code, reason = "zlib is C")]
 
 use std::mem::{MaybeUninit, size_of};
 

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use tidecast_proto::{
     id::{ListId, RecipeId, ReleaseNumber},
     list::List,
-    manifest::File,
+    manifest::{File, ManifestBody},
 };
 
 use super::retention::{Fate, Verdict};
@@ -21,12 +21,16 @@ pub(super) struct Marks {
 }
 
 impl Marks {
-    /// Marks all that the kept ones of `verdicts` need.
+    /// Marks all that the kept ones of `verdicts` need, and open proposals.
     ///
     /// # Errors
     /// [`StoreError::Incomplete`] when a list or recipe of a kept release cannot be read: then it is not known
     /// which chunks are needed.
-    pub(super) fn of(snapshot: &Snapshot, verdicts: &[Verdict]) -> Result<Self, StoreError> {
+    pub(super) fn of(
+        snapshot: &Snapshot,
+        verdicts: &[Verdict],
+        proposals: &[ManifestBody],
+    ) -> Result<Self, StoreError> {
         let words = |records: usize| vec![0; records.div_ceil(64)];
         let mut marking = Marking {
             snapshot,
@@ -39,6 +43,12 @@ impl Marks {
         for verdict in verdicts {
             if let Fate::Kept { whole, .. } = verdict.fate {
                 marking.release(verdict.release, whole)?;
+            }
+        }
+        for proposal in proposals {
+            for file in &proposal.files {
+                // Whoever removed some of it by hand made the proposal impossible, and nothing else.
+                let _ = marking.file(file, true);
             }
         }
         Ok(marking.marks)

@@ -3,6 +3,7 @@
 //! A [`Retention`] says which releases stay; [`Marks`](mark::Marks) finds what they need; a [`Collection`] removes
 //! the rest, pack by pack.
 
+mod anchors;
 mod bundles;
 mod collection;
 mod last;
@@ -15,7 +16,7 @@ mod tests;
 
 use tidecast_proto::id::Timestamp;
 
-use super::{Store, StoreError};
+use super::{Store, StoreError, proposals};
 pub use collection::{Collection, GcProblem, GcReport};
 pub use plan::{Files, GcPlan};
 pub use retention::{ExpiredBy, Fate, HOLD_MARGIN_MS, KeptFor, PACK_GRACE_MS, Retention, Verdict};
@@ -32,14 +33,20 @@ impl Store {
         Ok(Work::of(self.folder(), &snapshot, retention, now)?.plan)
     }
 
-    /// Whether anything has become removable since the last collection; looks at names and times only.
+    /// Whether anything has become removable since the last collection; looks at names and times, and into releases only
+    /// when one would go.
     ///
     /// # Errors
     /// [`StoreError`].
     pub fn gc_is_due(&self, retention: &Retention, now: Timestamp) -> Result<bool, StoreError> {
         let snapshot = self.shared.current.load();
         let appeared = plan::appeared(&snapshot)?;
-        Ok(retention.is_due(&appeared, last::read(self.folder()), now))
+        let mut verdicts = retention.judge(&appeared, now);
+        if verdicts.iter().any(Verdict::is_expired) {
+            let open = proposals::open(self.folder(), &snapshot)?;
+            anchors::keep(&snapshot, &open, &mut verdicts)?;
+        }
+        Ok(retention.is_due(&appeared, &verdicts, last::read(self.folder())))
     }
 }
 

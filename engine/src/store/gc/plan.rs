@@ -7,13 +7,14 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use tidecast_proto::id::{ReleaseNumber, Timestamp};
 
-use super::bundles;
 use super::mark::Marks;
 use super::retention::{Retention, Verdict};
+use super::{anchors, bundles};
 use crate::durable::FileError;
 use crate::store::StoreError;
 use crate::store::bundle_files::BundleFile;
 use crate::store::pack::{self, Pack};
+use crate::store::proposals;
 use crate::store::record::Record;
 use crate::store::snapshot::Snapshot;
 
@@ -112,8 +113,10 @@ impl Work {
         retention: &Retention,
         now: Timestamp,
     ) -> Result<Self, StoreError> {
-        let releases = retention.judge(&appeared(snapshot)?, now);
-        let marks = Marks::of(snapshot, &releases)?;
+        let mut releases = retention.judge(&appeared(snapshot)?, now);
+        let open = proposals::open(folder, snapshot)?;
+        anchors::keep(snapshot, &open, &mut releases)?;
+        let marks = Marks::of(snapshot, &releases, &open)?;
         let mut work = Self {
             plan: GcPlan {
                 expired: Files::default(),

@@ -57,6 +57,8 @@ pub enum KeptFor {
     Count,
     /// It was replaced less than [`Retention::age_ms`] ago.
     Age,
+    /// A release or a proposal that stays only adds to it: mirrors ask for its manifest.
+    Anchor,
 }
 
 impl KeptFor {
@@ -68,6 +70,7 @@ impl KeptFor {
             Self::Head => "head",
             Self::Count => "count",
             Self::Age => "age",
+            Self::Anchor => "anchor",
         }
     }
 }
@@ -161,14 +164,13 @@ impl Retention {
         }
     }
 
-    /// Whether anything has become removable since `last`, when a collection ended; costs no look into a release.
+    /// Whether `verdicts` make anything removable that was not so at `last`, when a collection ended.
     pub(super) fn is_due(
         &self,
         appeared: &[(ReleaseNumber, Timestamp)],
+        verdicts: &[Verdict],
         last: Timestamp,
-        now: Timestamp,
     ) -> bool {
-        let verdicts = self.judge(appeared, now);
         verdicts.iter().enumerate().any(|(at, verdict)| {
             let Some(replaced) = verdict.replaced else {
                 return false;
@@ -277,7 +279,9 @@ mod tests {
     #[test]
     fn collecting_is_due_once_for_each_thing_that_happens() {
         let due = |at: &[u64], last: u64, now: u64| {
-            RETENTION.is_due(&appeared(at), Timestamp(last), Timestamp(now))
+            let appeared = appeared(at);
+            let verdicts = RETENTION.judge(&appeared, Timestamp(now));
+            RETENTION.is_due(&appeared, &verdicts, Timestamp(last))
         };
         // Release 1 stops being one of the two newest at 30, and no head points at it from 30 on.
         assert!(!due(&[10, 20], 0, 29));

@@ -1,4 +1,5 @@
 //! Stock C zlib behind a safe face. The only place of the tests where foreign code is called.
+#![expect(unsafe_code, reason = "zlib is C")]
 
 use std::{mem::MaybeUninit, os::raw::c_int};
 

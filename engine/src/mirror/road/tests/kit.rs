@@ -266,6 +266,7 @@ impl Feed {
             hosts: Vec::new(),
             http: None,
             access_log: None,
+            metrics: None,
             grace_s: 600,
         };
         let (mirror, _) = Mirror::open(&state, config, Arc::new(Fixed)).unwrap();

@@ -1,0 +1,309 @@
+//! An audit finds every step that nobody was entitled to, and nothing else.
+
+mod support;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use support::{RunningMaster, World};
+use tidecast_engine::audit::{AuditReport, audit};
+use tidecast_engine::chain_log::{ChainLog, Format, RecordKind};
+use tidecast_engine::keyfile;
+use tidecast_engine::master::{Feed, ROOT_KEY};
+use tidecast_engine::store::Store;
+use tidecast_proto::head::SignedHead;
+use tidecast_proto::id::{ReleaseNumber, RootVersion, Seq};
+use tidecast_proto::key::SecretKey;
+use tidecast_proto::manifest::SignedManifest;
+use tidecast_proto::root::{RootBody, SignedRoot};
+
+/// As SPEC §7.5 has it.
+const HEADS: Format = Format {
+    domain: "tidecast heads.log v1",
+    body_bytes_max: 2_048,
+};
+
+/// A master with two roots and three releases, and a mirror that has installed all of them.
+async fn history() -> World {
+    let world = World::new();
+    world.publish(&[("f", b"one")]);
+    let master = RunningMaster::start(&world);
+    let mirror = world.admitted_mirror("m", &master.upstream());
+    master.master.reload().unwrap();
+    mirror.sync_once().await.unwrap();
+    world.clock.advance_ms(2 * 3_600_000);
+    let state = world.master_state();
+    let root = Feed::load(&state).unwrap().root;
+    let body = RootBody {
+        version: RootVersion(2),
+        ..RootBody::clone(&root)
+    };
+    let key = keyfile::load(&world.path("keys").join(ROOT_KEY)).unwrap();
+    let next = SignedRoot::sign(&body, &[&key]).unwrap();
+    tidecast_engine::master::install(&state, vec![next]).unwrap();
+    for content in [b"two", b"thr"] {
+        world.publish(&[("f", content)]);
+        master.master.reload().unwrap();
+        world.clock.advance_ms(60_000);
+        mirror.sync_once().await.unwrap();
+    }
+    world
+}
+
+fn audited(world: &World, state: &str) -> AuditReport {
+    audit(&world.path(state), world.now()).unwrap()
+}
+
+#[track_caller]
+fn finds(world: &World, state: &str, what: &str) {
+    let report = audited(world, state);
+    let found = format!("{:?}", report.findings);
+    assert!(
+        !report.is_authorised() && found.contains(what),
+        "{what}: {found}"
+    );
+}
+
+#[track_caller]
+fn is_good(world: &World, state: &str) -> AuditReport {
+    let report = audited(world, state);
+    assert!(report.is_authorised(), "{:?}", report.findings);
+    report
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_honest_history_is_authorised_and_counted() {
+    let world = history().await;
+    let master = is_good(&world, "master");
+    assert_eq!((master.roots, master.releases), (2, 3));
+    assert!(master.heads >= 3, "{master:?}");
+    let mirror = is_good(&world, "m.state");
+    assert_eq!((mirror.roots, mirror.installs), (2, 3));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_flipped_byte_in_any_file_is_found() {
+    let world = history().await;
+    let files: [(&str, PathBuf, usize); 7] = [
+        ("master", world.path("master/roots/1.root"), 0),
+        ("master", world.path("master/roots/2.root"), 0),
+        ("master", world.path("master/heads.log"), 0),
+        ("master", world.path("master/store/releases/2.manifest"), 0),
+        ("m.state", world.path("m.state/trust.log"), 0),
+        ("m.state", world.path("m.state/roots/2.root"), 0),
+        // The floor for the clock may lie minutes below the last head: its lowest bytes, of the last eight.
+        ("m.state", world.path("m.state/counters"), 8),
+    ];
+    let mut flipped = 0;
+    for (state, path, spare) in files {
+        let whole = fs::read(&path).unwrap();
+        let step = whole.len() / 40 + 1;
+        for at in (0..whole.len() - spare)
+            .step_by(step)
+            .chain([whole.len() - spare - 1])
+        {
+            for bit in [0, 3, 7] {
+                let mut changed = whole.clone();
+                changed[at] ^= 1 << bit;
+                fs::write(&path, changed).unwrap();
+                let report = audited(&world, state);
+                assert!(
+                    !report.is_authorised(),
+                    "{}, byte {at}, bit {bit}",
+                    path.display()
+                );
+                flipped += 1;
+            }
+        }
+        fs::write(&path, whole).unwrap();
+        is_good(&world, state);
+    }
+    // The upper bytes of the floor.
+    let path = world.path("m.state/counters");
+    let whole = fs::read(&path).unwrap();
+    for at in whole.len() - 5..whole.len() {
+        let mut changed = whole.clone();
+        changed[at] ^= 1;
+        fs::write(&path, changed).unwrap();
+        assert!(
+            !audited(&world, "m.state").is_authorised(),
+            "floor, byte {at}"
+        );
+    }
+    fs::write(&path, whole).unwrap();
+    println!("{flipped} flipped bits, all found");
+}
+
+/// The whole records of a chained log.
+fn records(path: &Path) -> Vec<Vec<u8>> {
+    let bytes = fs::read(path).unwrap();
+    let mut rest = &bytes[..];
+    let mut records = Vec::new();
+    while !rest.is_empty() {
+        let body = u32::from_le_bytes(rest[..4].try_into().unwrap()) as usize;
+        let (record, later) = rest.split_at(4 + 1 + 32 + 4 + body + 32);
+        records.push(record.to_vec());
+        rest = later;
+    }
+    records
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_record_taken_out_or_moved_is_found() {
+    let world = history().await;
+    for (state, name) in [("master", "heads.log"), ("m.state", "trust.log")] {
+        let path = world.path(state).join(name);
+        let whole = fs::read(&path).unwrap();
+        let records = records(&path);
+        assert!(records.len() >= 3, "{name}");
+        for at in 0..records.len() - 1 {
+            let mut without = records.clone();
+            without.remove(at);
+            fs::write(&path, without.concat()).unwrap();
+            finds(&world, state, "does not follow");
+            let mut swapped = records.clone();
+            swapped.swap(at, at + 1);
+            fs::write(&path, swapped.concat()).unwrap();
+            finds(&world, state, "does not follow");
+        }
+        fs::write(&path, whole).unwrap();
+    }
+    // The last record of a mirror's log: its counters know better.
+    let path = world.path("m.state/trust.log");
+    let mut cut = records(&path);
+    cut.truncate(cut.len() - 2);
+    fs::write(&path, cut.concat()).unwrap();
+    finds(&world, "m.state", "by the log it is");
+    // The whole log.
+    fs::remove_file(&path).unwrap();
+    finds(&world, "m.state", "no record");
+}
+
+fn append(world: &World, head: Vec<u8>) {
+    let path = world.path("master/heads.log");
+    let mut log = ChainLog::open(&path, &HEADS, &mut |_| {}).unwrap();
+    let turn = log.begin(&mut |_| {}).unwrap();
+    turn.append(&[(RecordKind(1), head)]).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_head_that_nobody_was_entitled_to_is_found_although_the_chain_is_whole() {
+    let world = history().await;
+    let path = world.path("master/heads.log");
+    let whole = fs::read(&path).unwrap();
+    let feed = Feed::load(&world.master_state()).unwrap();
+    let key = feed.head_key().unwrap();
+    let newest = tidecast_engine::master::newest_head(&world.master_state()).unwrap();
+    let good = SignedHead::from_bytes(&newest.unwrap())
+        .unwrap()
+        .claims()
+        .unwrap();
+    let next = |change: &dyn Fn(&mut tidecast_proto::head::HeadBody)| {
+        let mut body = good.clone();
+        body.seq = Seq(body.seq.0 + 1);
+        change(&mut body);
+        body
+    };
+    let unknown = SecretKey::from_seed(&[9; 32]);
+    let cases: [(
+        &dyn Fn(&mut tidecast_proto::head::HeadBody),
+        &SecretKey,
+        &str,
+    ); 8] = [
+        (&|_| {}, &unknown, "0 of 1 needed signatures"),
+        (&|h| h.seq = Seq(h.seq.0 - 1), &key, "after number"),
+        (
+            &|h| h.release = ReleaseNumber(1),
+            &key,
+            "announced after release",
+        ),
+        (&|h| h.manifest.0[0] ^= 1, &key, "is announced as release"),
+        (
+            &|h| h.release = ReleaseNumber(9),
+            &key,
+            "release 9 was announced",
+        ),
+        (
+            &|h| h.root_version = RootVersion(3),
+            &key,
+            "which is not there",
+        ),
+        (
+            &|h| h.root_version = RootVersion(1),
+            &key,
+            "after one made under root 2",
+        ),
+        (&|h| h.expires = h.expires.plus(1), &key, "the root allows"),
+    ];
+    for (change, key, what) in cases {
+        let signed = SignedHead::sign(&next(change), &[key]).unwrap();
+        append(&world, signed.to_bytes());
+        finds(&world, "master", what);
+        fs::write(&path, &whole).unwrap();
+    }
+    append(
+        &world,
+        SignedHead::sign(&next(&|_| {}), &[&key])
+            .unwrap()
+            .to_bytes(),
+    );
+    is_good(&world, "master");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn another_root_or_a_manifest_that_too_few_signed_is_found() {
+    let world = history().await;
+    let state = world.master_state();
+    let feed = Feed::load(&state).unwrap();
+    // A root 2 of somebody else's making, signed by his own key.
+    let path = world.path("master/roots/2.root");
+    let whole = fs::read(&path).unwrap();
+    let forger = SecretKey::from_seed(&[9; 32]);
+    let body = RootBody {
+        root_keys: vec![forger.public()],
+        ..RootBody::clone(&feed.root)
+    };
+    let forged = SignedRoot::sign(&body, &[&forger]).unwrap().to_bytes();
+    fs::write(&path, &forged).unwrap();
+    finds(&world, "master", "needed signatures");
+    fs::write(&path, whole).unwrap();
+    let path = world.path("m.state/roots/2.root");
+    let whole = fs::read(&path).unwrap();
+    fs::write(&path, &forged).unwrap();
+    finds(&world, "m.state", "needed signatures");
+    fs::write(&path, &whole).unwrap();
+    fs::remove_file(&path).unwrap();
+    finds(&world, "m.state", "root 2 was accepted, but is not there");
+    fs::write(&path, &whole).unwrap();
+
+    // Release 2 without its signatures, and with one of nobody's.
+    let path = state.join("store/releases/2.manifest");
+    let whole = fs::read(&path).unwrap();
+    let store = Store::open(&state.join("store")).unwrap();
+    let signed = store.manifest(ReleaseNumber(2)).unwrap().unwrap();
+    let body = signed.body();
+    let bare = [
+        &(body.len() as u64).to_le_bytes()[..],
+        body,
+        &0_u64.to_le_bytes(),
+    ]
+    .concat();
+    let mut by_forger = SignedManifest::from_bytes(&bare).unwrap();
+    by_forger.add_signature(&forger);
+    for manifest in [bare, by_forger.to_bytes()] {
+        // A record of kind 2, not packed (SPEC §7.6).
+        let length = u32::try_from(manifest.len()).unwrap().to_le_bytes();
+        let file = [
+            &[2, 0, 0, 0],
+            &length[..],
+            &length,
+            &signed.id().0,
+            &manifest,
+        ]
+        .concat();
+        fs::write(&path, file).unwrap();
+        finds(&world, "master", "needed signatures");
+    }
+    fs::write(&path, whole).unwrap();
+    is_good(&world, "master");
+}

@@ -1,0 +1,275 @@
+//! New roots while everything runs: keys change hands, mirrors follow step by step, and nothing is lost on the way.
+
+mod support;
+
+use std::path::Path;
+
+use support::{RunningMaster, RunningMirror, World, eventually};
+use tidecast_engine::keyfile;
+use tidecast_engine::master::{self, Feed, InstallError, ROOT_KEY, SettingsChange, next_key};
+use tidecast_engine::mirror::{self, NEXT_NODE_KEY, NODE_KEY, NextKey};
+use tidecast_proto::ceremony::{KeyChanges, KeyRole, MasterChange, RootChanges};
+use tidecast_proto::id::RootVersion;
+use tidecast_proto::limits;
+use tidecast_proto::root::{RootBody, SignedRoot};
+
+const DAY_MS: u64 = 24 * 3600 * 1000;
+
+/// The next root, signed.
+fn next(world: &World, root: &RootBody, changes: &RootChanges) -> SignedRoot {
+    let expires = world.now().plus(400 * DAY_MS);
+    let body = root.next(changes, expires).unwrap();
+    let key = keyfile::load(&world.path("keys").join(ROOT_KEY)).unwrap();
+    SignedRoot::sign(&body, &[&key]).unwrap()
+}
+
+/// Installs the next root on the master's disk.
+fn install(world: &World, changes: &RootChanges) -> master::Installed {
+    let feed = Feed::load(&world.master_state()).unwrap();
+    let root = next(world, &feed.root, changes);
+    master::install(&world.master_state(), vec![root]).unwrap()
+}
+
+fn roots_of(folder: &Path) -> usize {
+    std::fs::read_dir(folder.join("roots")).map_or(0, Iterator::count)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_running_master_goes_on_under_a_new_root_with_the_keys_it_names_and_mirrors_follow() {
+    let world = World::new();
+    world.publish(&[("f", b"one")]);
+    let master = RunningMaster::start(&world);
+    let mirror = world.admitted_mirror("m", &master.upstream());
+    master.master.reload().unwrap();
+    let running = RunningMirror::start(&mirror);
+    eventually("release 1", || {
+        world.served("m", "f").as_deref() == Some(b"one")
+    })
+    .await;
+
+    let state = world.master_state();
+    let feed = Feed::load(&state).unwrap();
+    let old_head = feed.head_key().unwrap().public();
+    let old_node = feed.node_key().unwrap().public();
+    let head = keyfile::generate_at(&next_key(&state, "head.key"))
+        .unwrap()
+        .public();
+    let node = keyfile::generate_at(&next_key(&state, "node.key"))
+        .unwrap()
+        .public();
+    let done = install(
+        &world,
+        &RootChanges {
+            head: KeyChanges {
+                add: vec![head],
+                remove: vec![old_head],
+                threshold: None,
+            },
+            masters: vec![MasterChange::Key("master".into(), node)],
+            ..RootChanges::default()
+        },
+    );
+    assert_eq!(done.switched, [KeyRole::Head, KeyRole::Node]);
+    assert_eq!(done.root.epoch.0, 1);
+    for (name, old) in [("head.old.key", old_head), ("node.old.key", old_node)] {
+        assert_eq!(keyfile::load(&state.join(name)).unwrap().public(), old);
+    }
+    master.master.reload().unwrap();
+    let status = master.master.status();
+    assert_eq!(status.root_version, 2);
+    assert_eq!(status.node_key, node.to_string());
+
+    // On the connection that is up: its head is signed by a key that the mirror's root did not name, and then the
+    // server's own key is nobody's.
+    world.publish(&[("f", b"two")]);
+    master.master.reload().unwrap();
+    eventually("release 2", || {
+        world.served("m", "f").as_deref() == Some(b"two")
+    })
+    .await;
+    eventually("the mirror shows the new master key", || {
+        mirror.status().connection.upstream_key == Some(node.to_string())
+    })
+    .await;
+    assert_eq!(roots_of(&world.path("m.state")), 2);
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_mirror_keeps_every_root_of_the_longest_walk_and_goes_on_where_it_was_cut() {
+    let world = World::new();
+    world.publish(&[("f", b"one")]);
+    let state = world.master_state();
+    let master = RunningMaster::start(&world);
+    let mirror = world.admitted_mirror("m", &master.upstream());
+    master.master.reload().unwrap();
+    mirror.sync_once().await.unwrap();
+    let length = limits::ROOT_WALK as u64 + 20;
+    let feed = Feed::load(&state).unwrap();
+    let (mut root, mut chain) = ((*feed.root).clone(), Vec::new());
+    for _ in 0..length {
+        let signed = next(&world, &root, &RootChanges::default());
+        root = signed.draft().unwrap();
+        chain.push(signed);
+    }
+    let done = master::install(&state, chain).unwrap();
+    assert_eq!(done.root.version, RootVersion(1 + length));
+
+    master.master.reload().unwrap();
+
+    let folder = world.path("m.state");
+    // A folder where root 500 should go: the walk ends there, as it would with a full disk or a power cut.
+    std::fs::create_dir(folder.join("roots/500.root")).unwrap();
+    let error = mirror.sync_once().await.unwrap_err().to_string();
+    assert!(error.contains("500.root"), "{error}");
+    assert_eq!(roots_of(&folder), 500, "499 roots and the folder");
+    std::fs::remove_dir(folder.join("roots/500.root")).unwrap();
+
+    // One sync may need more than one walk: each brings 1,024.
+    let mut walks = 0;
+    while roots_of(&folder) < usize::try_from(1 + length).unwrap() {
+        walks += 1;
+        assert!(walks < 5, "{} roots", roots_of(&folder));
+        let _ = mirror.sync_once().await;
+    }
+    let mirrored = tidecast_engine::roots::load(&folder.join("roots")).unwrap();
+    let served = tidecast_engine::roots::load(&state.join("roots")).unwrap();
+    assert!(mirrored == served, "every root byte for byte");
+    assert_eq!(mirror.sync_once().await.unwrap().reason, "current");
+}
+
+#[test]
+fn roots_that_do_not_follow_are_not_installed_and_those_that_are_there_do_no_harm() {
+    let world = World::new();
+    let state = world.master_state();
+    let feed = Feed::load(&state).unwrap();
+    let second = next(&world, &feed.root, &RootChanges::default());
+    let third = next(&world, &second.draft().unwrap(), &RootChanges::default());
+    let refused = |roots| master::install(&state, roots).unwrap_err();
+    // A gap, and one nobody signed.
+    assert!(matches!(
+        refused(vec![third.clone()]),
+        InstallError::Refused { version, .. } if version == RootVersion(3)
+    ));
+    let unsigned = SignedRoot::sign(&second.draft().unwrap(), &[]).unwrap();
+    assert!(matches!(
+        refused(vec![unsigned]),
+        InstallError::Refused { .. }
+    ));
+    assert_eq!(Feed::load(&state).unwrap().root.version, RootVersion(1));
+    // In any order, and again.
+    for _ in 0..2 {
+        let done = master::install(&state, vec![third.clone(), second.clone()]).unwrap();
+        assert_eq!(done.root.version, RootVersion(3));
+    }
+    let other = next(
+        &world,
+        &feed.root,
+        &RootChanges {
+            head_ttl_max_ms: Some(1),
+            ..RootChanges::default()
+        },
+    );
+    assert!(matches!(
+        refused(vec![other]),
+        InstallError::Contradicts { version } if version == RootVersion(2)
+    ));
+}
+
+#[test]
+fn a_next_key_is_taken_only_when_the_root_names_it_and_no_longer_the_present_one() {
+    let world = World::new();
+    let state = world.master_state();
+    let next_head = next_key(&state, "head.key");
+    let head = keyfile::generate_at(&next_head).unwrap().public();
+    let present = || Feed::load(&state).unwrap().head_key().unwrap().public();
+    let old = present();
+    assert!(install(&world, &RootChanges::default()).switched.is_empty());
+    let keys = |add: &[_], remove: &[_]| RootChanges {
+        head: KeyChanges {
+            add: add.to_vec(),
+            remove: remove.to_vec(),
+            threshold: None,
+        },
+        ..RootChanges::default()
+    };
+    assert!(install(&world, &keys(&[head], &[])).switched.is_empty());
+    assert_eq!(present(), old);
+    let done = install(&world, &keys(&[], &[old]));
+    assert_eq!(done.switched, [KeyRole::Head]);
+    assert_eq!(present(), head);
+    assert!(!next_head.exists());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_running_mirror_goes_on_with_its_next_key_once_that_is_admitted_in_the_old_ones_place() {
+    let world = World::new();
+    world.publish(&[("f", b"one")]);
+    let master = RunningMaster::start(&world);
+    let mirror = world.admitted_mirror("m", &master.upstream());
+    master.master.reload().unwrap();
+    let running = RunningMirror::start(&mirror);
+    eventually("release 1", || {
+        world.served("m", "f").as_deref() == Some(b"one")
+    })
+    .await;
+
+    let old = mirror.node_key();
+    let path = world.path("m.state").join(NEXT_NODE_KEY);
+    let new = keyfile::generate_at(&path).unwrap().public();
+    master::replace(
+        &world.master_state(),
+        old,
+        new,
+        &SettingsChange::default(),
+        world.now(),
+    )
+    .unwrap();
+    master.master.reload().unwrap();
+    eventually("the next key is in use", || mirror.node_key() == new).await;
+    assert!(!path.exists());
+    world.publish(&[("f", b"two")]);
+    master.master.reload().unwrap();
+    eventually("release 2", || {
+        world.served("m", "f").as_deref() == Some(b"two")
+    })
+    .await;
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_a_daemon_the_next_key_waits_until_it_is_admitted_and_is_taken_by_the_next_look() {
+    let world = World::new();
+    world.publish(&[("f", b"one")]);
+    let master = RunningMaster::start(&world);
+    let running = world.admitted_mirror("m", &master.upstream());
+    master.master.reload().unwrap();
+    running.sync_once().await.unwrap();
+    let (state, config) = (world.path("m.state"), running.config().clone());
+    let old = running.node_key();
+    let present = || keyfile::load(&state.join(NODE_KEY)).unwrap().public();
+
+    let NextKey::Waiting(new) = mirror::rotate(&state, &config).await.unwrap() else {
+        panic!("nobody has admitted it")
+    };
+    assert_eq!(
+        mirror::rotate(&state, &config).await.unwrap(),
+        NextKey::Waiting(new)
+    );
+    assert_eq!(present(), old);
+    master::replace(
+        &world.master_state(),
+        old,
+        new,
+        &SettingsChange::default(),
+        world.now(),
+    )
+    .unwrap();
+    master.master.reload().unwrap();
+    world.publish(&[("f", b"two")]);
+    master.master.reload().unwrap();
+    // As a timer would, which knows of nothing.
+    assert!(running.sync_once().await.unwrap().switched);
+    assert_eq!((running.node_key(), present()), (new, new));
+    assert!(!state.join(NEXT_NODE_KEY).exists());
+}

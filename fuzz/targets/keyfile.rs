@@ -1,0 +1,4 @@
+//! See [`tidecast_fuzz::text::keyfile`].
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| tidecast_fuzz::text::keyfile(bytes));
