@@ -230,6 +230,13 @@ impl Body for ManifestBody {
                     why: "missing for a file longer than one chunk",
                 });
             }
+            // Nothing is fetched for it, so nothing else would compare the two.
+            if file.size == 0 && file.hash != FileHash::of(&[]) {
+                return Err(CodecError::BadField {
+                    field: "files.hash",
+                    why: "of an empty file is not that of nothing",
+                });
+            }
         }
         Ok(())
     }

@@ -228,6 +228,9 @@ fn one_key_changes_nothing_else() {
     stage.refused("a database of the feed's own", |body| {
         replace(body, database("own.cvd", 2));
     });
+    stage.refused("another version said of the same content", |body| {
+        named(body, "own.cvd").database.as_mut().unwrap().version += 1;
+    });
     for path in [
         "new.txt",
         "main.cvd",
@@ -299,6 +302,9 @@ fn no_other_release_stands_in_for_the_anchor() {
     });
     stage.refused("an anchor's id", |body| {
         body.anchor = anchor(5, ObjectId::of(b"other"));
+    });
+    stage.refused("a number that the anchor does not have", |body| {
+        (body.release, body.anchor) = (ReleaseNumber(7), anchor(6, stage.anchor.id()));
     });
     // A manifest that one key signed as the anchor of the next.
     let mut lone: ManifestBody = stage.addition();
@@ -521,4 +527,24 @@ fn what_describes_an_unchanged_file_is_no_content() {
     );
     let file = added.manifest.file("readme.txt").unwrap();
     assert!(file.same_as(stage.live.file("readme.txt").unwrap()));
+}
+
+#[test]
+fn the_anchored_number_never_falls_not_even_for_all_the_keys() {
+    let stage = Stage::new();
+    let mut trust = stage.trust.clone();
+    let mut seven: ManifestBody = (*stage.live).clone();
+    seven.release = ReleaseNumber(7);
+    let seven = sign(&seven, &stage.feed.release_keys);
+    install(&stage.feed, &mut trust, &seven, &seven).unwrap();
+    // Both keys sign a release that says it goes back to 5.
+    let mut eight = stage.addition();
+    eight.release = ReleaseNumber(8);
+    let eight = sign(&eight, &stage.feed.release_keys);
+    install(&stage.feed, &mut trust, &eight, &stage.anchor).unwrap();
+    let installed = trust.installed().unwrap();
+    assert_eq!(
+        (installed.release, installed.anchored),
+        (ReleaseNumber(8), ReleaseNumber(7))
+    );
 }

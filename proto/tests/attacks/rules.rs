@@ -1,13 +1,18 @@
 //! What each rule alone refuses: the case where every other rule is content. Taking any one check away makes one of
 //! these fail; the mutated fields and replays of the other modules lean on it.
 
-use tidecast_proto::head::HeadBody;
-use tidecast_proto::id::{Epoch, FeedId, FeedName, ObjectId, ReleaseNumber, Seq, Timestamp};
-use tidecast_proto::manifest::{ManifestBody, ManifestError};
+use tidecast_proto::extension::Extension;
+use tidecast_proto::head::{HeadBody, SignedHead};
+use tidecast_proto::id::{
+    ChunkId, Epoch, FeedId, FeedName, ListId, ObjectId, RecipeId, ReleaseNumber, Seq, Timestamp,
+};
+use tidecast_proto::list::{Entry, List};
+use tidecast_proto::manifest::{ManifestBody, ManifestError, SignedManifest};
+use tidecast_proto::recipe::{Recipe, RecipeBody, Segment};
 use tidecast_proto::root::{RootBody, RootError};
-use tidecast_proto::trust::{HeadError, Verdict};
+use tidecast_proto::trust::{HeadError, Trust, Verdict};
 
-use crate::support::{Feed, HOUR_MS, NOW, publics, sign};
+use crate::support::{Feed, HOUR_MS, NOW, file, publics, sign};
 
 #[test]
 fn each_rule_of_the_next_root_refuses_alone() {
@@ -258,4 +263,227 @@ fn each_number_of_a_body_is_judged_when_it_is_opened() {
     assert!(!opens(
         &|root| root.revoked_manifests = (0..129_u8).map(|n| ObjectId([n; 32])).collect()
     ));
+}
+
+#[test]
+fn a_first_root_is_the_one_the_fingerprint_names() {
+    let feed = Feed::new();
+    let mut other = feed.next_root();
+    other.version.0 = 1;
+    other.epoch = Epoch(5);
+    let other = sign(&other, &feed.root_keys[..2]);
+    let id = FeedId(other.id().0);
+    assert!(Trust::begin(&feed.id(), other.clone()).is_err());
+    assert!(Trust::begin(&id, feed.first.clone()).is_err());
+    assert!(Trust::begin(&id, other).is_ok());
+    let second = sign(&feed.next_root(), &feed.root_keys[..2]);
+    assert!(
+        Trust::begin(&FeedId(second.id().0), second).is_err(),
+        "no feed begins with root 2"
+    );
+}
+
+#[test]
+fn a_key_that_is_only_named_is_not_looked_at() {
+    let feed = Feed::new();
+    let mut trust = feed.trust();
+    let body = tidecast_proto::codec::encode(&feed.head_body(u64::MAX, &feed.manifest(1), 1));
+    let good = crate::support::signature(&feed.head_keys[0], "head", &body);
+    let mut named = good.clone();
+    named.key = feed.head_keys[1].public();
+    let bytes = crate::support::envelope(&body, &[good, named]);
+    trust
+        .accept_head(SignedHead::from_bytes(&bytes).unwrap(), NOW)
+        .unwrap();
+    assert_eq!(trust.seqs(), [(feed.head_keys[0].public(), Seq(u64::MAX))]);
+}
+
+#[test]
+fn a_new_epoch_counts_from_the_beginning_also_for_a_key_that_stays() {
+    let feed = Feed::new();
+    let mut trust = feed.trust();
+    trust.accept_head(feed.head(1 << 63, 1), NOW).unwrap();
+    let mut root = feed.next_root();
+    root.epoch = Epoch(1);
+    trust
+        .accept_root(sign(&root, &feed.root_keys[..2]))
+        .unwrap();
+    assert!(trust.seqs().is_empty());
+    let head = feed.head_with(1, 1, |head| head.epoch = Epoch(1));
+    assert!(trust.accept_head(head, NOW).is_ok());
+}
+
+#[test]
+fn what_must_be_understood_and_is_not_refuses_every_object() {
+    let feed = Feed::new();
+    let critical = || {
+        vec![Extension {
+            tag: 1,
+            critical: true,
+            bytes: Vec::new(),
+        }]
+    };
+    let mut root = feed.next_root();
+    root.extensions = critical();
+    assert!(
+        feed.trust()
+            .accept_root(sign(&root, &feed.root_keys))
+            .is_err()
+    );
+    let head = feed.head_with(1, 1, |head| head.extensions = critical());
+    assert!(feed.trust().accept_head(head, NOW).is_err());
+    let mut manifest = feed.manifest_body(1);
+    manifest.extensions = critical();
+    let signed = sign(&manifest, &feed.release_keys);
+    assert!(signed.vouch(feed.trust().root(), &feed.id()).is_err());
+    let mut receipt = feed.receipt_body();
+    receipt.extensions = critical();
+    let signed = sign(&receipt, std::slice::from_ref(&feed.node));
+    assert!(signed.verify(&feed.node.public(), &feed.id()).is_err());
+}
+
+#[test]
+fn a_receipt_of_another_feed_and_a_head_without_a_life_are_refused() {
+    let feed = Feed::new();
+    let mut receipt = feed.receipt_body();
+    receipt.feed = FeedId::of(b"x");
+    let signed = sign(&receipt, std::slice::from_ref(&feed.node));
+    assert!(signed.verify(&feed.node.public(), &feed.id()).is_err());
+    let mut head = feed.head_body(1, &feed.manifest(1), 1);
+    (head.issued, head.expires) = (NOW.plus(10), NOW.plus(10));
+    let body = tidecast_proto::codec::encode(&head);
+    let signature = crate::support::signature(&feed.head_keys[0], "head", &body);
+    let signed = SignedHead::from_bytes(&crate::support::envelope(&body, &[signature])).unwrap();
+    assert!(feed.trust().accept_head(signed, NOW).is_err());
+}
+
+#[test]
+fn counters_are_taken_up_only_with_the_feed_and_the_roots_they_speak_of() {
+    let feed = Feed::new();
+    let second = sign(&feed.next_root(), &feed.root_keys[..2]);
+    let mut trust = feed.trust();
+    trust.accept_root(second.clone()).unwrap();
+    feed.install(&mut trust, 4, 4);
+    let bytes = trust.to_bytes();
+    let later = std::slice::from_ref(&second);
+    let again = crate::support::resume(&feed, later, &bytes).unwrap();
+    assert_eq!(
+        (again.to_bytes(), again.installed()),
+        (bytes.clone(), trust.installed())
+    );
+    assert_eq!(
+        again.now(Timestamp(0)),
+        NOW,
+        "the floor of time holds after a restart"
+    );
+    assert!(
+        crate::support::resume(&feed, &[], &bytes).is_err(),
+        "root 2 is missing"
+    );
+    // The first field is the feed.
+    let mut foreign = bytes.clone();
+    foreign[0] ^= 1;
+    assert!(crate::support::resume(&feed, later, &foreign).is_err());
+}
+
+#[test]
+fn an_issued_moment_ahead_of_us_does_not_drag_our_time_along_nor_is_it_forgotten() {
+    let feed = Feed::new();
+    let mut trust = feed.trust();
+    let ahead = feed.head_with(1, 1, |head| head.issued = NOW.plus(60_000));
+    trust.accept_head(ahead, NOW).unwrap();
+    assert_eq!(trust.now(Timestamp(0)), NOW);
+    let behind = feed.head_with(2, 1, |head| head.issued = Timestamp(NOW.0 - 1000));
+    trust.accept_head(behind, NOW).unwrap();
+    assert_eq!(trust.now(Timestamp(0)), NOW);
+}
+
+#[test]
+fn an_installed_manifest_comes_again_only_as_itself_and_an_older_one_lowers_nothing() {
+    let feed = Feed::new();
+    let mut trust = feed.trust();
+    feed.install(&mut trust, 4, 4);
+    let Ok(Verdict::Current(head)) = trust.accept_head(feed.head(4, 4), NOW) else {
+        panic!("the same head")
+    };
+    assert!(trust.verify_manifest(feed.manifest(4), &head).is_ok());
+    assert!(trust.verify_manifest(feed.manifest(3), &head).is_err());
+    let mut weak = feed.manifest_body(4);
+    weak.notes = "Release 4\n".into();
+    assert!(
+        trust
+            .verify_manifest(sign(&weak, &feed.release_keys[..1]), &head)
+            .is_err()
+    );
+    let three = feed
+        .manifest(3)
+        .verify_stored(trust.root(), &feed.id())
+        .unwrap();
+    trust.install(&three);
+    assert_eq!(trust.installed_release(), ReleaseNumber(4));
+    // A head that was accepted before, and its manifest after a newer one was installed.
+    let mut before = feed.trust();
+    let Ok(Verdict::Newer(old)) = before.accept_head(feed.head(3, 3), NOW) else {
+        panic!("a sound head")
+    };
+    let late = trust.verify_manifest(feed.manifest(3), &old);
+    assert!(matches!(late, Err(ManifestError::Rollback { .. })));
+    let stored = sign(&feed.manifest_body(3), &feed.release_keys[..1]);
+    assert!(
+        stored.verify_stored(trust.root(), &feed.id()).is_err(),
+        "too few signed"
+    );
+}
+
+#[test]
+fn lists_and_recipes_are_their_ids_and_add_up() {
+    let list = List::new(vec![Entry {
+        id: ChunkId([1; 32]),
+        len: 5,
+    }])
+    .unwrap();
+    assert!(List::decode(&list.encode(), list.id(), 5).is_ok());
+    assert!(List::decode(&list.encode(), ListId([0; 32]), 5).is_err());
+    assert!(List::decode(&list.encode(), list.id(), 6).is_err());
+    let segments = vec![Segment::Literal(vec![1; 7])];
+    let recipe = Recipe::new(RecipeBody {
+        opened: list.id(),
+        segments,
+    })
+    .unwrap();
+    assert!(Recipe::decode(&recipe.encode(), recipe.id(), 7).is_ok());
+    assert!(Recipe::decode(&recipe.encode(), RecipeId([0; 32]), 7).is_err());
+    assert!(Recipe::decode(&recipe.encode(), recipe.id(), 8).is_err());
+    // One spelling, and nothing behind it.
+    let mut longer = list.encode();
+    longer.push(0);
+    assert!(List::decode(&longer, ListId::of(&longer), 5).is_err());
+}
+
+#[test]
+fn a_release_has_one_order_and_names_that_can_stand_beside_each_other() {
+    let feed = Feed::new();
+    let opens = |change: &dyn Fn(&mut ManifestBody)| {
+        let mut body = feed.manifest_body(1);
+        change(&mut body);
+        let bytes = tidecast_proto::codec::encode(&body);
+        let all: Vec<_> = feed
+            .release_keys
+            .iter()
+            .map(|key| crate::support::signature(key, "manifest", &bytes))
+            .collect();
+        let signed = SignedManifest::from_bytes(&crate::support::envelope(&bytes, &all)).unwrap();
+        signed.vouch(feed.trust().root(), &feed.id()).is_ok()
+    };
+    assert!(opens(&|_| ()));
+    assert!(!opens(&|m| m.files.reverse()));
+    assert!(!opens(&|m| m.files.push(m.files[1].clone())));
+    assert!(!opens(&|m| m.files.push(file("readme.txt/x", b""))));
+    assert!(!opens(&|m| m.files[0].size = 262_145));
+    assert!(
+        !opens(&|m| m.files[0].size = 0),
+        "an empty file has the hash of nothing"
+    );
+    assert!(!opens(&|m| m.notes = "\u{1b}[2J".into()));
+    assert!(!opens(&|m| m.release = ReleaseNumber(0)));
 }
