@@ -115,6 +115,10 @@ fn from_roots(shell: &mut Shell<'_>, files: &[PathBuf], verify: VerifyPolicy) ->
     }
     roots.sort_by_key(|(_, body)| body.version);
     let name = roots.last().map(|(_, body)| body.feed.to_string());
+    let publish = match roots.last() {
+        Some((_, body)) if body.release_threshold > 1 => "release propose TREE",
+        _ => "publish TREE",
+    };
     let signed = roots.into_iter().map(|(signed, _)| signed).collect();
     let id = master::init_from_roots(&shell.state, signed, verify)?;
     let made = Made {
@@ -124,11 +128,7 @@ fn from_roots(shell: &mut Shell<'_>, files: &[PathBuf], verify: VerifyPolicy) ->
         state: shell.state.display().to_string(),
         keys: None,
     };
-    let text = render(
-        &made,
-        &shell.command("publish TREE"),
-        &shell.command("master"),
-    );
+    let text = render(&made, &shell.command(publish), &shell.command("master"));
     shell.result(&made, &text)?;
     Ok(Exit::Ok)
 }

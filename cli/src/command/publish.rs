@@ -7,7 +7,9 @@ use serde::Serialize;
 use tidecast_engine::clock::{Clock as _, SystemClock};
 use tidecast_engine::control::{self, ControlError};
 use tidecast_engine::master::{Feed, RELEASE_KEY};
-use tidecast_engine::publish::{self, Change, ChangeKind, Progress, PublishReport, PublishRequest};
+use tidecast_engine::publish::{
+    self, Change, ChangeKind, Progress, PublishError, PublishReport, PublishRequest,
+};
 use tidecast_engine::store::explain::FileOpening;
 use tidecast_engine::store::{StoreError, StoreWriter};
 use tidecast_proto::limits;
@@ -109,6 +111,16 @@ pub(crate) enum Announced {
 impl Publish {
     pub(crate) async fn run(self, shell: &mut Shell<'_>) -> Outcome {
         let feed = Feed::load(&shell.state)?;
+        let needed = usize::from(feed.root.release_threshold);
+        if needed > 1 {
+            // Said before anybody looks for a key that would not be enough.
+            return Err(PublishError::TooFewKeys {
+                usable: 1,
+                needed,
+                given: 1,
+            }
+            .into());
+        }
         let mut writer = StoreWriter::open(&feed.store_folder())?;
         self.number.check(shell, &feed, writer.store()).await?;
         let mut report = self.publish(&feed, &mut writer, shell)?;

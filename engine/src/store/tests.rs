@@ -406,6 +406,7 @@ fn a_damaged_or_misplaced_release_file_is_never_believed() {
         fs::remove_file(&path).unwrap();
         fs::write(&path, bytes).unwrap();
     };
+    let id = manifest(1, b"x").id();
     let read = || Store::open(folder.path())?.manifest(ReleaseNumber(1));
     for at in 0..good.len() {
         let mut bad = good.clone();
@@ -413,8 +414,9 @@ fn a_damaged_or_misplaced_release_file_is_never_believed() {
         replace(&bad);
         match read() {
             Err(_) => {}
-            // Signatures are outside the hash; they are checked against the root.
-            Ok(signed) => assert_ne!(signed, Some(manifest(1, b"x")), "byte {at}"),
+            // Signatures are outside the hash, they are checked against the root; and a packed form has bits that
+            // mean nothing.
+            Ok(signed) => assert_eq!(signed.map(|signed| signed.id()), Some(id), "byte {at}"),
         }
         replace(&good[..at]);
         assert!(read().is_err(), "cut at {at}");
