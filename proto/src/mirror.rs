@@ -50,7 +50,7 @@ pub enum Event {
     Probed {
         /// Which.
         upstream: usize,
-        /// Whether it answered.
+        /// Whether it would let us in.
         up: bool,
     },
     /// The operator wants a look now.
@@ -78,8 +78,8 @@ pub enum SyncOutcome {
 /// What to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Action {
-    /// Connect to this upstream (index into the configured list) and greet it. Ends in [`Event::Welcomed`],
-    /// [`Event::Pending`] or [`Event::Failed`].
+    /// Connect to this upstream (index into the list of all, the configured ones first) and greet it. Ends in
+    /// [`Event::Welcomed`], [`Event::Pending`] or [`Event::Failed`].
     Connect(usize),
     /// Greet again on the same connection.
     Greet,

@@ -18,7 +18,7 @@ const FINDINGS_SHOWN: usize = 10;
 ///
 /// Roots are walked from the fingerprint; every head, release and installation is held against the root of its time.
 /// Reads only, and may run beside the daemon; the files themselves are checked by `verify`. Exit status: 0 all was
-/// authorised, 65 something was not.
+/// authorised, 65 something was not, 78 there is neither master nor mirror.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Audit {}
 

@@ -32,6 +32,7 @@ impl Feed {
 ///
 /// Root and release keys go to the keys folder, which belongs on the machine that publishes and nowhere else; the
 /// master's state gets only the keys a master needs. Nothing that exists is ever replaced. Exit status: 0 made,
+/// 65 with --root: the roots are no chain, or name other keys than the folder holds, 66 a root or key is missing,
 /// 73 there is a feed already.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Init {

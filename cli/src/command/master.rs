@@ -28,10 +28,10 @@ const HEALTH_CHECK: Duration = Duration::from_secs(1);
 /// 75 another daemon runs on this state, 78 there is no feed.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Master {
-    /// Where mirrors connect, over UDP. Default: every address, port 4873.
+    /// Where mirrors connect, over UDP. Default: as configured, otherwise every address, port 4873.
     #[arg(long, value_name = "ADDR")]
     listen: Option<SocketAddr>,
-    /// Where /healthz and /status.json are served over HTTP. Default: nowhere.
+    /// Where /healthz and /status.json are served over HTTP. Default: as configured, otherwise nowhere.
     #[arg(long, value_name = "ADDR")]
     http: Option<SocketAddr>,
     /// Where /metrics is served for Prometheus. Default: as configured, otherwise nowhere.

@@ -30,7 +30,8 @@ pub(crate) const CHANGES_LISTED: usize = 40;
 /// Make a release out of a folder, and announce it.
 ///
 /// The whole folder becomes the release, whatever was in the one before; earlier releases stay as they are. A
-/// running master announces it at once. Where several sigmakers must sign, use `release propose`. Exit status: 0 published or nothing had changed, 65 the folder cannot be a
+/// running master announces it at once. Where several sigmakers must sign, use `release propose`. Exit status: 0
+/// published or nothing had changed, 1 a release of that number was announced already, 65 the folder cannot be a
 /// release, 66 it is missing, empty or a single file, 75 it changed meanwhile, 77 release keys are missing.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Publish {

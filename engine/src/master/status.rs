@@ -48,7 +48,7 @@ pub struct ConnectedNode {
     pub connections_max: Option<usize>,
     /// Host names under which clients reach it.
     pub hosts: Vec<String>,
-    /// The release in its docroot by its last receipt.
+    /// The release in its docroot by its last receipt, else by its Hello.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub release: Option<u64>,
     /// `live`, `stale` or `held`, by the same receipt.

@@ -22,7 +22,7 @@ use crate::store::Store;
 /// is served by the next look at the head's age.
 const RESIGN_PAUSE: std::time::Duration = std::time::Duration::from_secs(10);
 
-/// Alarms of one kind that are told one by one.
+/// Alarms that are told: so many about numbers, and so many about releases.
 const ALARMS_TOLD: usize = 10;
 
 /// Something about this master's own past that somebody must look at.

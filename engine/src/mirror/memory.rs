@@ -1,4 +1,5 @@
-//! What a mirror remembers of whom it trusts, in memory and on disk: `roots/`, `counters` and `trust.log`. SPEC §8.2.
+//! What a mirror remembers of whom it trusts, in memory and on disk: `roots/`, `counters`, `trust.log` and
+//! `anchor.manifest`. SPEC §8.1, §8.2.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};

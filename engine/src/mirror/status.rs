@@ -133,7 +133,7 @@ pub struct Progress {
 /// The connection to an upstream.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ConnectionStatus {
-    /// The upstream as configured.
+    /// The upstream as configured, or as the newest root names it.
     pub upstream: String,
     /// `connecting`, `pending`, `connected` or `down`.
     pub state: String,
@@ -184,13 +184,13 @@ pub struct MirrorStatus {
     pub connection: ConnectionStatus,
     /// How far a running sync is.
     pub progress: Progress,
-    /// The last sync that ended well.
+    /// The last sync that switched, or else the first that ended well.
     pub last_sync: Option<SyncReport>,
     /// When a sync last ended well since the daemon started, in Unix milliseconds.
     #[serde(default)]
     pub last_success_ms: Option<u64>,
     /// The last thing that went wrong, until something goes right: what, and whose fault it is
-    /// (`upstream`, `disk`, `feed`, `network`, `operator`).
+    /// (`network`, `operator`, `feed`, `upstream`, `clock`, `disk`, `tidecast`).
     pub last_error: Option<Fault>,
     /// Keys caught signing two heads under one number.
     pub equivocators: Vec<String>,

@@ -1,4 +1,5 @@
-//! From a configured upstream to a welcome: resolve, dial, learn roots, check the key, say Hello. SPEC §6.3.
+//! Which upstreams there are, and the way from one of them to a welcome: resolve, dial, learn roots, check the key, say
+//! Hello. SPEC §6.3, §6.7.
 
 use std::net::SocketAddr;
 use std::time::Duration;

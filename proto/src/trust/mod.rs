@@ -187,7 +187,8 @@ impl Trust {
     ///
     /// # Errors
     /// [`RootError`] for the first root that does not follow from the one before; [`CodecError`] inside it when
-    /// the counters are not readable or belong to another feed. The state folder was damaged.
+    /// the counters cannot be read, are of another feed, do not fit the root they name, or hold a head that its key did
+    /// not sign. The state folder was damaged.
     pub fn resume(
         fingerprint: &FeedId,
         roots: impl IntoIterator<Item = SignedRoot>,
@@ -332,7 +333,7 @@ impl Trust {
         clock.max(self.issued_floor)
     }
 
-    /// The held head with the latest expiry, as bytes to serve on.
+    /// The held head of the highest release, of several the one that expires last; none that is evidence itself.
     #[must_use]
     pub fn newest_head(&self) -> Option<(SignedHead, HeadBody)> {
         self.heads

@@ -24,7 +24,8 @@ use crate::shell::Shell;
 ///
 /// Runs on the master: the contents go into its store, and nothing is announced. What is printed is to be looked at with
 /// `release show` and signed with `release sign`, here or on copies of the file elsewhere. Exit status: 0 proposed, 1
-/// nothing would change, 65 the contents cannot be a release, 66 something named is not there, 75 it changed meanwhile.
+/// nothing would change, or a release of that number was announced already, 65 the contents cannot be a release, 66
+/// something named is not there, 75 it changed meanwhile.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Propose {
     /// A folder that becomes the whole release.
