@@ -113,7 +113,8 @@ async fn a_clock_that_jumps_during_an_update_changes_nothing() {
         // Once the head is judged, no later look can change what becomes of it.
         let judged = went.iter().position(|well| *well).unwrap();
         assert!(went[judged..].iter().all(|well| *well), "{went:?}");
-        assert!(!went[0] && judged <= 3, "{went:?}");
+        // A few looks come before: when the log of beliefs begins, when a root is written down.
+        assert!(!went[0] && judged <= 8, "{went:?}");
     }
 }
 

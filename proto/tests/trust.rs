@@ -394,3 +394,23 @@ fn counters_whose_epoch_or_keys_are_not_their_roots_are_damaged() {
     strange[56..88].copy_from_slice(&codec::encode(&key(99).public()));
     assert!(resume(&feed, &[], &strange).is_err());
 }
+
+#[test]
+fn a_phantom_of_one_key_does_not_hide_the_fresh_head_of_another() {
+    let feed = Feed::new();
+    let mut trust = feed.trust();
+    feed.install(&mut trust, 1, 1);
+    // A thief's, about a release that nobody has; over soon.
+    let phantom = feed.head_with(2, 1, |head| {
+        head.release = ReleaseNumber(1 << 63);
+        head.expires = NOW.plus(HOUR_MS / 2);
+    });
+    trust.accept_head(phantom, NOW).expect("well signed");
+    let mut body = feed.head_body(1, &feed.manifest(1), 1);
+    body.expires = NOW.plus(2 * HOUR_MS);
+    let fresh = sign(&body, &feed.head_keys[1..]);
+    trust.accept_head(fresh, NOW).expect("the other master's");
+    assert!(!trust.is_stale(NOW.plus(HOUR_MS)));
+    assert_eq!(trust.heads_expire(), Some(NOW.plus(2 * HOUR_MS)));
+    assert!(trust.is_stale(NOW.plus(2 * HOUR_MS)));
+}

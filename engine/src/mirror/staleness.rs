@@ -21,8 +21,8 @@ pub(super) fn stale_since(trust: &Trust, clock: Timestamp) -> Option<Timestamp> 
         return None;
     }
     let root = trust.root().expires;
-    Some(match trust.newest_head() {
-        Some((_, head)) => head.expires.min(root),
+    Some(match trust.heads_expire() {
+        Some(expires) => expires.min(root),
         // The heads of another epoch are forgotten with everything they said.
         None => root.min(now),
     })

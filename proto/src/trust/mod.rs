@@ -336,15 +336,24 @@ impl Trust {
     /// The held head of the highest release, of several the one that expires last; none that is evidence itself.
     #[must_use]
     pub fn newest_head(&self) -> Option<(SignedHead, HeadBody)> {
-        self.heads
-            .values()
-            .filter(|held| !held.is_disputed())
-            .filter_map(|held| {
-                let signed = SignedHead::from_bytes(&held.bytes).ok()?;
-                let body = signed.open().ok()?;
-                Some((signed, body))
-            })
+        self.undisputed()
             .max_by_key(|(_, body)| (body.release, body.expires))
+    }
+
+    /// When the last of the held heads expires: a thief's that points at a release nobody has must not hide another
+    /// master's that is fresh.
+    #[must_use]
+    pub fn heads_expire(&self) -> Option<Timestamp> {
+        self.undisputed().map(|(_, body)| body.expires).max()
+    }
+
+    fn undisputed(&self) -> impl Iterator<Item = (SignedHead, HeadBody)> + '_ {
+        let held = self.heads.values().filter(|held| !held.is_disputed());
+        held.filter_map(|held| {
+            let signed = SignedHead::from_bytes(&held.bytes).ok()?;
+            let body = signed.open().ok()?;
+            Some((signed, body))
+        })
     }
 
     /// The newest head held that points at `manifest`, as received.
@@ -369,10 +378,7 @@ impl Trust {
     /// Whether what is served is still vouched for at `now`.
     #[must_use]
     pub fn is_stale(&self, now: Timestamp) -> bool {
-        self.root.expired(now)
-            || self
-                .newest_head()
-                .is_none_or(|(_, head)| now >= head.expires)
+        self.root.expired(now) || self.heads_expire().is_none_or(|expires| now >= expires)
     }
 
     /// Takes the next root. A new epoch forgets the heads of the old one.
