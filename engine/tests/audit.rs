@@ -11,7 +11,7 @@ use tidecast_engine::chain_log::{ChainLog, Format, RecordKind};
 use tidecast_engine::keyfile;
 use tidecast_engine::master::{Feed, ROOT_KEY};
 use tidecast_engine::store::Store;
-use tidecast_proto::head::SignedHead;
+use tidecast_proto::head::{HeadBody, SignedHead};
 use tidecast_proto::id::{ReleaseNumber, RootVersion, Seq};
 use tidecast_proto::key::SecretKey;
 use tidecast_proto::manifest::SignedManifest;
@@ -198,18 +198,15 @@ async fn a_head_that_nobody_was_entitled_to_is_found_although_the_chain_is_whole
         .unwrap()
         .claims()
         .unwrap();
-    let next = |change: &dyn Fn(&mut tidecast_proto::head::HeadBody)| {
+    type Change<'a> = &'a dyn Fn(&mut HeadBody);
+    let next = |change: Change<'_>| {
         let mut body = good.clone();
         body.seq = Seq(body.seq.0 + 1);
         change(&mut body);
         body
     };
     let unknown = SecretKey::from_seed(&[9; 32]);
-    let cases: [(
-        &dyn Fn(&mut tidecast_proto::head::HeadBody),
-        &SecretKey,
-        &str,
-    ); 8] = [
+    let cases: [(Change<'_>, &SecretKey, &str); 8] = [
         (&|_| {}, &unknown, "0 of 1 needed signatures"),
         (&|h| h.seq = Seq(h.seq.0 - 1), &key, "after number"),
         (

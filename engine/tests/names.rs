@@ -87,7 +87,7 @@ fn a_tree_that_holds_a_hostile_name_is_not_published() {
                 tree: &tree,
                 root: &feed.root,
                 feed: feed.id,
-                keys: &[key.clone()],
+                keys: std::slice::from_ref(&key),
                 verify: feed.verify,
                 notes: String::new(),
                 flags: Flags::default(),

@@ -158,13 +158,13 @@ fn one_key_does_nothing_else() {
             put(body, file("readme.txt", b"other"));
         }),
         ("a file becomes executable", |body| {
-            body.files[4].executable = true
+            body.files[4].executable = true;
         }),
         ("a database becomes executable", |body| {
             body.files[1].executable = true;
         }),
         ("an older version", |body| {
-            put(body, database("daily.cvd", 9))
+            put(body, database("daily.cvd", 9));
         }),
         ("the same version anew", |body| {
             let file = file("daily.cvd", b"other");
@@ -184,7 +184,7 @@ fn one_key_does_nothing_else() {
             put(body, daily);
         }),
         ("a database of nobody's", |body| {
-            put(body, database("own.cvd", 2))
+            put(body, database("own.cvd", 2));
         }),
         ("a database under another's name", |body| {
             let mut main = database("main.cvd", 4);
@@ -205,15 +205,15 @@ fn one_key_does_nothing_else() {
     let added: [(&str, Change); 8] = [
         ("any file", |body| put(body, file("new.txt", b"x"))),
         ("a new database", |body| {
-            put(body, database("bytecode.cvd", 1))
+            put(body, database("bytecode.cvd", 1));
         }),
         ("a daily.cld beside it", |body| {
-            put(body, database("daily.cld", 11))
+            put(body, database("daily.cld", 11));
         }),
         ("a cdiff of an older version", |body| put(body, cdiff(10))),
         ("a cdiff of a version to come", |body| put(body, cdiff(12))),
         ("an empty cdiff", |body| {
-            put(body, file("daily-11.cdiff", b""))
+            put(body, file("daily-11.cdiff", b""));
         }),
         ("a cdiff of nobody's", |body| {
             put(body, file("own-11.cdiff", b"x"));

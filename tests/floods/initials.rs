@@ -1,7 +1,7 @@
 //! Connections that are begun and never finished: valid Initial packets (RFC 9000 §17.2.2), each of a connection of its
 //! own, from many addresses.
 //!
-//! The ClientHello is one that a mirror's endpoint sent; it is sealed anew for each connection, as RFC 9001 §5.2 says.
+//! The `ClientHello` is one that a mirror's endpoint sent; it is sealed anew for each connection, as RFC 9001 §5.2 says.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};

@@ -93,9 +93,8 @@ impl Replay {
                         earlier.seq, self.last
                     ));
                 }
-                match earlier.head {
-                    Some(head) => self.head(ledger, record.number, &head, roots, feed)?,
-                    None => {}
+                if let Some(head) = earlier.head {
+                    self.head(ledger, record.number, &head, roots, feed)?;
                 }
                 self.last = self.last.max(earlier.seq);
                 for seq in self.seqs.values_mut() {

@@ -16,7 +16,7 @@ fn append(log: &mut ChainLog, body: &[u8]) -> Result<(), ChainLogError> {
 fn open(path: &Path) -> Result<(ChainLog, Vec<Vec<u8>>), ChainLogError> {
     let mut bodies = Vec::new();
     let log = ChainLog::open(path, &FORMAT, &mut |record| {
-        bodies.push(record.body.clone())
+        bodies.push(record.body.clone());
     })?;
     Ok((log, bodies))
 }
@@ -133,7 +133,7 @@ fn check_cut(path: &Path, left: &[u8]) {
     std::fs::write(path, left).unwrap();
     let (mut log, bodies) = open(path).unwrap();
     assert_eq!(bodies.len(), 5, "{}", left.len());
-    if left.len() % 16 != 0 && left.last() != Some(&0) {
+    if !left.len().is_multiple_of(16) && left.last() != Some(&0) {
         return;
     }
     append(&mut log, b"again").unwrap();

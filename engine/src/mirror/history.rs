@@ -408,12 +408,12 @@ pub(crate) fn damaged_name(number: u32) -> String {
 }
 
 fn set_aside(path: &Path) -> Result<PathBuf, FileError> {
-    let names = (1..=DAMAGED_MAX).map(|number| path.with_file_name(damaged_name(number)));
+    let mut names = (1..=DAMAGED_MAX).map(|number| path.with_file_name(damaged_name(number)));
     // The last one is overwritten: whoever never looks keeps the first eight.
     let aside = names
         .clone()
         .find(|name| !name.exists())
-        .or(names.last())
+        .or(names.next_back())
         .unwrap_or_else(|| path.with_extension("damaged"));
     std::fs::rename(path, &aside).map_err(FileError::at("rename", path))?;
     durable::sync_folder_of(path)?;

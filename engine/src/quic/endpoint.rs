@@ -139,7 +139,7 @@ pub fn client(bind: Bind, key: &SecretKey) -> Result<quinn::Endpoint, ListenErro
 /// [`TlsError`].
 pub fn client_config(key: &SecretKey) -> Result<quinn::ClientConfig, TlsError> {
     let mut transport = transport();
-    transport.receive_window(VarInt::from_u32(limits::MIRROR_WINDOW_BYTES as u32));
+    transport.receive_window(count(limits::MIRROR_WINDOW_BYTES));
     // Nobody is asked by an upstream.
     transport.max_concurrent_bidi_streams(VarInt::from_u32(0));
     // The side that dials keeps the connection alive; it is the one behind a NAT.
@@ -158,8 +158,11 @@ fn endpoint(bind: Bind, server: Option<quinn::ServerConfig>) -> io::Result<quinn
     quinn::Endpoint::new_with_abstract_socket(config, server, bind.socket, bind.runtime)
 }
 
+fn count(n: usize) -> VarInt {
+    VarInt::from_u32(u32::try_from(n).unwrap_or(u32::MAX))
+}
+
 fn transport() -> TransportConfig {
-    let count = |n: usize| VarInt::from_u32(u32::try_from(n).unwrap_or(u32::MAX));
     let mut transport = TransportConfig::default();
     transport
         .max_concurrent_bidi_streams(count(limits::BIDI_STREAMS))

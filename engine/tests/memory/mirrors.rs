@@ -129,7 +129,7 @@ async fn no_upstream_makes_a_mirror_grow_by_more_than_32_mib() {
     let offer = Offer::of(&world, old_head);
     let chunk = ChunkHeader {
         encoding: Encoding::PLAIN,
-        opened_bytes: limits::CHUNK_BYTES as u32,
+        opened_bytes: u32::try_from(limits::CHUNK_BYTES).unwrap(),
     };
     let chunk = [
         chunk.to_frame_start(limits::CHUNK_BYTES),

@@ -165,3 +165,74 @@ pub(crate) fn listing(folder: &Path) -> Vec<String> {
     found.sort();
     found
 }
+
+/// The observer must see what it is there for.
+#[test]
+fn an_observer_sees_every_way_a_docroot_can_be_wrong() {
+    let folder = tempfile::tempdir().unwrap();
+    let feed = {
+        let now = tidecast_proto::id::Timestamp(crate::clock::EPOCH_MS);
+        let mut feed = SimFeed::new(folder.path(), 1, now);
+        feed.publish(now);
+        feed.publish(now);
+        feed
+    };
+    let path = folder.path().join("docroot");
+    let lay = |number: u64| {
+        let state = path.join(".tidecast");
+        for (name, content) in &feed.release(number).unwrap().files {
+            let file = state.join(format!("r{number}")).join(name);
+            fs::create_dir_all(file.parent().unwrap()).unwrap();
+            fs::write(file, content).unwrap();
+            let top = name.split('/').next().unwrap();
+            let _ = std::os::unix::fs::symlink(format!(".tidecast/current/{top}"), path.join(top));
+        }
+        let _ = fs::remove_file(state.join("current"));
+        std::os::unix::fs::symlink(format!("r{number}"), state.join("current")).unwrap();
+    };
+    let wrong = |what: &str, spoil: &dyn Fn(&Path)| {
+        let _ = fs::remove_dir_all(&path);
+        let mut docroot = Docroot::new(path.clone());
+        lay(1);
+        docroot.look(&feed, true).unwrap();
+        spoil(&path);
+        let seen = docroot.look(&feed, true);
+        assert!(
+            seen.as_ref().is_err_and(|why| why.contains(what)),
+            "{what}: {seen:?}"
+        );
+    };
+    let main = feed.release(1).unwrap().files["main.ndb"].clone();
+    wrong("other bytes", &|path| {
+        fs::write(path.join("main.ndb"), &main[1..]).unwrap();
+    });
+    wrong("No such file", &|path| {
+        fs::remove_file(path.join("big.bin")).unwrap();
+    });
+    wrong("in no release", &|path| {
+        fs::write(path.join("foreign"), b"").unwrap();
+    });
+    wrong("not in release", &|path| {
+        fs::write(path.join(".tidecast/r1/sub/more"), b"").unwrap();
+    });
+    wrong("local_notes.txt", &|path| {
+        fs::write(path.join("local_notes.txt"), b"").unwrap();
+    });
+    wrong("nobody signed", &|path| {
+        let current = path.join(".tidecast/current");
+        fs::remove_file(&current).unwrap();
+        std::os::unix::fs::symlink("r9", current).unwrap();
+    });
+    let _ = fs::remove_dir_all(&path);
+    let mut docroot = Docroot::new(path.clone());
+    lay(1);
+    lay(2);
+    docroot.release = 2;
+    lay(1);
+    assert!(
+        docroot
+            .look(&feed, false)
+            .unwrap_err()
+            .contains("went back")
+    );
+}

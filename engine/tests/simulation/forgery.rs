@@ -136,7 +136,7 @@ impl Forger {
         body.files[last].hash = body.files[0].hash;
         body.files[last].size = body.files[0].size;
         body.files[last].list = body.files[0].list;
-        body.files[last].recipe = body.files[0].recipe.clone();
+        body.files[last].recipe = body.files[0].recipe;
         let signed = SignedManifest::sign(&body, &[&self.own_key, &self.head_key]).ok()?;
         let (id, bytes) = (signed.id(), signed.body_len() as u64);
         self.manifests.lock().unwrap().insert(id, signed.to_bytes());

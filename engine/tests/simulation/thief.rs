@@ -271,7 +271,7 @@ impl Thief {
                 let wait = Wait { ms: u32::MAX }.to_frame();
                 bytes = wait.repeat(4);
                 let _ = send.write_all(&bytes).await;
-                std::future::pending().await
+                std::future::pending::<()>().await;
             }
             Way::Huge => bytes[1..5].copy_from_slice(&u32::MAX.to_le_bytes()),
         }

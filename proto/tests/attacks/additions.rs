@@ -142,7 +142,11 @@ fn body_of(signed: &SignedManifest, trust: &Trust, feed: &Feed) -> ManifestBody 
 fn a_newer_database_and_its_scripts_are_all_that_one_key_brings() {
     let stage = Stage::new();
     let added = stage.offer(|_| ()).unwrap();
-    let to_prove: Vec<&str> = added.to_prove.iter().map(|path| path.as_str()).collect();
+    let to_prove: Vec<&str> = added
+        .to_prove
+        .iter()
+        .map(tidecast_proto::name::ReleasePath::as_str)
+        .collect();
     assert_eq!(
         to_prove,
         ["daily-11.cdiff", "daily.cvd"],
@@ -167,7 +171,7 @@ fn a_newer_database_and_its_scripts_are_all_that_one_key_brings() {
     stage
         .offer(|body| {
             body.files
-                .retain(|file| file.path.as_str() != "daily-11.cdiff")
+                .retain(|file| file.path.as_str() != "daily-11.cdiff");
         })
         .unwrap();
 }
@@ -178,32 +182,32 @@ fn one_key_changes_nothing_else() {
     stage.refused("a changed file", |body| replace(body, other("readme.txt")));
     stage.refused("a changed size", |body| named(body, "readme.txt").size += 1);
     stage.refused("a changed hash", |body| {
-        named(body, "readme.txt").hash = FileHash::of(b"x")
+        named(body, "readme.txt").hash = FileHash::of(b"x");
     });
     stage.refused("a mode", |body| named(body, "readme.txt").executable = true);
     stage.refused("a mode less", |body| named(body, "tool").executable = false);
     stage.refused("a mode of a database", |body| {
-        named(body, "daily.cvd").executable = true
+        named(body, "daily.cvd").executable = true;
     });
     stage.refused("a database no longer one", |body| {
-        named(body, "daily.cvd").database = None
+        named(body, "daily.cvd").database = None;
     });
     stage.refused("a file that became a database", |body| {
-        named(body, "readme.txt").database = database("daily.cvd", 11).database
+        named(body, "readme.txt").database = database("daily.cvd", 11).database;
     });
     stage.refused("a removal", |body| {
-        body.files.retain(|file| file.path.as_str() != "readme.txt")
+        body.files.retain(|file| file.path.as_str() != "readme.txt");
     });
     stage.refused("an old script removed", |body| {
         body.files
-            .retain(|file| file.path.as_str() != "daily-10.cdiff")
+            .retain(|file| file.path.as_str() != "daily-10.cdiff");
     });
     stage.refused("an old script changed", |body| {
-        replace(body, other("daily-10.cdiff"))
+        replace(body, other("daily-10.cdiff"));
     });
     stage.refused("everything removed", |body| body.files.clear());
     stage.refused("an older database", |body| {
-        replace(body, database("daily.cvd", 9))
+        replace(body, database("daily.cvd", 9));
     });
     stage.refused("another of the same version", |body| {
         named(body, "daily.cvd").database = database("daily.cvd", 10).database;
@@ -219,10 +223,10 @@ fn one_key_changes_nothing_else() {
             .build_time_s += 1;
     });
     stage.refused("another name inside", |body| {
-        named(body, "daily.cvd").database.as_mut().unwrap().name = "main".into()
+        named(body, "daily.cvd").database.as_mut().unwrap().name = "main".into();
     });
     stage.refused("a database of the feed's own", |body| {
-        replace(body, database("own.cvd", 2))
+        replace(body, database("own.cvd", 2));
     });
     stage.refused("another version said of the same content", |body| {
         named(body, "own.cvd").database.as_mut().unwrap().version += 1;
@@ -250,16 +254,16 @@ fn one_key_changes_nothing_else() {
         stage.refused(path, |body| replace(body, other(path)));
     }
     stage.refused("an empty script", |body| {
-        replace(body, file("daily-11.cdiff", b""))
+        replace(body, file("daily-11.cdiff", b""));
     });
     stage.refused("an executable script", |body| {
-        named(body, "daily-11.cdiff").executable = true
+        named(body, "daily-11.cdiff").executable = true;
     });
     stage.refused("a script that says it is a database", |body| {
         named(body, "daily-11.cdiff").database = database("daily.cvd", 11).database;
     });
     stage.refused("a script without its database", |body| {
-        replace(body, database("daily.cvd", 10))
+        replace(body, database("daily.cvd", 10));
     });
     stage.refused("a flag", |body| {
         body.flags = Flags {
@@ -294,10 +298,10 @@ fn no_other_release_stands_in_for_the_anchor() {
     };
     // Another number than the manifest has.
     stage.refused("an anchor's number", |body| {
-        body.anchor = anchor(4, stage.anchor.id())
+        body.anchor = anchor(4, stage.anchor.id());
     });
     stage.refused("an anchor's id", |body| {
-        body.anchor = anchor(5, ObjectId::of(b"other"))
+        body.anchor = anchor(5, ObjectId::of(b"other"));
     });
     stage.refused("a number that the anchor does not have", |body| {
         (body.release, body.anchor) = (ReleaseNumber(7), anchor(6, stage.anchor.id()));

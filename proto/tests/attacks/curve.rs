@@ -1,5 +1,5 @@
 //! Row "weak keys": what the curve allows and honest signers never make. The cases are those of "Taming the many
-//! EdDSAs" (Chalkias, Garillot, Nikolaenko; 2020), made anew by arithmetic: small and mixed order, other spellings,
+//! `EdDSAs`" (Chalkias, Garillot, Nikolaenko; 2020), made anew by arithmetic: small and mixed order, other spellings,
 //! s beyond the group's order, and what only the cofactored equation takes.
 
 use curve25519_dalek::constants::{ED25519_BASEPOINT_TABLE, EIGHT_TORSION};
@@ -191,11 +191,11 @@ fn an_r_of_small_order_is_refused_even_where_the_equation_holds() {
     let mut held = 0;
     for torsion in 0..8 {
         let key = Mixed::new(2, torsion);
-        for of_r in 0..8 {
-            let canonical = EIGHT_TORSION[of_r].compress().to_bytes();
+        for (of_r, point) in EIGHT_TORSION.iter().enumerate() {
+            let canonical = point.compress().to_bytes();
             let spelled = other_spellings()
                 .into_iter()
-                .filter(|bytes| decompressed(bytes) == Some(EIGHT_TORSION[of_r]));
+                .filter(|bytes| decompressed(bytes) == Some(*point));
             for spelling in [canonical].into_iter().chain(spelled) {
                 for n in 0..24_u8 {
                     let signed = key.sign(Scalar::ZERO, of_r, Some(spelling), &[n]);
@@ -287,9 +287,9 @@ fn a_mixed_key_in_a_root_signs_no_head_that_others_would_judge_otherwise() {
         let head = SignedHead::from_bytes(&envelope(&body, &[signature])).unwrap();
         assert_eq!(trust.clone().accept_head(head, NOW).is_ok(), signed.holds);
         if signed.holds {
-            taken += 1
+            taken += 1;
         } else {
-            refused += 1
+            refused += 1;
         }
     }
     assert!(taken > 0 && refused > 40, "{taken} {refused}");

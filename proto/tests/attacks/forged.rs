@@ -186,7 +186,7 @@ fn nothing_that_was_changed_on_the_way_is_taken() {
     let count = cases(60_000, 1_000_000);
     let name = "nothing_that_was_changed_on_the_way_is_taken";
     let tally = run(name, count, |rng, tally| {
-        forge(&life, &targets, &pieces, &signed, rng, tally)
+        forge(&life, &targets, &pieces, &signed, rng, tally);
     });
     let whole = tally.count("refused") + tally.count("the signed body") + tally.count("no change");
     println!("  accepted: {}", tally.count("ACCEPTED"));

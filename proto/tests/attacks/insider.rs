@@ -178,7 +178,7 @@ impl Scene {
         let claims = codec::decode_exact::<raw::Manifest>("raw", &body, limits::MANIFEST_BYTES);
         let number = claims.map_or(number, |raw| raw.release);
         self.bounded(&bytes, || {
-            self.judge_manifest(&bytes, number, signers, tally)
+            self.judge_manifest(&bytes, number, signers, tally);
         });
     }
 

@@ -156,7 +156,7 @@ fn only_what_belongs_together_is_installed() {
         .collect();
     let name = "only_what_belongs_together_is_installed";
     let tally = run(name, cases(40_000, 1_000_000), |rng, tally| {
-        combine(&trusts, &sent, rng, tally)
+        combine(&trusts, &sent, rng, tally);
     });
     println!(
         "  accepted beside those that belong together: {}",

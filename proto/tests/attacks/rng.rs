@@ -1,6 +1,6 @@
 //! Numbers from a seed: the same everywhere, so that a case can be repeated alone.
 
-/// SplitMix64 (Steele, Lea, Flood, 2014): enough for choosing what to break, and each case can start its own.
+/// `SplitMix64` (Steele, Lea, Flood, 2014): enough for choosing what to break, and each case can start its own.
 #[derive(Debug, Clone)]
 pub(crate) struct Rng(u64);
 

@@ -92,7 +92,7 @@ fn each_rule_of_a_head_refuses_alone() {
     };
     let manifest = trust
         .verify_manifest(feed.manifest(5), &head)
-        .and_then(|v| v.whole())
+        .and_then(tidecast_proto::addition::Vouched::whole)
         .unwrap();
     trust.install(&manifest);
     let offer = |change: &dyn Fn(&mut HeadBody), now: Timestamp| {

@@ -226,7 +226,7 @@ fn expired_metadata() {
     let mut trust = resume(&feed, &[], &trust.to_bytes()).unwrap();
     assert!(trust.is_stale(later), "what is here has expired");
     let head = feed.head_with(2, 2, |head| {
-        (head.issued, head.expires) = (later, later.plus(HOUR_MS))
+        (head.issued, head.expires) = (later, later.plus(HOUR_MS));
     });
     assert!(matches!(
         trust.accept_head(head, later),
