@@ -189,6 +189,12 @@ impl Stage {
             "something was written beside the docroot"
         );
         if live == 1 {
+            // A number that an insider raised to the end of all numbers would refuse whatever comes after it.
+            if matches!(&done, Err(error) if kind(error).ends_with("Replayed")) {
+                self.mirror = None;
+                drop(mirror);
+                std::fs::remove_dir_all(&folder).unwrap();
+            }
             return None;
         }
         drop(mirror);
@@ -283,6 +289,7 @@ fn open(folder: &Path, fingerprint: &str) -> Option<Arc<Mirror>> {
         hosts: Vec::new(),
         http: None,
         access_log: None,
+        metrics: None,
         grace_s: 600,
     };
     // The lock goes with the disk thread, a moment after the process or mirror before.
@@ -436,6 +443,9 @@ async fn what_an_insider_signs_never_leaves_the_docroot_and_never_shows_what_it_
         });
         let shown = shown.unwrap_or_else(|| stage.live.clone());
         stage.import(&bytes, &shown, &mut tally).await;
+        if other_head {
+            stage.mirror = None;
+        }
     }
     print("signed by an insider", count, seed, &tally);
     assert!(tally.contains_key("switched") && tally.len() > 4);

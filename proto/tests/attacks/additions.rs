@@ -429,22 +429,29 @@ fn an_older_genuine_database_does_not_come_back_by_naming_a_previous_nobody_has(
         Some(stage.anchor.id()),
         Some(live.id()),
     ] {
-        let offer = |version| {
+        let offer = |version, scripts: bool| {
             let mut body = stage.addition();
             body.release = ReleaseNumber(7);
             body.previous = previous;
             replace(&mut body, database("daily.cvd", version));
+            if !scripts {
+                body.files
+                    .retain(|file| file.path.as_str() != "daily-11.cdiff");
+            }
             let signed = sign(&body, &stage.feed.release_keys[..1]);
             // Trust knows numbers only; what is live is the mirror's to compare.
             let next = install(&stage.feed, &mut trust.clone(), &signed, &stage.anchor).unwrap();
             next.manifest.check_replaces(&live)
         };
-        assert!(
-            matches!(offer(15), Err(ManifestError::DatabaseRollback { .. })),
-            "{previous:?}"
-        );
-        assert!(offer(20).is_ok());
-        assert!(offer(21).is_ok());
+        for (version, scripts) in [(15, true), (20, false), (21, false)] {
+            let refused = offer(version, scripts);
+            assert!(
+                matches!(refused, Err(ManifestError::UndoesAddition { .. })),
+                "{previous:?} {version} {scripts}: {refused:?}"
+            );
+        }
+        assert!(offer(20, true).is_ok());
+        assert!(offer(21, true).is_ok());
     }
 }
 
@@ -541,10 +548,11 @@ fn the_anchored_number_never_falls_not_even_for_all_the_keys() {
     let mut eight = stage.addition();
     eight.release = ReleaseNumber(8);
     let eight = sign(&eight, &stage.feed.release_keys);
-    install(&stage.feed, &mut trust, &eight, &stage.anchor).unwrap();
+    let refused = install(&stage.feed, &mut trust, &eight, &stage.anchor);
+    assert!(matches!(refused, Err(ManifestError::AnchorBehind { .. })));
     let installed = trust.installed().unwrap();
     assert_eq!(
         (installed.release, installed.anchored),
-        (ReleaseNumber(8), ReleaseNumber(7))
+        (ReleaseNumber(7), ReleaseNumber(7))
     );
 }

@@ -155,7 +155,7 @@ fn only_what_belongs_together_is_installed() {
         .flat_map(|f| (0..).zip(&feeds[f].sent).map(move |(r, s)| (f, r, s)))
         .collect();
     let name = "only_what_belongs_together_is_installed";
-    let tally = run(name, cases(40_000, 1_000_000), |rng, tally| {
+    let tally = run(name, cases(40_000, 1_200_000), |rng, tally| {
         combine(&trusts, &sent, rng, tally);
     });
     println!(
