@@ -8,12 +8,13 @@ use tidecast_proto::id::RootVersion;
 use tidecast_proto::key::PublicKey;
 use tidecast_proto::mirror::{Action, Event, Mirror as Course, SyncOutcome};
 use tidecast_proto::rate::Millis;
-use tidecast_proto::wire::{FrameType, Poll, RefusalReason, Refused, Welcome};
+use tidecast_proto::wire::{FrameType, Poll, RefusalReason, Refused};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::Mirror;
 use super::error::SyncError;
+use super::events::{Happened, Notice, What, Wish};
 use super::staleness;
 use super::status::SyncReport;
 use super::sync::Sync;
@@ -31,58 +32,6 @@ const MEND: Duration = Duration::from_secs(3 * 3600);
 /// What has happened and was not looked at yet; beyond, an upstream's news wait. Each may hold a bundle that came
 /// unasked, of [`UNASKED_BUNDLE_BYTES`](tidecast_proto::limits::UNASKED_BUNDLE_BYTES).
 const HAPPENED: usize = 2;
-
-/// Something that happened, with the number of the connection it happened on.
-#[derive(Debug)]
-struct Happened {
-    connection: u64,
-    what: What,
-}
-
-#[derive(Debug)]
-enum What {
-    Dialled(Link),
-    Greeted(Result<Welcome, SyncError>),
-    News(News),
-    Polled(Result<Option<Vec<u8>>, SyncError>),
-    Synced(Result<SyncReport, SyncError>),
-    /// Whether that upstream would let us in.
-    Probed(usize, bool),
-    /// So many files are damaged.
-    Mended(usize),
-    Lost(SyncError),
-}
-
-/// How a look for news ended, for whoever waits for that.
-#[derive(Debug)]
-pub(super) enum Notice {
-    /// We wait to be admitted.
-    Pending,
-    /// The upstream has no release yet.
-    NoRelease,
-    /// A sync ended well.
-    Synced {
-        /// What it came to.
-        report: Box<SyncReport>,
-        /// Whether it also checked a docroot that was current.
-        thorough: bool,
-    },
-    /// A sync ended badly, and no other upstream would do better.
-    SyncFailed(Box<SyncError>),
-    /// Every upstream failed, each for its reason; the mirror pauses.
-    AllFailed(Vec<(String, SyncError)>),
-}
-
-/// What the loop is asked from outside.
-#[derive(Debug)]
-pub(super) enum Wish {
-    /// Look for news now, and at the docroot.
-    Look,
-    /// Leave the connection and come back: this node has another key.
-    Redial,
-    /// Stop.
-    Stop,
-}
 
 /// The running loop.
 pub(super) struct Running {

@@ -4,6 +4,7 @@ mod addition;
 mod course;
 mod disk;
 mod error;
+mod events;
 pub(crate) mod history;
 mod import;
 mod memory;
@@ -54,8 +55,9 @@ use crate::metrics::MirrorCounters;
 use crate::network::{Network, SystemNetwork};
 use crate::quic::{Link, LinkError};
 use crate::warning::Reminder;
-use course::{Notice, Running, Wish};
+use course::Running;
 use disk::Disk;
+use events::{Notice, Wish};
 use memory::{Beliefs, Memory};
 use work::Work;
 

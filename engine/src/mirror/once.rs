@@ -7,7 +7,8 @@ use tidecast_proto::key::PublicKey;
 use tidecast_proto::wire::Refused;
 use tokio::sync::mpsc;
 
-use super::course::{Notice, Running};
+use super::course::Running;
+use super::events::Notice;
 use super::{Mirror, MirrorError, SyncError, SyncReport};
 use crate::quic::LinkError;
 

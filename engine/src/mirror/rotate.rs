@@ -8,8 +8,8 @@ use tidecast_proto::root::SignedRoot;
 use tidecast_proto::trust::Trust;
 use tidecast_proto::wire::RefusalReason;
 
-use super::course::Wish;
 use super::error::SyncError;
+use super::events::Wish;
 use super::memory::Memory;
 use super::once::SyncFailure;
 use super::{MIRROR_CONFIG, Mirror, MirrorError, NODE_KEY, upstream};

@@ -1,0 +1,59 @@
+//! What happens to a mirror's loop, what it is asked, and what it tells.
+
+use tidecast_proto::wire::Welcome;
+
+use super::error::SyncError;
+use super::status::SyncReport;
+use crate::quic::{Link, News};
+
+/// Something that happened, with the number of the connection it happened on.
+#[derive(Debug)]
+pub(super) struct Happened {
+    pub(super) connection: u64,
+    pub(super) what: What,
+}
+
+#[derive(Debug)]
+pub(super) enum What {
+    Dialled(Link),
+    Greeted(Result<Welcome, SyncError>),
+    News(News),
+    Polled(Result<Option<Vec<u8>>, SyncError>),
+    Synced(Result<SyncReport, SyncError>),
+    /// Whether that upstream would let us in.
+    Probed(usize, bool),
+    /// So many files are damaged.
+    Mended(usize),
+    Lost(SyncError),
+}
+
+/// How a look for news ended, for whoever waits for that.
+#[derive(Debug)]
+pub(super) enum Notice {
+    /// We wait to be admitted.
+    Pending,
+    /// The upstream has no release yet.
+    NoRelease,
+    /// A sync ended well.
+    Synced {
+        /// What it came to.
+        report: Box<SyncReport>,
+        /// Whether it also checked a docroot that was current.
+        thorough: bool,
+    },
+    /// A sync ended badly, and no other upstream would do better.
+    SyncFailed(Box<SyncError>),
+    /// Every upstream failed, each for its reason; the mirror pauses.
+    AllFailed(Vec<(String, SyncError)>),
+}
+
+/// What the loop is asked from outside.
+#[derive(Debug)]
+pub(super) enum Wish {
+    /// Look for news now, and at the docroot.
+    Look,
+    /// Leave the connection and come back: this node has another key.
+    Redial,
+    /// Stop.
+    Stop,
+}
