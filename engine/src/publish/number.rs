@@ -7,7 +7,7 @@ use super::PublishError;
 
 /// How many releases this master may have forgotten: numbers are finite, and one that was used up is used up for good,
 /// so neither the word of one node nor a slip of the hand may take more of them than fewer keys may
-/// (`ADDITIONS_PER_ANCHOR`, a release a day for eleven years). Whoever lost more makes a root with a higher release_min.
+/// (`ADDITIONS_PER_ANCHOR`, a release a day for eleven years). Whoever lost more makes a root with a higher `release_min`.
 const FORGOTTEN_MAX: u64 = limits::ADDITIONS_PER_ANCHOR as u64;
 
 /// The highest release that may have been made, when `known` is the highest that the store, this master's heads or
