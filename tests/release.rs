@@ -9,6 +9,8 @@ use serde_json::Value;
 use support::command::{Ran, run};
 use support::world::World;
 use tidecast_engine::keyfile;
+use tidecast_engine::master::Feed;
+use tidecast_engine::proposal::{Proposal, ProposalError};
 use tidecast_engine::roots;
 use tidecast_proto::id::Timestamp;
 use tidecast_proto::key::SecretKey;
@@ -393,4 +395,84 @@ fn a_database_that_would_go_back_is_told_with_the_version_that_cures_it() {
         .object();
     assert_eq!(shown["changes"][0]["new_version"], 7);
     assert_eq!(shown["signers"].as_array().unwrap().len(), 2);
+}
+
+#[test]
+fn a_proposal_whose_number_was_announced_meanwhile_is_not_released() {
+    let mut world = World::running("none");
+    world.publish(&[("a", b"1")]);
+    let (file, _) = propose(&world, &[("a", b"2")]);
+    let kept = fs::read(&file).unwrap();
+    assert_eq!(world.publish(&[("a", b"3")]), 2);
+    world.stop_master();
+    // The store comes back from an old backup, with the proposal.
+    fs::remove_file(world.path("master/store/releases/2.manifest")).unwrap();
+    fs::write(&file, kept).unwrap();
+    let file = text(&file);
+    let why = &["has announced release 2", "propose it anew"];
+    let signed = world.on_master(&["release", "sign", &file, "--yes"]);
+    assert_eq!(signed.code, 1, "{signed:?}");
+    assert!(why.iter().all(|why| signed.err.contains(why)), "{signed:?}");
+    world.on_master(&["release", "add", &file]).refused(1, why);
+    assert_eq!(newest(&world), 1);
+}
+
+#[test]
+fn signatures_that_come_meanwhile_stay_and_a_proposal_that_is_gone_stays_gone() {
+    let world = World::new("none");
+    three_sigmakers(&world);
+    let (file, _) = propose(&world, &[("a.hdb", b"one")]);
+    let root = Feed::load(&world.path("master")).unwrap().root;
+    let key = |name: &str| keyfile::load(&world.path(name)).unwrap();
+    // Both have read it before either has signed it.
+    let mut first = Proposal::read(&file).unwrap();
+    let mut second = first.clone();
+    let mut third = first.clone();
+    first
+        .amend(&file, |there| there.sign(&key("s1.key"), &root))
+        .unwrap();
+    second
+        .amend(&file, |there| there.sign(&key("s2.key"), &root))
+        .unwrap();
+    assert!(second.tally(&root).is_enough());
+    let there = Proposal::read(&file).unwrap();
+    assert_eq!(there.tally(&root).signers.len(), 2);
+
+    fs::remove_file(&file).unwrap();
+    let gone = third.amend(&file, |there| there.sign(&key("s3.key"), &root));
+    assert!(matches!(gone, Err(ProposalError::NotThere { .. })));
+    assert!(!file.exists());
+}
+
+#[test]
+fn whoever_installs_a_root_that_revokes_what_the_newest_release_adds_to_is_told() {
+    let world = World::new("none");
+    three_sigmakers(&world);
+    next_root(&world, |root| root.added_threshold = 1);
+    let (file, _) = propose(&world, &[("a.hdb", b"one")]);
+    let sign = |file: &str, key: &str| {
+        let key = text(&world.path(key));
+        let sign = ["release", "sign", file, "--key", &key, "--yes", "--json"];
+        world.on_master(&sign).object()
+    };
+    sign(&text(&file), "s1.key");
+    let anchor = Proposal::read(&file).unwrap().id();
+    assert_eq!(sign(&text(&file), "s2.key")["released"], true);
+    let tree = text(&world.tree());
+    let again = ["release", "propose", &tree, "--force", "--json"];
+    let again = world.on_master(&again).object();
+    let signed = sign(again["file"].as_str().unwrap(), "s3.key");
+    assert_eq!((&signed["released"], newest(&world)), (&true.into(), 2));
+    let install = |version: u64| {
+        let root = text(&world.path(&format!("master/roots/{version}.root")));
+        let install = ["root", "install", &root, "--json"];
+        world.on_master(&install).object()["warnings"].to_string()
+    };
+    assert_eq!(install(3), "[]");
+    next_root(&world, |root| root.revoked_manifests.push(anchor));
+    let warnings = install(4);
+    assert!(
+        warnings.contains("release 2 cannot be served"),
+        "{warnings}"
+    );
 }

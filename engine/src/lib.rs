@@ -33,5 +33,5 @@ mod skip;
 #[cfg(test)]
 mod small_disk;
 pub mod store;
-mod vouched;
+pub mod vouched;
 pub mod warning;

@@ -43,6 +43,28 @@ pub(crate) fn verify(
         .manifest)
 }
 
+/// Why the newest release of `store` cannot be announced under `root`; `None` when it can, or there is none.
+///
+/// # Errors
+/// [`StoreError`] when it, or its anchor, is damaged.
+pub fn concern_of_newest(
+    store: &Store,
+    root: &Root,
+    feed: &FeedId,
+) -> Result<Option<(ReleaseNumber, ManifestError)>, StoreError> {
+    let Some(newest) = store.newest() else {
+        return Ok(None);
+    };
+    let Some(signed) = store.manifest(newest.release)? else {
+        return Ok(None);
+    };
+    match verify(store, signed, root, feed) {
+        Ok(_) => Ok(None),
+        Err(UnacceptableError::Manifest(error)) => Ok(Some((newest.release, error))),
+        Err(UnacceptableError::Store(error)) => Err(error),
+    }
+}
+
 /// The manifest that `anchor` names, if the store has it.
 ///
 /// # Errors

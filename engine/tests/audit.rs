@@ -11,9 +11,11 @@ use tidecast_engine::chain_log::{ChainLog, Format, RecordKind};
 use tidecast_engine::keyfile;
 use tidecast_engine::master::{Feed, ROOT_KEY};
 use tidecast_engine::store::Store;
+use tidecast_proto::codec;
 use tidecast_proto::head::{HeadBody, SignedHead};
 use tidecast_proto::id::{ReleaseNumber, RootVersion, Seq};
 use tidecast_proto::key::SecretKey;
+use tidecast_proto::limits;
 use tidecast_proto::manifest::SignedManifest;
 use tidecast_proto::root::{RootBody, SignedRoot};
 
@@ -21,6 +23,12 @@ use tidecast_proto::root::{RootBody, SignedRoot};
 const HEADS: Format = Format {
     domain: "tidecast heads.log v1",
     body_bytes_max: 2_048,
+};
+
+/// As SPEC §8.13 has it.
+const TRUST: Format = Format {
+    domain: "tidecast trust.log v1",
+    body_bytes_max: 3 * limits::SMALL_OBJECT_BYTES,
 };
 
 /// A master with two roots and three releases, and a mirror that has installed all of them.
@@ -303,4 +311,45 @@ async fn another_root_or_a_manifest_that_too_few_signed_is_found() {
     }
     fs::write(&path, whole).unwrap();
     is_good(&world, "master");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn evidence_against_a_key_that_another_key_signed_is_found() {
+    let world = history().await;
+    let path = world.path("m.state/trust.log");
+    let whole = fs::read(&path).unwrap();
+    let signer = Feed::load(&world.master_state())
+        .unwrap()
+        .head_key()
+        .unwrap();
+    let newest = tidecast_engine::master::newest_head(&world.master_state()).unwrap();
+    let newest = SignedHead::from_bytes(&newest.unwrap()).unwrap();
+    let claims = newest.claims().unwrap();
+    let evidence = |accused: &SecretKey, change: fn(&mut HeadBody)| {
+        let mut body = claims.clone();
+        change(&mut body);
+        let head = SignedHead::sign(&body, &[&signer]).unwrap().to_bytes();
+        let at = (world.now(), accused.public(), claims.release);
+        codec::encode(&(at.0, at.1, at.2, claims.manifest, head))
+    };
+    let append = |body: Vec<u8>| {
+        let mut log = ChainLog::open(&path, &TRUST, &mut |_| {}).unwrap();
+        let turn = log.begin(&mut |_| {}).unwrap();
+        turn.append(&[(RecordKind(5), body)]).unwrap();
+    };
+    let innocent = SecretKey::from_seed(&[9; 32]);
+    // Also where something else is wrong with the head.
+    let changes: [fn(&mut HeadBody); 3] = [
+        |head| head.manifest.0[0] ^= 1,
+        |head| head.epoch.0 += 1,
+        |head| head.expires = head.expires.plus(1),
+    ];
+    for change in changes {
+        append(evidence(&innocent, change));
+        finds(&world, "m.state", "that it did not sign");
+        fs::write(&path, &whole).unwrap();
+        append(evidence(&signer, change));
+        is_good(&world, "m.state");
+        fs::write(&path, &whole).unwrap();
+    }
 }

@@ -13,6 +13,7 @@ use tidecast_engine::quic::{self, Bind, read_frame, write_frame};
 use tidecast_proto::head::{HeadBody, Phase, SignedHead};
 use tidecast_proto::id::{Epoch, ObjectId, ReleaseNumber, RootVersion, Seq, Timestamp};
 use tidecast_proto::key::SecretKey;
+use tidecast_proto::limits;
 use tidecast_proto::receipt::{ReceiptBody, ServingState, SignedReceipt};
 use tidecast_proto::root::{RootBody, SignedRoot};
 use tidecast_proto::wire::{FrameType, Hello, PROTOCOL, Serves, frame};
@@ -326,6 +327,41 @@ async fn what_admitted_nodes_have_seen_raises_numbers_and_alarms_and_nobody_else
         (kinds(), master.master.status().heads.held),
         (Vec::new(), 0)
     );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_release_that_nobody_can_have_made_is_an_alarm_and_raises_no_number() {
+    let world = World::new();
+    world.publish(&[("f", b"one")]);
+    let master = RunningMaster::start(&world);
+    let head_key = Feed::load(&world.master_state())
+        .unwrap()
+        .head_key()
+        .unwrap()
+        .public();
+    let liar = Witness::new(1, &master).await;
+    let honest = Witness::new(2, &master).await;
+    for node in [&liar, &honest] {
+        world.admit(node.key.public());
+    }
+    master.master.reload().unwrap();
+    let furthest = 1 + limits::ADDITIONS_PER_ANCHOR as u64;
+    honest.greet(&world, head_key, Seq(1), furthest).await;
+    for beyond in [furthest + 1, u64::MAX - 1, u64::MAX] {
+        let liar = Witness::new(1, &master).await;
+        liar.greet(&world, head_key, Seq(1), beyond).await;
+        let heads = master.master.status().heads;
+        assert_eq!(
+            (heads.held, heads.held_by),
+            (furthest, Some(honest.key.public().to_string()))
+        );
+        let [lie, restored] = &heads.alarms[..] else {
+            panic!("{:?}", heads.alarms);
+        };
+        assert_eq!((&lie.kind[..], &restored.kind[..]), ("numbers", "restored"));
+        assert!(lie.advice.contains("revoke it") && !lie.advice.contains("--above"));
+        assert_eq!(lie.node_key, Some(liar.key.public().to_string()));
+    }
 }
 
 /// A node that speaks by hand.

@@ -1,9 +1,13 @@
 //! The head: a short-lived signed pointer to the newest manifest. SPEC §3.4.
 
+use alloc::vec::Vec;
+
 use crate::codec::{CodecError, Decode, Encode};
 use crate::extension::{Extension, Extensions};
 use crate::id::{Epoch, FeedId, ObjectId, ReleaseNumber, RootVersion, Seq, Timestamp};
+use crate::key::PublicKey;
 use crate::limits;
+use crate::root::Root;
 use crate::signed::{Body, Signed, Verified};
 
 /// Whether mirrors may switch.
@@ -55,6 +59,12 @@ impl SignedHead {
     #[must_use]
     pub fn claims(&self) -> Option<HeadBody> {
         self.open().ok()
+    }
+
+    /// The distinct head keys of `root` whose signatures hold, ascending; whatever else is wrong with the head.
+    #[must_use]
+    pub fn signed_by(&self, root: &Root) -> Vec<PublicKey> {
+        self.good_signers(&root.head_keys)
     }
 }
 

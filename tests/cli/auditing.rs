@@ -62,3 +62,27 @@ fn a_number_that_was_announced_is_not_given_again_by_a_store_from_an_old_backup(
     let publish = ["publish", &place.text("tree"), "--above", "2", "--json"];
     assert_eq!(place.run("master", &publish).object()["release"], 3);
 }
+
+#[test]
+fn numbers_are_not_used_up_by_a_slip_of_the_hand_or_by_advice() {
+    let place = Place::with_feed();
+    place.tree("tree", &["a.hdb"]);
+    let tree = place.text("tree");
+    let above = |number: u64| {
+        let number = number.to_string();
+        place.run("master", &["publish", &tree, "--above", &number])
+    };
+    for far in [4097, u64::MAX - 1] {
+        above(far).refused(1, &["nobody can have made so many", "at most 4096"]);
+    }
+    above(u64::MAX).refused(65, &["no release has a number above"]);
+    let number = (u64::MAX - 1).to_string();
+    let propose = ["release", "propose", &tree, "--above", &number];
+    place
+        .run("master", &propose)
+        .refused(1, &["nobody can have made so many"]);
+    above(4096).says("release 4097");
+    place.tree("tree", &["b.hdb"]);
+    above(4097 + 4097).refused(1, &["since release 4097"]);
+    above(0).says("release 4098");
+}

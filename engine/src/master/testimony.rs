@@ -16,6 +16,7 @@ use tidecast_proto::wire::Hello;
 use tokio::time::Instant;
 
 use super::{Master, MasterError, Nodes};
+use crate::publish::believable;
 use crate::store::Store;
 
 /// A node's word makes us sign at most this often: one that lies must not keep the disk busy. Whoever comes in between
@@ -29,7 +30,8 @@ const ALARMS_TOLD: usize = 10;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Alarm {
     /// `heads` (no head can be signed), `restored` (a node holds a newer release), `contested` (a node holds another
-    /// release under a number of ours), `numbers` (a node has seen numbers of our head key from the future).
+    /// release under a number of ours), `numbers` (a node speaks of numbers of our head key from the future, or of a
+    /// release beyond belief).
     pub kind: String,
     /// What is so.
     pub what: String,
@@ -47,7 +49,7 @@ pub struct HeadsStatus {
     pub seq: u64,
     /// The highest release that a head was signed for, 0 for none.
     pub announced: u64,
-    /// The highest release that an admitted node holds, 0 for none.
+    /// The highest believable release that an admitted node holds, 0 for none.
     pub held: u64,
     /// That node's key.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -120,7 +122,7 @@ impl Master {
             manifest: hello.manifest,
         };
         let said = self.testimonies.lock().nodes.get(node) == Some(&testimony);
-        self.hear(*node, testimony);
+        self.hear(*node, testimony, self.believed(signer.announced()));
         let Some(seq) = seq.filter(|seq| *seq > signer.last()) else {
             return;
         };
@@ -151,6 +153,7 @@ impl Master {
     /// Takes in an admitted node's receipt.
     pub(super) fn hear_receipt(&self, node: PublicKey, receipt: &ReceiptBody) {
         let seq = self.testimonies.lock().nodes.get(&node).and_then(|t| t.seq);
+        let believed = self.believed(self.lock_signer().announced());
         self.hear(
             node,
             Testimony {
@@ -158,13 +161,22 @@ impl Master {
                 release: receipt.release,
                 manifest: Some(receipt.manifest).filter(|_| receipt.release.0 > 0),
             },
+            believed,
         );
     }
 
-    fn hear(&self, node: PublicKey, testimony: Testimony) {
+    /// The highest release that a node is believed to hold.
+    fn believed(&self, announced: Option<(ReleaseNumber, ObjectId)>) -> ReleaseNumber {
+        let newest = self.store.newest().map_or(ReleaseNumber(0), |n| n.release);
+        let announced = announced.map_or(ReleaseNumber(0), |(release, _)| release);
+        let floor = self.view.load().root.release_min;
+        believable(newest.max(announced).max(floor))
+    }
+
+    fn hear(&self, node: PublicKey, testimony: Testimony, believed: ReleaseNumber) {
         // Once for each thing it says: nobody fills a log by saying it again.
         let said = self.testimonies.lock().nodes.get(&node) == Some(&testimony);
-        if !said && let Some(alarm) = self.alarm_of(&node, testimony) {
+        if !said && let Some(alarm) = self.alarm_of(&node, testimony, believed) {
             tracing::error!(%node, kind = alarm.kind, "{}", alarm.what);
         }
         let view = self.view.load();
@@ -177,9 +189,25 @@ impl Master {
     }
 
     /// What is wrong with the releases that `node` speaks of.
-    fn alarm_of(&self, node: &PublicKey, testimony: Testimony) -> Option<Alarm> {
+    fn alarm_of(
+        &self,
+        node: &PublicKey,
+        testimony: Testimony,
+        believed: ReleaseNumber,
+    ) -> Option<Alarm> {
         let newest = self.store.newest().map_or(ReleaseNumber(0), |n| n.release);
-        let (kind, what, advice) = if testimony.release > newest {
+        let (kind, what, advice) = if testimony.release > believed {
+            (
+                "numbers",
+                format!(
+                    "a node says that it holds release {}, the newest here is {newest}: nobody can have made so many since",
+                    testimony.release
+                ),
+                format!(
+                    "that node lies, or its docroot is another feed's: revoke it, `tidecast node revoke {node}`"
+                ),
+            )
+        } else if testimony.release > newest {
             (
                 "restored",
                 format!(
@@ -225,7 +253,10 @@ impl Master {
             let all = heard.nodes.iter();
             all.filter(|(node, _)| nodes.admission(node) == Admission::Admitted)
         };
-        let held = admitted().max_by_key(|(_, testimony)| testimony.release);
+        let believed = self.believed(announced);
+        let held = admitted()
+            .filter(|(_, testimony)| testimony.release <= believed)
+            .max_by_key(|(_, testimony)| testimony.release);
         let mut alarms = Vec::new();
         if let Some((what, advice)) = &heard.trouble {
             alarms.push(Alarm {
@@ -247,9 +278,13 @@ impl Master {
                 node_key: Some(node.to_string()),
             })
         });
-        let of_releases = admitted().filter_map(|(node, said)| self.alarm_of(node, *said));
-        alarms.extend(from_the_future.take(ALARMS_TOLD));
-        alarms.extend(of_releases.take(ALARMS_TOLD));
+        let of_releases =
+            admitted().filter_map(|(node, said)| self.alarm_of(node, *said, believed));
+        // Liars do not hide what honest nodes say.
+        let (lies, of_releases): (Vec<_>, Vec<_>) =
+            of_releases.partition(|alarm| alarm.kind == "numbers");
+        alarms.extend(from_the_future.chain(lies).take(ALARMS_TOLD));
+        alarms.extend(of_releases.into_iter().take(ALARMS_TOLD));
         HeadsStatus {
             seq: seq.0,
             announced: announced.map_or(0, |(release, _)| release.0),

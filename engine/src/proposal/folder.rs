@@ -1,7 +1,9 @@
 //! Open proposals, in a folder of the store so that a collection leaves what they need. SPEC §7.7.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{FlockOperation, flock};
 use tidecast_proto::id::ReleaseNumber;
 
 use super::{Proposal, ProposalError};
@@ -138,11 +140,24 @@ impl Folder {
     /// # Errors
     /// [`ProposalError::File`].
     pub fn remove(&self, open: &Open) -> Result<(), ProposalError> {
+        let _turn = turn(&open.path)?;
         std::fs::remove_file(&open.path).map_err(FileError::at("remove", &open.path))?;
         // Nobody looks for it without the other.
         let _ = std::fs::remove_file(explained_at(&open.path));
         Ok(())
     }
+}
+
+/// Waits until nobody else changes files beside `path`; its turn ends when what it returns is dropped. Held for one
+/// small file's writing.
+pub(super) fn turn(path: &Path) -> Result<File, FileError> {
+    let beside = match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    let folder = File::open(beside).map_err(FileError::at("open", beside))?;
+    flock(&folder, FlockOperation::LockExclusive).map_err(FileError::at("lock", beside))?;
+    Ok(folder)
 }
 
 fn explained_at(path: &Path) -> PathBuf {

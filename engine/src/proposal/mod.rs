@@ -103,6 +103,31 @@ impl Proposal {
         )?)
     }
 
+    /// Changes the copy in the file at `path`, and becomes that copy: signatures that came there since it was read stay.
+    /// One that is gone, because it has become a release, does not come back.
+    ///
+    /// # Errors
+    /// [`ProposalError::NotThere`], [`ProposalError::OtherProposal`], what `change` finds, or of the disk; the file is as
+    /// it was.
+    pub fn amend<T>(
+        &mut self,
+        path: &Path,
+        change: impl FnOnce(&mut Self) -> Result<T, ProposalError>,
+    ) -> Result<T, ProposalError> {
+        let _turn = folder::turn(path)?;
+        let mut there = Self::read(path)?;
+        if there.id() != self.id() {
+            return Err(ProposalError::OtherProposal {
+                got: there.id(),
+                expected: self.id(),
+            });
+        }
+        let changed = change(&mut there)?;
+        there.write(path)?;
+        *self = there;
+        Ok(changed)
+    }
+
     /// The hash of what is signed: what sigmakers compare.
     #[must_use]
     pub fn id(&self) -> ObjectId {

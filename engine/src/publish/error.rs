@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use tidecast_proto::{
     codec::CodecError,
-    id::FeedId,
+    id::{FeedId, ReleaseNumber},
     manifest::ManifestError,
     name::{NameError, ReleasePath},
 };
@@ -77,6 +77,9 @@ pub enum PublishError {
     /// The state folder and the store do not belong together.
     #[error("the store holds releases of feed {store}, not of {asked}")]
     OtherFeed { store: FeedId, asked: FeedId },
+    /// Somebody named a number next to the last one there is.
+    #[error("no release has a number above {last}: nothing was signed")]
+    NumbersUsedUp { last: ReleaseNumber },
     /// The store.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -112,6 +115,9 @@ impl PublishError {
             }
             Self::TooFewKeys { .. } => "give the folder that holds this feed's release keys",
             Self::OtherFeed { .. } => "name the state folder of this feed",
+            Self::NumbersUsedUp { .. } => {
+                "name a lower number; if a release has this one already, begin a new feed"
+            }
             Self::Store(error) => error.advice(),
             Self::File(_) => "make the file readable for this user, then publish again",
         }

@@ -137,7 +137,7 @@ pub(super) fn usable_keys<'a>(
 /// What a release of `files` after `previous` says; whoever only wants to add sets the anchor.
 ///
 /// # Errors
-/// [`PublishError::DatabaseTwice`].
+/// [`PublishError::DatabaseTwice`], [`PublishError::NumbersUsedUp`].
 pub(crate) fn checked_body(
     terms: &Terms<'_>,
     previous: &Previous,
@@ -146,16 +146,20 @@ pub(crate) fn checked_body(
 ) -> Result<ManifestBody, PublishError> {
     databases::check_names_unique(&files)?;
     warnings.extend(databases::unpaired_signatures(&files, previous.body()));
-    let body = body(terms, previous, files);
+    let body = body(terms, previous, files)?;
     warnings.extend(databases::rollbacks(&body, previous.body()));
     Ok(body)
 }
 
-fn body(terms: &Terms<'_>, previous: &Previous, files: Vec<File>) -> ManifestBody {
-    ManifestBody {
+fn body(
+    terms: &Terms<'_>,
+    previous: &Previous,
+    files: Vec<File>,
+) -> Result<ManifestBody, PublishError> {
+    Ok(ManifestBody {
         feed: terms.feed,
         epoch_min: terms.root.epoch,
-        release: next_release(previous.number(), terms.root.release_min, terms.above),
+        release: next_release(previous.number(), terms.root.release_min, terms.above)?,
         previous: previous.id(),
         anchor: None,
         created: terms.now,
@@ -163,7 +167,7 @@ fn body(terms: &Terms<'_>, previous: &Previous, files: Vec<File>) -> ManifestBod
         files,
         flags: terms.flags,
         extensions: Vec::new(),
-    }
+    })
 }
 
 /// Whether a release of `body` may follow `previous`.

@@ -10,6 +10,7 @@ mod databases;
 mod error;
 mod ingest;
 pub(crate) mod manifest;
+mod number;
 pub(crate) mod opening;
 mod report;
 mod seal;
@@ -35,6 +36,7 @@ use tidecast_proto::{
 pub use crate::genuine::{CDIFF_BYTES, DatabaseFault};
 use crate::store::StoreWriter;
 pub use error::{OFFENCES_LISTED, Offence, Offences, PublishError, Rule};
+pub use number::{believable, next_release};
 pub use report::{Change, ChangeKind, DatabaseChange, PublishReport, changes};
 
 use content::Terms;
@@ -177,14 +179,4 @@ impl PublishRequest<'_> {
             above: self.above,
         }
     }
-}
-
-/// The number of the release after `newest` and above `above`, not below `floor`.
-#[must_use]
-pub fn next_release(
-    newest: ReleaseNumber,
-    floor: ReleaseNumber,
-    above: ReleaseNumber,
-) -> ReleaseNumber {
-    newest.max(above).next().max(floor)
 }

@@ -11,6 +11,7 @@ use tidecast_engine::store::{Store, StoreWriter};
 
 use super::render;
 use crate::command::publish::{Announced, announce};
+use crate::command::unused_number;
 use crate::exit::Exit;
 use crate::failure::{Failure, Outcome};
 use crate::shell::Shell;
@@ -71,8 +72,8 @@ impl Add {
             copy.check(&feed.root, &feed.id, SystemClock.now())?;
             copy.check_open(&store)?;
             let mut open = Folder::of(&store).same(&copy)?;
-            let new = open.proposal.merge(&copy, &feed.root)?;
-            open.proposal.write(&open.path)?;
+            let merge = |there: &mut Proposal| there.merge(&copy, &feed.root);
+            let new = open.proposal.amend(&open.path, merge)?;
             let tally = open.proposal.tally(&feed.root);
             let announcement = if tally.is_enough() {
                 release(&open.proposal, shell).await?
@@ -111,8 +112,12 @@ pub(super) async fn release(
     proposal: &Proposal,
     shell: &Shell<'_>,
 ) -> Result<Announcement, Failure> {
+    let mut writer = StoreWriter::open(&Feed::load(&shell.state)?.store_folder())?;
+    // Again, now that it is this command's turn: a root may have come meanwhile.
     let feed = Feed::load(&shell.state)?;
-    let mut writer = StoreWriter::open(&feed.store_folder())?;
+    proposal.check_open(writer.store())?;
+    let number = proposal.body().release;
+    unused_number::check_proposed(shell, &feed, writer.store(), number).await?;
     let open = Folder::of(writer.store()).same(proposal)?;
     let accepted = proposal::accept(&mut writer, &feed.root, &feed.id, &open, SystemClock.now())?;
     let told = announce(shell).await;

@@ -79,8 +79,8 @@ impl Sign {
             Some(tree) => check_contents(&proposal, tree, shell)?,
             None => self.confirm(shell)?,
         }
-        proposal.sign(&key, &trusted.root)?;
-        proposal.write(&path)?;
+        // It may have been signed by somebody else, or released, while this one was reading.
+        proposal.amend(&path, |there| there.sign(&key, &trusted.root))?;
         let tally = proposal.tally(&trusted.root);
         let announcement = if open && tally.is_enough() {
             add::release(&proposal, shell).await?

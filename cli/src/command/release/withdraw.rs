@@ -119,8 +119,7 @@ impl Withdraw {
             let (mut proposal, path) = (proposed.proposal, proposed.path);
             drop(writer);
             if let Some(key) = key {
-                proposal.sign(&key, &feed.root)?;
-                proposal.write(&path)?;
+                proposal.amend(&path, |there| there.sign(&key, &feed.root))?;
                 made.announcement = add::release(&proposal, shell).await?;
             }
             made.proposal = Some((proposal, path));

@@ -6,6 +6,7 @@ use serde::Serialize;
 use tidecast_engine::control::{self, ControlError};
 use tidecast_engine::master::{self, Feed};
 use tidecast_engine::store::Store;
+use tidecast_engine::vouched;
 use tidecast_proto::ceremony::KeyRole;
 
 use super::at_hand;
@@ -84,15 +85,12 @@ fn concerns(shell: &Shell<'_>) -> Result<Vec<String>, Failure> {
     }
     let folder = feed.store_folder();
     let store = folder.exists().then(|| Store::open(&folder)).transpose()?;
-    if let Some((store, newest)) = store
-        .and_then(|store| Some((store.newest()?, store)))
-        .map(|(newest, store)| (store, newest))
-        && let Some(signed) = store.manifest(newest.release)?
-        && let Err(error) = signed.vouch(&feed.root, &feed.id)
-    {
+    let concern = store
+        .map(|store| vouched::concern_of_newest(&store, &feed.root, &feed.id))
+        .transpose()?;
+    if let Some((release, error)) = concern.flatten() {
         concerns.push(format!(
-            "release {} cannot be served to new mirrors ({error}): publish again",
-            newest.release
+            "release {release} cannot be served to new mirrors ({error}): publish again"
         ));
     }
     Ok(concerns)
