@@ -4,10 +4,11 @@ mod support;
 use support::{Feed, HOUR_MS, NOW, envelope, key, publics, refusal, resume, sign, signature};
 use tidecast_proto::{
     codec,
-    head::{HeadBody, Phase, SignedHead},
+    head::{Head, HeadBody, Phase, SignedHead},
     id::{Epoch, FeedId, ObjectId, ReleaseNumber, RootVersion, Seq, Timestamp},
     limits,
     manifest::ManifestError,
+    root::RootBody,
     signed::SignedError,
     trust::{HeadError, Trust, Verdict},
 };
@@ -393,4 +394,45 @@ fn counters_whose_epoch_or_keys_are_not_their_roots_are_damaged() {
     let mut strange = whole;
     strange[56..88].copy_from_slice(&codec::encode(&key(99).public()));
     assert!(resume(&feed, &[], &strange).is_err());
+}
+
+#[test]
+fn a_newer_root_may_forbid_a_head_that_was_accepted_before() {
+    type Change = fn(&mut RootBody, &Head);
+    let cases: [(&str, Change, bool); 8] = [
+        ("nothing", |_, _| (), true),
+        (
+            "a key that did not sign",
+            |r, _| drop(r.head_keys.pop()),
+            true,
+        ),
+        ("its key", |r, _| drop(r.head_keys.remove(0)), false),
+        ("epoch", |r, _| r.epoch = Epoch(1), false),
+        ("floor", |r, _| r.release_min = ReleaseNumber(3), false),
+        (
+            "revoked",
+            |r, h| r.revoked_manifests.push(h.manifest),
+            false,
+        ),
+        ("life", |r, _| r.head_ttl_max_ms = HOUR_MS - 1, false),
+        ("expired", |r, _| r.expires = NOW, false),
+    ];
+    for (what, change, allowed) in cases {
+        let feed = Feed::new();
+        let mut trust = feed.trust();
+        feed.install(&mut trust, 1, 1);
+        let head = trust.accept_head(feed.head(2, 2), NOW).expect("good");
+        let head = head.head().clone();
+        // A later head of the same key is no reason to refuse this one.
+        trust.accept_head(feed.head(3, 2), NOW).expect("good");
+        let mut next = feed.next_root();
+        change(&mut next, &head);
+        trust
+            .accept_root(sign(&next, &feed.root_keys[..2]))
+            .expect("good");
+        let before = trust.to_bytes();
+        let still = trust.still_allows(&head, NOW);
+        assert_eq!(still.is_ok(), allowed, "{what}: {still:?}");
+        assert_eq!(trust.to_bytes(), before, "{what}");
+    }
 }
