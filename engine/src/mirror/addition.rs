@@ -95,9 +95,7 @@ async fn find(
 ) -> Result<SignedManifest, SyncError> {
     let is_it = |id: ObjectId| id == named.manifest;
     let kept = memory.anchor()?.filter(|kept| is_it(kept.id()));
-    let live = live
-        .filter(|live| is_it(live.id()))
-        .map(|live| live.signed());
+    let live = live.filter(|live| is_it(live.id())).map(Manifest::signed);
     let here = match (kept, live) {
         (Some(kept), Some(live)) if !enough(&kept, root) => {
             Some(kept.with_good_signatures(&root.release_keys, &[live]))
