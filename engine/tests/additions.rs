@@ -15,6 +15,7 @@ use tidecast_proto::id::ReleaseNumber;
 use tidecast_proto::key::SecretKey;
 use tidecast_proto::manifest::{Anchor, Flags, ManifestBody, ManifestError, SignedManifest};
 use tidecast_proto::root::{RootBody, SignedRoot};
+use tidecast_proto::trust::Trust;
 
 fn sigmaker(seed: u8) -> SecretKey {
     SecretKey::from_seed(&[seed; 32])
@@ -279,6 +280,74 @@ fn a_release_that_others_add_to_outlives_its_time() {
         .map(|r| r.release.0)
         .collect();
     assert_eq!(left, [1, 3]);
+}
+
+/// An addition that adds nothing, so that nothing of it needs ClamAV's signature.
+fn add_nothing(world: &World, seen: u32) {
+    let (path, _) = propose(world, &[("daily.cvd", &made_up(seen)), ("f", b"one")]);
+    let (_, writer) = writer(world);
+    let first = writer.store().manifest(ReleaseNumber(1)).unwrap().unwrap();
+    drop(writer);
+    force_as_addition(world, &path, |body| {
+        body.files = first.claims().unwrap().files;
+    });
+}
+
+/// A mirror that has an addition to release 1, which all three signed.
+async fn at_an_addition(world: &World) -> (RunningMaster, std::sync::Arc<Mirror>) {
+    let (path, _) = propose(world, &[("daily.cvd", &made_up(5)), ("f", b"one")]);
+    release(world, &path, &[1, 2, 3]).unwrap();
+    let (master, mirror) = follower(world).await;
+    add_nothing(world, 6);
+    master.master.reload().unwrap();
+    assert_eq!(mirror.sync_once().await.unwrap().to, 2);
+    (master, mirror)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_kept_anchor_that_lost_a_signer_is_asked_for_again() {
+    let world = three_sigmakers();
+    let (master, mirror) = at_an_addition(&world).await;
+    let kept = world.path("m.state/anchor.manifest");
+    let whole = SignedManifest::from_bytes(&std::fs::read(&kept).unwrap()).unwrap();
+    let two = [1, 2].map(|seed| sigmaker(seed).public());
+    let fewer = whole.with_good_signatures(&two, &[]);
+    std::fs::write(&kept, fewer.to_bytes()).unwrap();
+
+    add_nothing(&world, 7);
+    let feed = Feed::load(&world.master_state()).unwrap();
+    let mut body = RootBody::clone(&feed.root);
+    body.version.0 += 1;
+    body.release_keys.retain(|key| *key != sigmaker(1).public());
+    let key = keyfile::load(&world.path("keys").join(ROOT_KEY)).unwrap();
+    let root = SignedRoot::sign(&body, &[&key]).unwrap();
+    roots::store(&world.master_state().join("roots"), body.version, &root).unwrap();
+    master.master.reload().unwrap();
+    let report = mirror.sync_once().await.unwrap();
+    assert_eq!((report.to, report.switched), (3, true));
+    let better = SignedManifest::from_bytes(&std::fs::read(&kept).unwrap()).unwrap();
+    let root = Feed::load(&world.master_state()).unwrap().root;
+    assert_eq!(root.version, body.version);
+    assert_eq!(better.signed_by(&root).len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_addition_that_is_found_live_raises_the_release_and_nothing_that_binds_others() {
+    let world = three_sigmakers();
+    let (master, mirror) = at_an_addition(&world).await;
+    let installed = || {
+        let state = world.path("m.state");
+        let roots = roots::load(&state.join("roots")).unwrap();
+        let counters = std::fs::read(state.join("counters")).unwrap();
+        let trust = Trust::resume(&world.feed, roots, Some(&counters)).unwrap();
+        let installed = trust.unwrap().installed().unwrap();
+        (installed.release.0, installed.anchored.0)
+    };
+    assert_eq!(installed(), (2, 1));
+    drop(mirror);
+    std::fs::remove_file(world.path("m.state/counters")).unwrap();
+    let _again = world.mirror("m", &master.upstream());
+    assert_eq!(installed(), (2, 0));
 }
 
 /// ClamAV's own test databases.

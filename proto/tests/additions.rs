@@ -502,3 +502,28 @@ fn copies_bring_their_good_signatures_together_and_no_others() {
         by(&feed.release_keys)
     );
 }
+
+#[test]
+fn what_is_found_installed_raises_the_release_and_no_anchor() {
+    let network = Network::new();
+    let mut forged = network.addition(900, 11);
+    forged.anchor = Some(Anchor {
+        release: ReleaseNumber(899),
+        manifest: ObjectId::of(b"nothing"),
+    });
+    let vouched = |body, keys: &[SecretKey]| {
+        let root = network.trust.root();
+        let vouched = sign(body, keys).vouch(root, &network.feed.id());
+        vouched.unwrap()
+    };
+    let mut trust = network.trust.clone();
+    trust.install_found(vouched(&forged, network.thief()));
+    let installed = trust.installed().unwrap();
+    assert_eq!(installed.release, ReleaseNumber(900));
+    assert_eq!(installed.anchored, ReleaseNumber(1));
+
+    let whole = body(&network.feed, 7, 12);
+    let mut trust = network.trust.clone();
+    trust.install_found(vouched(&whole, &network.feed.release_keys));
+    assert_eq!(trust.installed().unwrap().anchored, ReleaseNumber(7));
+}

@@ -4,10 +4,11 @@ mod support;
 use support::{Feed, HOUR_MS, NOW, envelope, key, publics, refusal, resume, sign, signature};
 use tidecast_proto::{
     codec,
-    head::{HeadBody, Phase, SignedHead},
+    head::{Head, HeadBody, Phase, SignedHead},
     id::{Epoch, FeedId, ObjectId, ReleaseNumber, RootVersion, Seq, Timestamp},
     limits,
     manifest::ManifestError,
+    root::RootBody,
     signed::SignedError,
     trust::{HeadError, Trust, Verdict},
 };
@@ -413,4 +414,49 @@ fn a_phantom_of_one_key_does_not_hide_the_fresh_head_of_another() {
     assert!(!trust.is_stale(NOW.plus(HOUR_MS)));
     assert_eq!(trust.heads_expire(), Some(NOW.plus(2 * HOUR_MS)));
     assert!(trust.is_stale(NOW.plus(2 * HOUR_MS)));
+}
+
+#[test]
+fn a_newer_root_may_forbid_a_head_that_was_accepted_before() {
+    type Change = fn(&mut RootBody, &Head);
+    let cases: [(&str, Change, bool); 8] = [
+        ("nothing", |_, _| (), true),
+        (
+            "a key that did not sign",
+            |r, _| r.head_keys.truncate(1),
+            true,
+        ),
+        (
+            "its key",
+            |r, _| r.head_keys = r.head_keys.split_off(1),
+            false,
+        ),
+        ("epoch", |r, _| r.epoch = Epoch(1), false),
+        ("floor", |r, _| r.release_min = ReleaseNumber(3), false),
+        (
+            "revoked",
+            |r, h| r.revoked_manifests.push(h.manifest),
+            false,
+        ),
+        ("life", |r, _| r.head_ttl_max_ms = HOUR_MS - 1, false),
+        ("expired", |r, _| r.expires = NOW, false),
+    ];
+    for (what, change, allowed) in cases {
+        let feed = Feed::new();
+        let mut trust = feed.trust();
+        feed.install(&mut trust, 1, 1);
+        let head = trust.accept_head(feed.head(2, 2), NOW).expect("good");
+        let head = head.head().clone();
+        // A later head of the same key is no reason to refuse this one.
+        trust.accept_head(feed.head(3, 2), NOW).expect("good");
+        let mut next = feed.next_root();
+        change(&mut next, &head);
+        trust
+            .accept_root(sign(&next, &feed.root_keys[..2]))
+            .expect("good");
+        let before = trust.to_bytes();
+        let still = trust.still_allows(&head, NOW);
+        assert_eq!(still.is_ok(), allowed, "{what}: {still:?}");
+        assert_eq!(trust.to_bytes(), before, "{what}");
+    }
 }

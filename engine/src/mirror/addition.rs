@@ -8,6 +8,7 @@ use tidecast_proto::head::Head;
 use tidecast_proto::id::ObjectId;
 use tidecast_proto::manifest::{Anchor, File, Manifest, SignedManifest};
 use tidecast_proto::name::ReleasePath;
+use tidecast_proto::root::Root;
 use tidecast_proto::trust::Trust;
 use tidecast_proto::wire::ObjectName;
 
@@ -74,7 +75,7 @@ pub(super) async fn judge(
         }
         Vouched::Addition(addition) => addition,
     };
-    let anchor = find(memory, addition.anchor(), live, anchors).await?;
+    let anchor = find(memory, trust.root(), addition.anchor(), live, anchors).await?;
     let added = trust.verify_addition(addition, anchor.clone())?;
     let judged = Judged {
         manifest: Arc::new(added.manifest),
@@ -83,26 +84,43 @@ pub(super) async fn judge(
     Ok((judged, Some(anchor)))
 }
 
+/// The anchor, as many of its signatures as are to be had: a root may have dropped a key that signed the copy that is on this
+/// machine, while others have it with more.
 async fn find(
     memory: &Memory,
+    root: &Root,
     named: Anchor,
     live: Option<&Manifest>,
     anchors: Anchors<'_>,
 ) -> Result<SignedManifest, SyncError> {
     let is_it = |id: ObjectId| id == named.manifest;
-    if let Some(kept) = memory.anchor()?.filter(|kept| is_it(kept.id())) {
-        return Ok(kept);
-    }
-    if let Some(live) = live.filter(|live| is_it(live.id())) {
-        return Ok(live.signed().clone());
-    }
-    match anchors {
-        Anchors::Ask(link) => {
-            let bytes = link.object(ObjectName::Manifest(named.manifest)).await?;
-            Ok(SignedManifest::from_bytes(&bytes)?)
+    let kept = memory.anchor()?.filter(|kept| is_it(kept.id()));
+    let live = live.filter(|live| is_it(live.id())).map(Manifest::signed);
+    let here = match (kept, live) {
+        (Some(kept), Some(live)) if !enough(&kept, root) => {
+            Some(kept.with_good_signatures(&root.release_keys, &[live]))
         }
-        Anchors::Here => Err(SyncError::NoAnchor(named.release)),
+        (Some(kept), _) => Some(kept),
+        (None, live) => live.cloned(),
+    };
+    match (here, anchors) {
+        (Some(here), Anchors::Ask(_)) if enough(&here, root) => Ok(here),
+        (Some(here), Anchors::Here) => Ok(here),
+        (here, Anchors::Ask(link)) => {
+            let bytes = link.object(ObjectName::Manifest(named.manifest)).await?;
+            let sent = SignedManifest::from_bytes(&bytes)?;
+            Ok(match here {
+                Some(here) => sent.with_good_signatures(&root.release_keys, &[&here]),
+                None => sent,
+            })
+        }
+        (None, Anchors::Here) => Err(SyncError::NoAnchor(named.release)),
     }
+}
+
+/// Whether as many keys signed it as that takes now.
+fn enough(anchor: &SignedManifest, root: &Root) -> bool {
+    anchor.signed_by(root).len() >= usize::from(root.release_threshold)
 }
 
 impl Work {

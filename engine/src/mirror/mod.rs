@@ -25,7 +25,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use serde_json::Value;
-use tidecast_proto::addition::Vouched;
 use tidecast_proto::id::FeedId;
 use tidecast_proto::key::SecretKey;
 use tokio::sync::{mpsc, watch};
@@ -233,10 +232,7 @@ impl Mirror {
             let signed = live.manifest().signed().clone();
             if let Ok(vouched) = signed.vouch(trust.root(), &feed) {
                 let before = trust.clone();
-                trust.install(&match vouched {
-                    Vouched::Whole(manifest) => manifest,
-                    Vouched::Addition(addition) => addition.checked_before(),
-                });
+                trust.install_found(vouched);
                 memory.keep(Some(&before), trust, None)?;
             }
         }

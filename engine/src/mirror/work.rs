@@ -13,6 +13,7 @@ use tidecast_proto::root::SignedRoot;
 use tidecast_proto::trust::{Trust, Verdict};
 use tokio::sync::watch;
 
+use super::addition::Anchors;
 use super::disk::{Disk, DiskState};
 use super::error::SyncError;
 use super::memory::{Beliefs, Change};
@@ -171,15 +172,48 @@ impl Work {
             .await??)
     }
 
-    /// Counters first, then the switch.
+    /// Judges head and manifest again if there is a newer root than the one of `judged`: fetching takes minutes, and
+    /// whoever was asked for something else meanwhile may have sent one that forbids the release.
+    ///
+    /// # Errors
+    /// [`SyncError`]; the release must not be switched to under `newest`.
+    async fn still_allowed(
+        &self,
+        judged: &Trust,
+        newest: &Trust,
+        head: &Head,
+        clock: Timestamp,
+        manifest: &Manifest,
+    ) -> Result<(), SyncError> {
+        if newest.root().version == judged.root().version {
+            return Ok(());
+        }
+        newest.still_allows(head, newest.now(clock))?;
+        // An anchor was kept when it was first compared. Where that copy no longer suffices, the next sync asks for
+        // another: nobody waits for the network here.
+        let signed = manifest.signed().clone();
+        self.judge_manifest(newest, signed, head, None, Anchors::Here)
+            .await
+            .map(drop)
+    }
+
+    /// Counters first, then the switch. The newest root allows both, and no newer one is taken before both are done.
     ///
     /// # Errors
     /// [`SyncError`]; before the switch what was live still is.
-    pub(super) async fn switch(
+    async fn switch(
         &self,
+        judged: &Trust,
+        head: &Head,
+        clock: Timestamp,
         manifest: &Arc<Manifest>,
         report: &mut SyncReport,
     ) -> Result<(), SyncError> {
+        // Before the tree gets its name, which takes long on a slow disk; what counts is asked once more below.
+        if let Some(newest) = self.beliefs.trust() {
+            self.still_allowed(judged, &newest, head, clock, manifest)
+                .await?;
+        }
         let prepared = self
             .disk
             .run(|disk| match disk.build.take() {
@@ -189,14 +223,16 @@ impl Work {
             .await??;
         let change = self.beliefs.change().await;
         if let Some(mut installed) = change.trust() {
+            self.still_allowed(judged, &installed, head, clock, manifest)
+                .await?;
             installed.install(manifest);
             change.keep(&installed, None)?;
         }
-        drop(change);
         let switched = self
             .disk
             .run(move |disk| disk.docroot.switch(prepared))
             .await??;
+        drop(change);
         report.switched = true;
         report.warnings.extend(switched.warnings);
         report.warnings.extend(moved_away(&switched.moved_away));
@@ -233,7 +269,7 @@ impl Work {
         manifest: &Arc<Manifest>,
         report: &mut SyncReport,
     ) -> Result<(), SyncError> {
-        self.switch(manifest, report).await?;
+        self.switch(trust, head, clock, manifest, report).await?;
         // The release is live: a disk too full for this must not hide that, and the next head writes it anyway.
         match self.write_timestamp(trust, head, clock).await {
             Ok(moved) => report.warnings.extend(moved_away(moved.as_slice())),

@@ -578,17 +578,49 @@ impl Trust {
         addition.check(anchor, &self.root, &self.feed, floor)
     }
 
+    /// Whether a head that was accepted under an earlier root may still be followed under this one, at `now` (that of the
+    /// update it belongs to). Its number was counted when it was accepted, and nothing is remembered here.
+    ///
+    /// # Errors
+    /// [`HeadError`].
+    pub fn still_allows(&self, head: &Head, now: Timestamp) -> Result<(), HeadError> {
+        if self.root.expired(now) {
+            return Err(HeadError::RootExpired {
+                version: self.root.version,
+            });
+        }
+        head.signed().require(&self.root.head_keys, 1)?;
+        check_origin(head, &self.feed, &self.root)?;
+        check_length(head, &self.root)?;
+        self.check_release(head)
+    }
+
     /// Raises the release counter: the only way to do so is a verified manifest.
     pub fn install(&mut self, manifest: &Manifest) {
+        let own = manifest
+            .anchor
+            .map_or(manifest.release, |anchor| anchor.release);
+        self.raise(manifest, own);
+    }
+
+    /// Raises the release counter to what was found installed already. What an addition says of its anchor nobody has
+    /// compared here, and fewer keys must not set the number that everybody's additions are held to.
+    pub fn install_found(&mut self, found: Vouched) {
+        match found {
+            Vouched::Whole(manifest) => self.install(&manifest),
+            Vouched::Addition(addition) => {
+                self.raise(&addition.checked_before(), ReleaseNumber(0));
+            }
+        }
+    }
+
+    fn raise(&mut self, manifest: &Manifest, anchored: ReleaseNumber) {
         if manifest.release > self.installed_release() {
-            let own = manifest
-                .anchor
-                .map_or(manifest.release, |anchor| anchor.release);
             let before = self.installed.map_or(ReleaseNumber(0), |i| i.anchored);
             self.installed = Some(Installed {
                 release: manifest.release,
                 manifest: manifest.id(),
-                anchored: own.max(before),
+                anchored: anchored.max(before),
             });
         }
     }

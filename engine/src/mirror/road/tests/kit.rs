@@ -22,7 +22,7 @@ use tidecast_proto::root::{RootBody, SignedRoot};
 
 use crate::clock::Clock;
 use crate::config::MirrorConfig;
-use crate::mirror::work::{Begin, RootSource, building};
+use crate::mirror::work::{Begin, RootSource, Work, building};
 use crate::mirror::{Mirror, NODE_KEY, SyncReport};
 use crate::packing::delta::{Effort, pack_with_prefix};
 use crate::rebuild::tests::zlib;
@@ -171,10 +171,14 @@ impl Feed {
 
     /// The next root, as a bundle carries it.
     pub(super) fn next_root(&self) -> Vec<u8> {
-        let body = root_body(&self.root_key, &self.key, 2);
-        SignedRoot::sign(&body, &[&self.root_key])
-            .unwrap()
-            .to_bytes()
+        self.next_root_with(|_| ()).to_bytes()
+    }
+
+    /// The same with a change made to it before it is signed.
+    pub(super) fn next_root_with(&self, change: impl FnOnce(&mut RootBody)) -> SignedRoot {
+        let mut body = root_body(&self.root_key, &self.key, 2);
+        change(&mut body);
+        SignedRoot::sign(&body, &[&self.root_key]).unwrap()
     }
 
     pub(super) fn release(
@@ -273,22 +277,7 @@ impl Feed {
         let work = mirror.work();
         let carried = RootSource::Carried(Vec::new().into_iter());
         let (trust, head) = work.judge(&release.head, NOW, carried).await.unwrap();
-        work.begin(&release.manifest, Begin::Release).await.unwrap();
-        let files = release.files.clone();
-        work.disk
-            .run(move |disk| {
-                let build = building(disk).unwrap();
-                for (id, _) in build.missing_lists().unwrap() {
-                    let made = files.values().find(|made| made.stored.id() == id).unwrap();
-                    build.add_list(id, made.stored.clone()).unwrap();
-                }
-                build.start(&chunker()).unwrap();
-                for chunk in files.values().flat_map(|m| chunks(&m.bytes, &m.stored)) {
-                    build.put(&ChunkId::of(&chunk), &chunk).unwrap();
-                }
-            })
-            .await
-            .unwrap();
+        build(&work, release).await;
         let mut report = SyncReport::default();
         work.go_live(&trust, &head, NOW, &release.manifest, &mut report)
             .await
@@ -323,6 +312,26 @@ impl Feed {
     pub(super) fn served(&self, path: &str) -> Option<Vec<u8>> {
         std::fs::read(self.docroot().join(path)).ok()
     }
+}
+
+/// Builds a release as far as the switch.
+pub(super) async fn build(work: &Work, release: &Release) {
+    work.begin(&release.manifest, Begin::Release).await.unwrap();
+    let files = release.files.clone();
+    work.disk
+        .run(move |disk| {
+            let build = building(disk).unwrap();
+            for (id, _) in build.missing_lists().unwrap() {
+                let made = files.values().find(|made| made.stored.id() == id).unwrap();
+                build.add_list(id, made.stored.clone()).unwrap();
+            }
+            build.start(&chunker()).unwrap();
+            for chunk in files.values().flat_map(|m| chunks(&m.bytes, &m.stored)) {
+                build.put(&ChunkId::of(&chunk), &chunk).unwrap();
+            }
+        })
+        .await
+        .unwrap();
 }
 
 fn root_body(root_key: &SecretKey, key: &SecretKey, version: u64) -> RootBody {
