@@ -5,11 +5,15 @@ mod support;
 use std::path::Path;
 
 use support::{RunningMaster, RunningMirror, World, eventually};
+use tidecast_engine::config::MirrorConfig;
 use tidecast_engine::keyfile;
-use tidecast_engine::master::{self, Feed, InstallError, ROOT_KEY, SettingsChange, next_key};
+use tidecast_engine::master::{
+    self, Feed, InstallError, Master, ROOT_KEY, SettingsChange, next_key,
+};
 use tidecast_engine::mirror::{self, NEXT_NODE_KEY, NODE_KEY, NextKey};
 use tidecast_proto::ceremony::{KeyChanges, KeyRole, MasterChange, RootChanges};
-use tidecast_proto::id::RootVersion;
+use tidecast_proto::id::{ObjectId, ReleaseNumber, RootVersion};
+use tidecast_proto::key::{PublicKey, SecretKey};
 use tidecast_proto::limits;
 use tidecast_proto::root::{RootBody, SignedRoot};
 
@@ -28,6 +32,11 @@ fn install(world: &World, changes: &RootChanges) -> master::Installed {
     let feed = Feed::load(&world.master_state()).unwrap();
     let root = next(world, &feed.root, changes);
     master::install(&world.master_state(), vec![root]).unwrap()
+}
+
+fn kinds(master: &Master) -> Vec<String> {
+    let alarms = master.status().heads.alarms;
+    alarms.into_iter().map(|alarm| alarm.kind).collect()
 }
 
 fn roots_of(folder: &Path) -> usize {
@@ -272,4 +281,147 @@ async fn without_a_daemon_the_next_key_waits_until_it_is_admitted_and_is_taken_b
     assert!(running.sync_once().await.unwrap().switched);
     assert_eq!((running.node_key(), present()), (new, new));
     assert!(!state.join(NEXT_NODE_KEY).exists());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_master_that_starts_in_an_incident_serves_the_root_that_mirrors_need() {
+    let other = |seed| SecretKey::from_seed(&[seed; 32]).public();
+    type Change = fn(&RootBody, ObjectId, PublicKey) -> RootChanges;
+    let changes: [(&str, Change); 4] = [
+        ("another release key", |root, _, other| RootChanges {
+            release: KeyChanges {
+                add: vec![other],
+                remove: root.release_keys.clone(),
+                threshold: None,
+            },
+            ..RootChanges::default()
+        }),
+        ("the newest manifest revoked", |_, newest, _| RootChanges {
+            revoke: vec![newest],
+            ..RootChanges::default()
+        }),
+        ("release_min above it", |_, _, _| RootChanges {
+            release_min: Some(ReleaseNumber(2)),
+            ..RootChanges::default()
+        }),
+        ("another head key", |root, _, other| RootChanges {
+            head: KeyChanges {
+                add: vec![other],
+                remove: root.head_keys.clone(),
+                threshold: None,
+            },
+            ..RootChanges::default()
+        }),
+    ];
+    for (incident, change) in changes {
+        let world = World::new();
+        world.publish(&[("f", b"one")]);
+        let master = RunningMaster::start(&world);
+        let mirror = world.admitted_mirror("m", &master.upstream());
+        master.master.reload().unwrap();
+        mirror.sync_once().await.unwrap();
+        let newest = master.master.status().newest.unwrap().manifest;
+        drop(master);
+        let config = mirror.config().clone();
+        drop(mirror);
+
+        let root = Feed::load(&world.master_state()).unwrap().root;
+        install(&world, &change(&root, newest.parse().unwrap(), other(9)));
+        let master = RunningMaster::start(&world);
+        let status = master.master.status();
+        assert_eq!(status.root_version, 2, "{incident}");
+        assert_eq!(kinds(&master.master), ["heads"], "{incident}");
+        assert!(status.newest.is_none(), "{incident}");
+        assert!(master.master.reload().is_err(), "{incident}");
+        let config = MirrorConfig {
+            upstreams: master.upstream(),
+            ..config
+        };
+        let mirror = support::reopen(&world, &world.path("m.state"), config).await;
+        let _ = mirror.sync_once().await;
+        assert_eq!(roots_of(&world.path("m.state")), 2, "{incident}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_log_of_heads_that_cannot_be_read_stops_heads_and_nothing_else_until_it_is_mended() {
+    let world = World::new();
+    world.publish(&[("f", b"one")]);
+    drop(RunningMaster::start(&world));
+    let log = world.master_state().join("heads.log");
+    let whole = std::fs::read(&log).unwrap();
+    let mut damaged = whole.clone();
+    damaged[whole.len() / 2] ^= 1;
+    std::fs::write(&log, damaged).unwrap();
+
+    install(&world, &RootChanges::default());
+    let master = RunningMaster::start(&world).master.clone();
+    assert_eq!(master.status().root_version, 2);
+    assert_eq!(kinds(&master), ["heads"]);
+    install(&world, &RootChanges::default());
+    assert!(master.reload().is_err());
+    assert_eq!(master.status().root_version, 3);
+
+    std::fs::write(&log, whole).unwrap();
+    master.reload().unwrap();
+    assert!(kinds(&master).is_empty());
+    assert_eq!(master.status().newest.unwrap().release, 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_root_is_served_although_the_keys_it_gives_this_master_cannot_be_taken() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let world = World::new();
+    let state = world.master_state();
+    world.publish(&[("f", b"one")]);
+    let master = RunningMaster::start(&world);
+    let feed = Feed::load(&state).unwrap();
+    let waiting = next_key(&state, "head.key");
+    let head = keyfile::generate_at(&waiting).unwrap().public();
+    let mode = |mode| {
+        std::fs::set_permissions(&waiting, std::fs::Permissions::from_mode(mode)).unwrap();
+    };
+    mode(0o644);
+    let changes = RootChanges {
+        head: KeyChanges {
+            add: vec![head],
+            remove: vec![feed.head_key().unwrap().public()],
+            threshold: None,
+        },
+        ..RootChanges::default()
+    };
+    let root = next(&world, &feed.root, &changes);
+    master::install(&state, vec![root]).unwrap_err();
+
+    let error = master.master.reload().unwrap_err().to_string();
+    assert!(error.contains("head.next.key"), "{error}");
+    assert_eq!(master.master.status().root_version, 2);
+    let started = RunningMaster::start(&world);
+    assert_eq!(started.master.status().root_version, 2);
+    assert_eq!(kinds(&started.master), ["heads"]);
+
+    mode(0o600);
+    for master in [&master, &started] {
+        master.master.reload().unwrap();
+        assert!(kinds(&master.master).is_empty());
+    }
+    assert_eq!(
+        Feed::load(&state).unwrap().head_key().unwrap().public(),
+        head
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_daemon_does_not_touch_its_keys_while_somebody_else_holds_the_state() {
+    let world = World::new();
+    let master = RunningMaster::start(&world).master.clone();
+    let held = std::fs::File::open(world.master_state()).unwrap();
+    rustix::fs::flock(&held, rustix::fs::FlockOperation::LockExclusive).unwrap();
+    let (done, ended) = std::sync::mpsc::channel();
+    std::thread::spawn(move || done.send(master.reload().is_ok()));
+    let early = ended.recv_timeout(std::time::Duration::from_millis(300));
+    assert!(early.is_err(), "it did not wait");
+    drop(held);
+    let patience = std::time::Duration::from_secs(60);
+    assert!(ended.recv_timeout(patience).unwrap());
 }

@@ -441,3 +441,34 @@ fn copy(from: &std::path::Path, to: &std::path::Path) {
         }
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_raises_numbers_with_every_connection_does_not_keep_the_disk_busy() {
+    let world = World::new();
+    world.publish(&[("f", b"one")]);
+    let master = RunningMaster::start(&world);
+    let head_key = Feed::load(&world.master_state())
+        .unwrap()
+        .head_key()
+        .unwrap()
+        .public();
+    world.admit(SecretKey::from_seed(&[2; 32]).public());
+    master.master.reload().unwrap();
+    let log = world.master_state().join("heads.log");
+    let bytes = || fs::metadata(&log).unwrap().len();
+    let (began, before) = (std::time::Instant::now(), bytes());
+    let greetings = 12;
+    for _ in 0..greetings {
+        let node = Witness::new(2, &master).await;
+        let seen = Seq(master.master.status().heads.seq + 1);
+        node.greet(&world, head_key, seen, 1).await;
+    }
+    // One at once, and one for each 10 s that a slow machine needed.
+    let heads = (bytes() - before).div_ceil(before);
+    let may = 1 + began.elapsed().as_secs() / 10;
+    assert!(
+        heads <= may && may < greetings / 2,
+        "{heads} heads, not {may}"
+    );
+    assert!(bytes() > before, "the first word is heard");
+}

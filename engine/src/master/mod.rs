@@ -56,6 +56,7 @@ use crate::store::{Store, StoreError, StoredRelease};
 use crate::vouched::{self, UnacceptableError};
 use bundles::Bundles;
 use crowd::Crowd;
+use heads::Seat;
 use pace::Paces;
 use sessions::Sessions;
 use staleness::Told;
@@ -107,6 +108,29 @@ impl From<UnacceptableError> for MasterError {
     }
 }
 
+impl MasterError {
+    /// What to do about a head that cannot be signed.
+    fn advice(&self) -> String {
+        match self {
+            Self::Heads(error) => error.advice(),
+            Self::Manifest(_) => {
+                "make a release that the newest root allows: `tidecast publish TREE`".into()
+            }
+            Self::Retired { .. } => {
+                "make the key the root names this master's, or stop this master".into()
+            }
+            _ => "the master's log says more".into(),
+        }
+    }
+}
+
+/// What came of looking at everything again.
+struct Looked {
+    roots: Result<(), MasterError>,
+    nodes: Result<(), NodesError>,
+    head: Result<(), MasterError>,
+}
+
 /// What sessions see; replaced whole whenever something changed.
 #[derive(Debug, Clone)]
 struct View {
@@ -156,7 +180,7 @@ pub struct Master {
     node_key: watch::Sender<SecretKey>,
     store: Store,
     clock: Arc<dyn Clock>,
-    signer: Mutex<HeadSigner>,
+    seat: Mutex<Seat>,
     view: ArcSwap<View>,
     /// Counts changes of `view`; sessions look for news when it moves.
     news: watch::Sender<u64>,
@@ -173,7 +197,9 @@ pub struct Master {
 }
 
 impl Master {
-    /// Loads the feed in `state` and signs a fresh head if there is a release.
+    /// Loads the feed in `state` and signs a fresh head if there is a release. If that cannot be done, roots are served
+    /// all the same, with the last head where that is still right: mirrors need a new root most when heads fail. The
+    /// log and the status say so, and [`Self::reload`] does.
     ///
     /// # Errors
     /// [`MasterError`].
@@ -191,7 +217,6 @@ impl Master {
         blocking: Blocking,
     ) -> Result<Self, MasterError> {
         let feed = Feed::load(state)?;
-        succession::adopt_keys(state, &feed.root)?;
         let head_key = feed.head_key()?;
         let view = View {
             feed: feed.id,
@@ -208,7 +233,7 @@ impl Master {
                 feed.config.retention.bundle_cache_bytes,
             ),
             store: Store::open(&feed.store_folder())?,
-            signer: Mutex::new(HeadSigner::open(state, head_key)?),
+            seat: Mutex::new(Seat::new(head_key)),
             view: ArcSwap::from_pointee(view),
             news: watch::Sender::new(0),
             sessions: Arc::default(),
@@ -222,15 +247,19 @@ impl Master {
             clock,
             feed,
         };
-        match master.reload() {
-            Err(MasterError::Heads(error)) if error.is_contradiction() => {
+        let looked = master.look();
+        let nodes = looked.nodes.map_err(MasterError::from);
+        for error in [looked.roots.err(), nodes.err()].into_iter().flatten() {
+            tracing::error!(%error, "started with what could be read");
+        }
+        if let Err(error) = looked.head {
+            tracing::error!(%error, "no fresh head is signed; {}", error.advice());
+            if matches!(&error, MasterError::Heads(error) if error.leaves_the_last()) {
                 // Mirrors that hold what was announced are served on with the head they have, while it lives.
-                tracing::error!(%error, "no fresh head is signed; {}", error.advice());
-                let root = master.view.load().root.clone();
-                let head = master.lock_signer().still_good(&root, master.clock.now());
+                let root = master.newest_root();
+                let head = master.lock_seat().still_good(&root, master.clock.now());
                 master.show(|view| view.head = head);
             }
-            reloaded => reloaded?,
         }
         Ok(master)
     }
@@ -247,36 +276,66 @@ impl Master {
     /// [`MasterError`], the first of them; each of the four that can be used is: a full disk must not keep a
     /// revoked node in, nor a mistake in the list a release back.
     pub fn reload(&self) -> Result<(), MasterError> {
-        // Held throughout: two reloads at once must not publish an older view after a newer one.
-        let mut signer = self.lock_signer();
-        let roots = self.take_roots(&mut signer);
-        let nodes = Nodes::load(&self.feed.state).map(|nodes| self.show(|view| view.nodes = nodes));
-        let head = self.newest_head(&mut signer);
-        self.testimonies.signed(&head);
-        let head = head.map(|head| self.show(|view| view.head = head));
-        roots?;
-        nodes?;
-        head
+        let looked = self.look();
+        looked.roots?;
+        looked.nodes?;
+        looked.head
     }
 
-    /// Takes roots that were installed since, and the keys they give this master.
-    fn take_roots(&self, signer: &mut HeadSigner) -> Result<(), MasterError> {
-        let state = &self.feed.state;
-        let folder = state.join(ROOTS);
+    fn look(&self) -> Looked {
+        // Held throughout: two reloads at once must not publish an older view after a newer one.
+        let mut seat = self.lock_seat();
+        let walked = self.take_roots();
+        let keys = self.take_keys(&mut seat);
+        let nodes = Nodes::load(&self.feed.state).map(|nodes| self.show(|view| view.nodes = nodes));
+        let head = self.newest_head(&mut seat);
+        self.testimonies.signed(&head);
+        Looked {
+            roots: walked.and(keys),
+            nodes,
+            head: head.map(|head| self.show(|view| view.head = head)),
+        }
+    }
+
+    /// Takes roots that were installed since. Those before one that cannot be used are served.
+    fn take_roots(&self) -> Result<(), MasterError> {
+        let folder = self.feed.state.join(ROOTS);
         let mut view = View::clone(&self.view.load());
         let had = view.root.version;
-        while let Some(next) = roots::after(&folder, view.root.version).map_err(FeedError::from)? {
-            let bytes = next.to_bytes();
-            let chain = |source| FeedError::Chain {
-                folder: folder.clone(),
-                source,
+        let walked = loop {
+            let next = match roots::after(&folder, view.root.version) {
+                Ok(Some(next)) => next,
+                Ok(None) => break Ok(()),
+                Err(error) => break Err(FeedError::from(error)),
             };
-            view.root = next.verify_next(&view.root).map_err(chain)?;
+            let bytes = next.to_bytes();
+            match next.verify_next(&view.root) {
+                Ok(root) => view.root = root,
+                Err(source) => break Err(FeedError::Chain { folder, source }),
+            }
             Arc::make_mut(&mut view.roots).push(bytes);
             tracing::info!(root = %view.root.version, "root installed");
+        };
+        if view.root.version != had {
+            view.head.take_if(|head| head.body.epoch != view.root.epoch);
+            self.show(|shown| *shown = view);
         }
-        for role in succession::adopt_keys(state, &view.root)? {
-            tracing::info!(%role, root = %view.root.version, "switched to the key that the root names");
+        Ok(walked?)
+    }
+
+    /// Takes the keys that the newest root gives this master.
+    fn take_keys(&self, seat: &mut Seat) -> Result<(), MasterError> {
+        let view = self.view.load_full();
+        let adopted = succession::look_for_keys(&self.feed.state, &view.root);
+        match &adopted {
+            Ok(switched) => {
+                for role in switched {
+                    tracing::info!(%role, root = %view.root.version, "switched to the key that the root names");
+                }
+            }
+            Err(error) => {
+                tracing::error!(%error, root = %view.root.version, "cannot look for the keys that the root names");
+            }
         }
         let node_key = self.feed.node_key()?;
         if !view.root.names_master(&node_key.public()) {
@@ -284,18 +343,17 @@ impl Master {
                 "the root does not name this master's node key: mirrors turn away from it");
         }
         let head_key = self.feed.head_key()?;
-        if head_key.public() != view.head_key {
-            view.head_key = head_key.public();
-            *signer = HeadSigner::open(state, head_key)?;
-            view.head = None;
+        if head_key.public() != seat.key() {
+            *seat = Seat::new(head_key);
+            self.show(|view| {
+                view.head_key = seat.key();
+                view.head = None;
+            });
         }
-        view.head.take_if(|head| head.body.epoch != view.root.epoch);
         if node_key.public() != self.node_key.borrow().public() {
             self.node_key.send_replace(node_key);
         }
-        if view.root.version != had || view.head_key != self.view.load().head_key {
-            self.view.store(Arc::new(view));
-        }
+        adopted?;
         Ok(())
     }
 
@@ -315,10 +373,10 @@ impl Master {
         self.news.send_modify(|count| *count += 1);
     }
 
-    fn newest_head(&self, signer: &mut HeadSigner) -> Result<Option<IssuedHead>, MasterError> {
+    fn newest_head(&self, seat: &mut Seat) -> Result<Option<IssuedHead>, MasterError> {
         self.store.refresh()?;
         let view = self.view.load_full();
-        self.current_head(signer, &view)
+        self.current_head(seat.signer(&self.feed.state)?, &view)
     }
 
     /// The head to announce: the old one while it is fresh, points at the newest release and speaks of the newest root.
@@ -362,16 +420,19 @@ impl Master {
         )?))
     }
 
-    fn lock_signer(&self) -> MutexGuard<'_, HeadSigner> {
-        self.signer.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock_seat(&self) -> MutexGuard<'_, Seat> {
+        self.seat.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn head_is_due(&self) -> bool {
+        if let Some(due) = self.testimonies.retry_is_due() {
+            return due;
+        }
         let view = self.view.load();
-        let last = self.lock_signer().last();
-        view.head
-            .as_ref()
-            .is_some_and(|head| head.is_due(self.clock.now()) || head.body.seq < last)
+        let last = self.lock_seat().last();
+        view.head.as_ref().is_some_and(|head| {
+            head.is_due(self.clock.now()) || (head.body.seq < last && self.testimonies.may_resign())
+        })
     }
 
     /// An endpoint that shows this master's key; its address is known before it serves.

@@ -106,11 +106,11 @@ pub fn next_key(state: &Path, name: &str) -> PathBuf {
 }
 
 /// Switches to every successor that `root` names where it does not name the present key. The old key stays beside it
-/// as `*.old.key`. Done again after a crash it comes to the same.
+/// as `*.old.key`. Done again after a crash it comes to the same. The caller holds the state folder's lock.
 ///
 /// # Errors
 /// [`FeedError`]; a key that was not switched is the old one.
-pub(super) fn adopt_keys(state: &Path, root: &RootBody) -> Result<Vec<KeyRole>, FeedError> {
+fn adopt_keys(state: &Path, root: &RootBody) -> Result<Vec<KeyRole>, FeedError> {
     let mut switched = Vec::new();
     for (role, name) in [(KeyRole::Head, HEAD_KEY), (KeyRole::Node, NODE_KEY)] {
         let (present, next) = (state.join(name), next_key(state, name));
@@ -133,6 +133,15 @@ pub(super) fn adopt_keys(state: &Path, root: &RootBody) -> Result<Vec<KeyRole>, 
         switched.push(role);
     }
     Ok(switched)
+}
+
+/// As [`adopt_keys`], under the lock that [`install`] holds: for whoever does not hold it.
+///
+/// # Errors
+/// As [`adopt_keys`].
+pub(super) fn look_for_keys(state: &Path, root: &RootBody) -> Result<Vec<KeyRole>, FeedError> {
+    let _lock = nodes::lock(state).map_err(FeedError::File)?;
+    adopt_keys(state, root)
 }
 
 /// Gives a file a second name, in place of whatever had that name.

@@ -15,12 +15,12 @@ use tidecast_proto::session::Admission;
 use tidecast_proto::wire::Hello;
 use tokio::time::Instant;
 
-use super::{Master, MasterError, Nodes};
+use super::{HEAD_CHECK, Master, MasterError, Nodes};
 use crate::publish::believable;
 use crate::store::Store;
 
-/// A node's word makes us sign at most this often: one that lies must not keep the disk busy. Whoever comes in between
-/// is served by the next look at the head's age.
+/// A node's word makes us sign at most this often, whatever connects meanwhile: one that lies must not keep the disk
+/// busy. Whoever comes in between is served by the next look at the head's age.
 const RESIGN_PAUSE: std::time::Duration = std::time::Duration::from_secs(10);
 
 /// Alarms that are told: so many about numbers, and so many about releases.
@@ -76,8 +76,16 @@ struct Heard {
     nodes: BTreeMap<PublicKey, Testimony>,
     /// When a head was last signed because of somebody's word.
     resigned: Option<Instant>,
-    /// Why no head could be signed, and what to do.
-    trouble: Option<(String, String)>,
+    trouble: Option<Trouble>,
+}
+
+/// Why no head could be signed.
+#[derive(Debug)]
+struct Trouble {
+    what: String,
+    advice: String,
+    /// When that was tried last.
+    tried: Instant,
 }
 
 impl Testimonies {
@@ -87,11 +95,31 @@ impl Testimonies {
 
     /// Keeps how the last try to sign ended.
     pub(super) fn signed<T>(&self, result: &Result<T, MasterError>) {
-        self.lock().trouble = match result {
-            Ok(_) => None,
-            Err(MasterError::Heads(error)) => Some((error.to_string(), error.advice())),
-            Err(error) => Some((error.to_string(), "the master's log says more".into())),
-        };
+        self.lock().trouble = result.as_ref().err().map(|error| Trouble {
+            what: error.to_string(),
+            advice: error.advice(),
+            tried: Instant::now(),
+        });
+    }
+
+    /// Whether it is time to try again what failed the last time; `None` when it did not fail.
+    pub(super) fn retry_is_due(&self) -> Option<bool> {
+        let heard = self.lock();
+        let trouble = heard.trouble.as_ref()?;
+        Some(trouble.tried.elapsed() >= HEAD_CHECK)
+    }
+
+    /// Whether a head may be signed now because of somebody's word. If so, the next one may wait.
+    pub(super) fn may_resign(&self) -> bool {
+        if self.retry_is_due() == Some(false) {
+            return false;
+        }
+        let mut heard = self.lock();
+        let due = heard.resigned.is_none_or(|at| at.elapsed() >= RESIGN_PAUSE);
+        if due {
+            heard.resigned = Some(Instant::now());
+        }
+        due
     }
 }
 
@@ -109,8 +137,8 @@ impl Master {
         if hello.feed != self.feed.id {
             return;
         }
-        let mut signer = self.lock_signer();
-        let our_key = signer.key();
+        let mut seat = self.lock_seat();
+        let our_key = seat.key();
         let seq = hello
             .seqs
             .iter()
@@ -122,8 +150,8 @@ impl Master {
             manifest: hello.manifest,
         };
         let said = self.testimonies.lock().nodes.get(node) == Some(&testimony);
-        self.hear(*node, testimony, self.believed(signer.announced()));
-        let Some(seq) = seq.filter(|seq| *seq > signer.last()) else {
+        self.hear(*node, testimony, self.believed(seat.announced()));
+        let Some(seq) = seq.filter(|seq| *seq > seat.last()) else {
             return;
         };
         let latest = self.clock.now().plus(limits::CLOCK_SKEW_MS as u64);
@@ -135,17 +163,11 @@ impl Master {
             return;
         }
         tracing::warn!(%node, %seq, "this node has seen a higher number of our head key than we know: restored from a backup?");
-        signer.raise(seq);
-        drop(signer);
-        let due = {
-            let mut heard = self.testimonies.lock();
-            let due = heard.resigned.is_none_or(|at| at.elapsed() >= RESIGN_PAUSE);
-            if due {
-                heard.resigned = Some(Instant::now());
-            }
-            due
-        };
-        if due && let Err(error) = self.reload() {
+        seat.raise(seq);
+        drop(seat);
+        if self.testimonies.may_resign()
+            && let Err(error) = self.reload()
+        {
             tracing::error!(%error, "cannot sign a fresh head");
         }
     }
@@ -153,7 +175,7 @@ impl Master {
     /// Takes in an admitted node's receipt.
     pub(super) fn hear_receipt(&self, node: PublicKey, receipt: &ReceiptBody) {
         let seq = self.testimonies.lock().nodes.get(&node).and_then(|t| t.seq);
-        let believed = self.believed(self.lock_signer().announced());
+        let believed = self.believed(self.lock_seat().announced());
         self.hear(
             node,
             Testimony {
@@ -245,8 +267,8 @@ impl Master {
     /// How the head service is.
     pub(super) fn heads_status(&self, nodes: &Nodes) -> HeadsStatus {
         let (our_key, seq, announced) = {
-            let signer = self.lock_signer();
-            (signer.key(), signer.last(), signer.announced())
+            let seat = self.lock_seat();
+            (seat.key(), seat.last(), seat.announced())
         };
         let heard = self.testimonies.lock();
         let admitted = || {
@@ -258,7 +280,7 @@ impl Master {
             .filter(|(_, testimony)| testimony.release <= believed)
             .max_by_key(|(_, testimony)| testimony.release);
         let mut alarms = Vec::new();
-        if let Some((what, advice)) = &heard.trouble {
+        if let Some(Trouble { what, advice, .. }) = &heard.trouble {
             alarms.push(Alarm {
                 kind: "heads".into(),
                 what: format!("no head can be signed: {what}"),
@@ -303,4 +325,28 @@ fn manifest_of(store: &Store, release: ReleaseNumber) -> Option<ObjectId> {
         .binary_search_by_key(&release, |stored| stored.release)
         .ok()?;
     Some(releases[at].manifest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn after_a_failed_try_nobodys_word_has_a_head_signed_before_the_next_look() {
+        let heard = Testimonies::default();
+        assert!(heard.may_resign());
+        assert!(!heard.may_resign(), "at most every 10 s");
+        tokio::time::advance(RESIGN_PAUSE).await;
+        assert!(heard.may_resign());
+
+        heard.signed::<()>(&Err(super::super::HeadsError::Exhausted.into()));
+        tokio::time::advance(RESIGN_PAUSE).await;
+        assert_eq!(heard.retry_is_due(), Some(false));
+        assert!(!heard.may_resign());
+        tokio::time::advance(HEAD_CHECK - RESIGN_PAUSE).await;
+        assert_eq!(heard.retry_is_due(), Some(true));
+        heard.signed(&Ok(()));
+        assert_eq!(heard.retry_is_due(), None);
+        assert!(heard.may_resign());
+    }
 }

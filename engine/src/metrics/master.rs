@@ -196,6 +196,16 @@ impl Collector for Now {
                 .filter(|w| w.about == "key_shared")
                 .count() as u64,
         )?;
+        let alarms = |word: &'static str| {
+            let of = status.heads.alarms.iter();
+            (word, of.filter(|alarm| alarm.kind == word).count() as u64)
+        };
+        page.gauges(
+            "alarms",
+            "What somebody must look at",
+            "kind",
+            &["heads", "restored", "contested", "numbers"].map(alarms),
+        )?;
         page.gauge(
             "handshakes",
             "Handshakes under way",

@@ -70,7 +70,8 @@ async fn newest_head(shell: &Shell<'_>) -> Result<Vec<u8>, Failure> {
     match control::ask(&shell.state, &control::Command::Reload).await {
         Ok(_) => {}
         Err(ControlError::NotRunning { .. }) => {
-            Master::open(&shell.state, std::sync::Arc::new(SystemClock))?;
+            // It opens without a fresh head, too: the second look says why there is none.
+            Master::open(&shell.state, std::sync::Arc::new(SystemClock))?.reload()?;
         }
         Err(error) => return Err(error.into()),
     }

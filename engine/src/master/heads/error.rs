@@ -81,6 +81,17 @@ impl HeadsError {
         }
     }
 
+    /// Whether the head that was signed last says nothing wrong, only no new one can follow: the disk, or a release
+    /// that would contradict what this master has said.
+    #[must_use]
+    pub fn leaves_the_last(&self) -> bool {
+        let disk = matches!(
+            self,
+            Self::File(_) | Self::Log(ChainLogError::File(_) | ChainLogError::Unsure { .. })
+        );
+        disk || self.is_contradiction()
+    }
+
     /// Whether signing would contradict what this master has said: then the head it signed last is served on.
     #[must_use]
     pub fn is_contradiction(&self) -> bool {

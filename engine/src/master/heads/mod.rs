@@ -2,6 +2,7 @@
 
 mod error;
 pub(crate) mod log;
+mod seat;
 #[cfg(test)]
 mod tests;
 
@@ -18,6 +19,7 @@ use crate::chain_log::ChainLog;
 
 pub use error::HeadsError;
 use log::Past;
+pub(crate) use seat::Seat;
 
 /// How often a head is signed again when nothing happens, unless it lives for less than two of these.
 pub const RESIGN_MS: u64 = 3600 * 1000;

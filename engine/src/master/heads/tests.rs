@@ -152,7 +152,8 @@ fn a_disk_that_fails_at_any_step_leaves_no_number_that_is_used_twice() {
                 handed_out(world.sign(&mut signer, 1, NOW).unwrap());
             }
             signer.log.fail_at = Some(step);
-            world.sign(&mut signer, 2, NOW).unwrap_err();
+            let error = world.sign(&mut signer, 2, NOW).unwrap_err();
+            assert!(error.leaves_the_last(), "{step:?}: {error}");
             // On in the same process, and in a new one; with a clock that stands still.
             handed_out(world.sign(&mut signer, 3, NOW).unwrap());
             let mut again = open(folder.path());
