@@ -38,7 +38,9 @@ async fn switch_after(change: impl FnOnce(&mut RootBody, &Release)) -> Result<()
     };
     assert_eq!(feed.served("f").unwrap(), served);
     assert_eq!(report.switched, switched.is_ok());
-    let installed = work.beliefs.with(|trust| trust.installed_release());
+    let installed = work
+        .beliefs
+        .with(tidecast_proto::trust::Trust::installed_release);
     assert_eq!(installed, Some(ReleaseNumber(release)));
     switched
 }
