@@ -260,7 +260,8 @@ fn links_planted_by_another_user_lead_no_write_outside() {
         (mirror.file("local_notes"), after),
         (Some(b"mine".to_vec()), notes)
     );
-    assert!(planted > 1000 && good > 0);
+    // How many depends on how fast the syncs are: at least several for each.
+    assert!(planted > releases * 3 * 3 && good > 0, "{planted} {good}");
     // None of them was a crash.
     assert!(
         !bad.contains_key(&101) && !bad.contains_key(&134),
