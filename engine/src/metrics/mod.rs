@@ -1,6 +1,6 @@
 //! Numbers for those who watch many daemons at once: OpenMetrics text over HTTP. SPEC §10.6.
 //!
-//! What is counted lies beside what does it ([`MirrorCounters`], [`MasterCounters`]); what is so at the moment is
+//! What is counted lies beside what does it (`MirrorCounters`, `MasterCounters`); what is so at the moment is
 //! read from the daemon's status at each scrape. No label names a node, an address or a path: their number has no bound.
 
 mod master;

@@ -25,11 +25,11 @@ pub(crate) struct New {
     role: String,
     /// Where it goes.
     ///
-    /// Default: <ROLE>.key, in the state folder for head and node; otherwise in the folder that `feed init` puts keys
+    /// Default: `ROLE.key`, in the state folder for head and node; otherwise in the folder that `feed init` puts keys
     /// into.
     #[arg(long, short, value_name = "FILE")]
     out: Option<PathBuf>,
-    /// A successor: <ROLE>.next.key in the state folder, taken when a root names it and no longer the present key.
+    /// A successor: `ROLE.next.key` in the state folder, taken when a root names it and no longer the present key.
     #[arg(long, conflicts_with = "out")]
     next: bool,
     /// Put it under a passphrase, which you are asked for twice.
