@@ -12,7 +12,7 @@ use tidecast_engine::master::{self, Decision, Feed, HEAD_KEY, Nodes, ROOT_KEY};
 use tidecast_engine::quic::{self, Bind, read_frame, write_frame};
 use tidecast_proto::head::{HeadBody, Phase, SignedHead};
 use tidecast_proto::id::{Epoch, ObjectId, ReleaseNumber, RootVersion, Seq, Timestamp};
-use tidecast_proto::key::SecretKey;
+use tidecast_proto::key::{PublicKey, SecretKey};
 use tidecast_proto::limits;
 use tidecast_proto::receipt::{ReceiptBody, ServingState, SignedReceipt};
 use tidecast_proto::root::{RootBody, SignedRoot};
@@ -266,6 +266,19 @@ async fn a_store_from_an_old_backup_is_noticed_and_the_old_head_is_served_on() {
     assert_eq!(world.served("m", "f").unwrap(), b"three");
 }
 
+/// A master with one release, and the key it signs heads with.
+fn serving() -> (World, RunningMaster, PublicKey) {
+    let world = World::new();
+    world.publish(&[("f", b"one")]);
+    let master = RunningMaster::start(&world);
+    let head_key = Feed::load(&world.master_state())
+        .unwrap()
+        .head_key()
+        .unwrap()
+        .public();
+    (world, master, head_key)
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_admitted_nodes_have_seen_raises_numbers_and_alarms_and_nobody_elses_word_counts() {
     let world = World::new();
@@ -331,14 +344,7 @@ async fn what_admitted_nodes_have_seen_raises_numbers_and_alarms_and_nobody_else
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_release_that_nobody_can_have_made_is_an_alarm_and_raises_no_number() {
-    let world = World::new();
-    world.publish(&[("f", b"one")]);
-    let master = RunningMaster::start(&world);
-    let head_key = Feed::load(&world.master_state())
-        .unwrap()
-        .head_key()
-        .unwrap()
-        .public();
+    let (world, master, head_key) = serving();
     let liar = Witness::new(1, &master).await;
     let honest = Witness::new(2, &master).await;
     for node in [&liar, &honest] {
@@ -387,7 +393,7 @@ impl Witness {
     async fn greet(
         &self,
         world: &World,
-        head_key: tidecast_proto::key::PublicKey,
+        head_key: PublicKey,
         seen: Seq,
         release: u64,
     ) -> (FrameType, Vec<u8>) {
@@ -444,14 +450,7 @@ fn copy(from: &std::path::Path, to: &std::path::Path) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_that_raises_numbers_with_every_connection_does_not_keep_the_disk_busy() {
-    let world = World::new();
-    world.publish(&[("f", b"one")]);
-    let master = RunningMaster::start(&world);
-    let head_key = Feed::load(&world.master_state())
-        .unwrap()
-        .head_key()
-        .unwrap()
-        .public();
+    let (world, master, head_key) = serving();
     world.admit(SecretKey::from_seed(&[2; 32]).public());
     master.master.reload().unwrap();
     let log = world.master_state().join("heads.log");
