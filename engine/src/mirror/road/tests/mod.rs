@@ -4,6 +4,7 @@ mod asking;
 mod forbidden;
 mod hostile;
 mod kit;
+mod record;
 mod roads;
 mod upstream;
 mod whole;
