@@ -234,16 +234,26 @@ impl Mirror {
     /// Whether `upstream` would let us in. Answering a handshake is not enough: a master restored without its list
     /// of nodes does that too. Newer roots that it has are taken.
     pub(super) async fn would_welcome(&self, upstream: &str, mut sync: Sync) -> bool {
-        let Ok(link) = self.dial(upstream).await else {
-            return false;
-        };
-        sync.link = link;
-        let welcomed = match sync.prove_master(&self.feed).await {
-            Ok(()) => sync.greet(self.feed, &self.config).await.is_ok(),
-            Err(_) => false,
-        };
-        sync.link.connection().close(close_code::DONE, b"");
-        welcomed
+        // Each of two keys once, and the first again where neither is known.
+        for _ in 0..3 {
+            let (key, shown) = self.keys.for_upstream(upstream);
+            let Ok(link) = self.dial(upstream, &key).await else {
+                return false;
+            };
+            sync.link = link;
+            let greeted = match sync.prove_master(&self.feed).await {
+                Ok(()) => sync.greet(self.feed, &self.config).await,
+                Err(error) => Err(error),
+            };
+            sync.link.connection().close(close_code::DONE, b"");
+            match greeted {
+                Ok(_) => return true,
+                Err(SyncError::Link(LinkError::Refused(refused)))
+                    if self.keys.refused(upstream, shown, refused.reason) => {}
+                Err(_) => return false,
+            }
+        }
+        false
     }
 }
 
