@@ -560,7 +560,7 @@ fn a_status_counts_what_the_web_server_has_served() {
 
 #[test]
 fn daemons_leave_no_core_files_and_only_root_may_look_into_them() {
-    let world = World::running("none");
+    let mut world = World::running("none");
     let first = world.publish(&[("f", b"one")]);
     let mut mirror = world.serving("mirror");
     mirror.reaches(first);
