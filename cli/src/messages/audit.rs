@@ -34,6 +34,7 @@ pub(super) const SUBJECT: Subject = Subject {
                 "release {release} is below the floor of root {version}",
                 "release {release} was installed after release {release}",
                 "release {release} was installed for a head that names release {release}",
+                "release {release} was installed for a head whose key root {version}, the newest then, does not name",
                 "release {release} was revoked by root {version}",
                 "root {version} was accepted after root {root}",
                 "root {version} was accepted as {id}, there is {root}",

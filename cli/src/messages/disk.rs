@@ -25,13 +25,18 @@ pub(super) const SUBJECT: Subject = Subject {
             advice: "run `tidecast verify`; a disk that damages files should be replaced",
         },
         Entry {
-            messages: &[
-                "cannot start: {reason}",
-                "cannot start a thread",
-                "cannot start the disk thread: {reason}",
-            ],
+            messages: &["cannot start: {reason}"],
             meaning: "",
             advice: "raise the limits of this user or service on tasks and memory (`ulimit -u`, systemd's `TasksMax`)",
+        },
+        Entry {
+            messages: &[
+                "cannot start a thread",
+                "cannot start the disk thread: {reason}",
+                "{what} of this process, which hold its keys, cannot be forbidden",
+            ],
+            meaning: "a dump of this process's memory would hold its private keys",
+            advice: "forbid dumps by the system's means: `LimitCORE=0` in the unit, `ulimit -c 0` in a shell",
         },
         Entry {
             messages: &["cannot {action} {path}: the disk reports an error"],

@@ -118,6 +118,22 @@ pub(super) const SUBJECT: Subject = Subject {
             advice: "admit it with `tidecast node admit KEY`, which takes the same options",
         },
         Entry {
+            messages: &[
+                "the former node key cannot be used",
+                "the former node key could not be removed: remove it by hand",
+            ],
+            meaning: "nothing but upstreams that do not know the present key yet would be shown it",
+            advice: "remove `node.old.key` of the state folder, if every upstream has let the present key in; `tidecast status` says so",
+        },
+        Entry {
+            messages: &[
+                "the former node key is revoked there and shown to nobody any more",
+                "the former node key was kept for 30 days and is removed; these upstreams have not let the present one in",
+            ],
+            meaning: "",
+            advice: "ask the operators of those upstreams to admit the present key, which `tidecast status` shows",
+        },
+        Entry {
             messages: &["the next node key cannot be used"],
             meaning: "",
             advice: "`tidecast node rotate` says what is wrong with it; the key in use stays in use",

@@ -92,7 +92,7 @@ pub(super) const SUBJECT: Subject = Subject {
         Entry {
             messages: &[
                 "cannot sign a fresh head",
-                "cannot sign a fresh head; mirrors will call this feed stale",
+                "cannot sign a fresh head, and mirrors will call this feed stale; {reason}",
                 "no fresh head is signed; {reason}",
                 "no head can be signed: {what}",
                 "stale: the root or the newest head has expired; mirrors serve what they have and take nothing new",
@@ -137,6 +137,11 @@ pub(super) const SUBJECT: Subject = Subject {
             advice: "type `tidecast publish TREE`",
         },
         Entry {
+            messages: &["release {release} cannot be announced under root {root}: {reason}"],
+            meaning: "mirrors keep the release that they have, and take nothing new",
+            advice: "too few signatures: publish the same files again with a release key that the root names, `tidecast publish --force TREE`; where several holders must sign, `tidecast release propose --force TREE` and `tidecast release sign`. Taken back by the root: publish files that are good, `tidecast publish --force TREE`. If nobody replaced keys, look who changed the store: `tidecast audit`",
+        },
+        Entry {
             messages: &[
                 "release {release} in the store is manifest {got}, but this master has announced it as {announced}",
             ],
@@ -151,16 +156,18 @@ pub(super) const SUBJECT: Subject = Subject {
             advice: "restore the store that goes up to release {announced}; where it is lost, make a release above it: `tidecast publish --above {announced} TREE`",
         },
         Entry {
-            messages: &["the newest release in the store is not acceptable: {reason}"],
-            meaning: "",
-            advice: "make a release that the newest root allows: `tidecast publish TREE`",
-        },
-        Entry {
             messages: &[
                 "this node has seen a higher number of our head key than we know: restored from a backup?",
             ],
             meaning: "",
             advice: "nothing if this master was restored from a backup: it goes on above that number. Otherwise somebody else signs with this head key: replace it by a new root with another epoch",
+        },
+        Entry {
+            messages: &[
+                "this node says one thing and then another: after the next line, nothing of that is told for ten minutes",
+            ],
+            meaning: "somebody uses its key in two places, or it lies",
+            advice: "ask its operator; if the key is in wrong hands, revoke it and admit a new one",
         },
     ],
 };

@@ -8,6 +8,7 @@ pub(super) const SUBJECT: Subject = Subject {
     entries: &[Entry {
         messages: &[
             "a fresh head is out: no longer stale",
+            "another upstream has a newer head",
             "bundle built",
             "connected",
             "file",
@@ -22,6 +23,7 @@ pub(super) const SUBJECT: Subject = Subject {
             "switched",
             "switched to the key that the root names",
             "the next node key is this node's key now",
+            "the record of what this mirror believes is written again",
             "vouched for again",
         ],
         meaning: "",

@@ -12,6 +12,7 @@ pub(super) const SUBJECT: Subject = Subject {
                 "an addition like the installed release {have}, but compared with that, {reason}",
                 "{release_path} is neither unchanged nor a newer database of ClamAV's",
                 "{release_path} is new and no cdiff of a newer database of ClamAV's",
+                "{release_path} is new, and what a .sign file says only clients can check; publish the databases and cdiffs without it first, and every .sign with the next release that is signed whole",
                 "it removes {release_path}",
                 "it sets a flag",
                 "its extensions differ",
@@ -95,8 +96,13 @@ pub(super) const SUBJECT: Subject = Subject {
         Entry {
             messages: &[
                 "{path} holds another database of ClamAV's: {name}",
+                "{path} is another script of ClamAV's: {reason}",
                 "{path} is not ClamAV's: {reason}",
                 "{path} is nothing that ClamAV signs",
+                "it does not say which version it makes",
+                "it edits {text}.info",
+                "it edits no .info",
+                "it makes version {database_version}",
                 "{path}: the release says its {field} is {stated}, it is {is}",
             ],
             meaning: "found while the release was checked before it was installed",
@@ -135,6 +141,15 @@ pub(super) const SUBJECT: Subject = Subject {
             ],
             meaning: "the release cannot follow the one that is live",
             advice: "a mirror: nothing was installed, tell the feed's operators if it repeats. A publisher: publish again, above the number that the root asks for",
+        },
+        Entry {
+            messages: &[
+                "nothing new is installed: trust.log cannot be written: {reason}",
+                "the record of what this mirror believes cannot be written: nothing new is installed until it can; what is installed is served",
+                "what this mirror believes cannot be written down; it is tried again",
+            ],
+            meaning: "what was accepted is written down before anything is installed",
+            advice: "look up the reason on this page: mostly a full disk, or a state folder that does not belong to the user tidecast runs as; then nothing, it is tried again",
         },
         Entry {
             messages: &["release refused: {unproved}"],
@@ -176,8 +191,11 @@ pub(super) const SUBJECT: Subject = Subject {
             advice: "ask the feed's operators today when the new root comes; or: ask the feed's operators whether a new root is on its way",
         },
         Entry {
-            messages: &["the record of what this mirror believed is damaged; a new one is begun"],
-            meaning: "the damaged one is kept beside it, under the name in the field `aside`",
+            messages: &[
+                "the record of what this mirror believed is {what}; a new one is begun",
+                "the record of what this mirror believed is gone; a new one is begun",
+            ],
+            meaning: "a damaged one is kept beside it, under the name in the field `aside`",
             advice: "look for a failing disk; keep the file if you want to prove something by it",
         },
         Entry {

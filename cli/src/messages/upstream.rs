@@ -7,6 +7,11 @@ pub(super) const SUBJECT: Subject = Subject {
     introduction: "What a mirror says when it cannot fetch, and what it logs of upstreams. The old release stays in service all the time.",
     entries: &[
         Entry {
+            messages: &["another upstream's head is of no use"],
+            meaning: "",
+            advice: "nothing: the head of the first upstream stays in use. If it repeats, look up the reason, in the field `error`, on this page",
+        },
+        Entry {
             messages: &[
                 "cannot connect: {text}",
                 "no answer over UDP within {connect_timeout} ms",
@@ -68,7 +73,7 @@ pub(super) const SUBJECT: Subject = Subject {
         Entry {
             messages: &["pending: the new key {next} waits to be admitted"],
             meaning: "",
-            advice: "on the master, type: tidecast node admit {next} --replaces {old}{then}",
+            advice: "on the master, type: tidecast node admit {next} --replaces {old}{then}; or: on each of the {masters} masters, type: tidecast node admit {next}{then}; once `tidecast status` here shows no old key, type there: tidecast node revoke {old}",
         },
         Entry {
             messages: &[
@@ -79,7 +84,7 @@ pub(super) const SUBJECT: Subject = Subject {
             advice: "on the master, type: tidecast node admit {key}",
         },
         Entry {
-            messages: &["refused: {refused}"],
+            messages: &["refused: {refused}", "the next node key"],
             meaning: "",
             advice: "ask the master's operator to admit this node's key",
         },
