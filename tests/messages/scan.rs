@@ -252,7 +252,7 @@ impl<'ast> Visit<'ast> for Scan<'_> {
         }
         self.kind = name_of_self(&item.self_ty);
         let shown = SHOWN.contains(&self.kind.as_str());
-        let of_display = |(_, path, _): &(_, syn::Path, _)| token_text(path).ends_with("Display");
+        let of_display = |(path, _): &(syn::Path, _)| token_text(path).ends_with("Display");
         self.shows = shown && item.trait_.as_ref().is_some_and(of_display);
         visit::visit_item_impl(self, item);
         self.shows = false;
