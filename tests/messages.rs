@@ -4,6 +4,8 @@
 //! gets what to do. Errors of the sources, what daemons log, what commands and `status` say are found by reading the
 //! sources with a Rust parser; tests, benches and fuzzing are left out.
 
+#[path = "messages/advice.rs"]
+mod advice;
 #[path = "../cli/src/messages/mod.rs"]
 mod messages;
 #[path = "messages/scan.rs"]
