@@ -77,6 +77,7 @@ impl Mirror {
             node_key: self.node_key().to_string(),
             docroot: self.config.docroot.display().to_string(),
             progress: *self.progress.borrow(),
+            scrub: self.scrub.status(),
             ..MirrorStatus::default()
         };
         let clock = self.clock.now();
