@@ -13,6 +13,7 @@ mod plan;
 mod receipt;
 pub(crate) mod road;
 mod rotate;
+mod sampled;
 mod scrub;
 pub(crate) mod site;
 mod staleness;
@@ -39,6 +40,7 @@ pub use once::SyncFailure;
 pub use plan::plan;
 pub use road::BundleFault;
 pub use rotate::{NEXT_NODE_KEY, NextKey, RotateError, rotate};
+pub use sampled::{note_sampled, sampled_to};
 pub use status::{
     ConnectionStatus, Fault, FileRoad, MirrorStatus, Progress, RoadTotal, ScrubStatus, SyncPlan,
     SyncReport, status_on_disk,
