@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -212,7 +213,7 @@ fn a_running_daemon_heals_what_it_is_told_of_and_clients_get_what_was_signed() {
     let (big, small) = (noise(1, 3_000_000), noise(2, 700));
     let files = [
         ("a.bin", &*big),
-        ("dir/b.bin", &*big[..1_000_000]),
+        ("dir/b.bin", &big[..1_000_000]),
         ("c", &*small),
     ];
     world.publish(&files);
@@ -415,4 +416,77 @@ fn a_rate_is_kept_and_samples_in_a_row_read_every_file() {
     let wrong = mirror.run(&["verify", "--sample", "0"]);
     assert_eq!(wrong.code, 2, "{wrong:?}");
     assert_eq!(listing(&mirror.docroot), before, "the docroot was changed");
+}
+
+/// A file system of its own in a file, unmounted with the test.
+struct LoopDisk {
+    image: PathBuf,
+    mounted: PathBuf,
+}
+
+impl LoopDisk {
+    /// `None`, after saying so, where nobody may mount one.
+    fn mount(test: &str, world: &World, name: &str) -> Option<Self> {
+        let (image, mounted) = (world.path("disk.img"), world.path(name));
+        support::program(test, "mkfs.ext4", "e2fsprogs")?;
+        fs::create_dir(&mounted).unwrap();
+        fs::File::create(&image).unwrap().set_len(64 << 20).unwrap();
+        let ran = |program: &str, arguments: &[&str]| {
+            let out = Command::new(program).args(arguments).output();
+            out.is_ok_and(|out| out.status.success())
+        };
+        let (file, folder) = (image.to_str().unwrap(), mounted.to_str().unwrap());
+        if !ran("mkfs.ext4", &["-q", "-b", "4096", file]) || !ran("mount", &["-o", "loop", file, folder]) {
+            support::skip(test, "may not mount a file as a disk; run it as root");
+            return None;
+        }
+        Some(Self { image, mounted })
+    }
+}
+
+impl Drop for LoopDisk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg(&self.mounted).status();
+    }
+}
+
+/// The only test in which a disk really forgets: the bit is flipped below the file system, which holds the file in memory
+/// as it was.
+#[test]
+fn rot_below_what_memory_still_holds_is_found_and_healed() {
+    let test = "rot_below_what_memory_still_holds_is_found_and_healed";
+    let world = World::running("none");
+    let Some(disk) = LoopDisk::mount(test, &world, "mirror-docroot") else {
+        return;
+    };
+    let big = noise(11, 3_000_000);
+    world.publish(&[("big", &big), ("small", b"s")]);
+    let mirror = world.admitted("mirror");
+    mirror.run(&["sync", "--json"]).object();
+    assert!(
+        Command::new("sync")
+            .arg("-f")
+            .arg(&disk.mounted)
+            .status()
+            .unwrap()
+            .success()
+    );
+    let file = mirror.docroot.join("big");
+    assert!(fs::read(&file).unwrap() == big, "now it is in memory");
+
+    let image = fs::read(&disk.image).unwrap();
+    // A page of the file stands whole in some block of the disk.
+    let page = &big[1_228_800..1_228_800 + 4096];
+    let at = image.chunks_exact(4096).position(|block| block == page);
+    let at = at.expect("the page on the disk") as u64 * 4096;
+    flip(&disk.image, at + 99, 2);
+    assert!(fs::read(&file).unwrap() == big, "memory hides it");
+
+    let found = mirror.run(&["verify", "--json"]).object_and(65);
+    assert_eq!(found["bad_chunks"], 1, "{found}");
+    assert_eq!(found["damaged"][0]["path"], "big");
+    let healed = mirror.run(&["verify", "--heal", "--json"]).object();
+    assert_eq!(healed["healed"]["clean"], true, "{healed}");
+    assert!(fs::read(&file).unwrap() == big);
+    assert_eq!(mirror.run(&["verify", "--json"]).object()["clean"], true);
 }
