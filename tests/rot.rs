@@ -436,7 +436,9 @@ impl LoopDisk {
             out.is_ok_and(|out| out.status.success())
         };
         let (file, folder) = (image.to_str().unwrap(), mounted.to_str().unwrap());
-        if !ran("mkfs.ext4", &["-q", "-b", "4096", file]) || !ran("mount", &["-o", "loop", file, folder]) {
+        if !ran("mkfs.ext4", &["-q", "-b", "4096", file])
+            || !ran("mount", &["-o", "loop", file, folder])
+        {
             support::skip(test, "may not mount a file as a disk; run it as root");
             return None;
         }

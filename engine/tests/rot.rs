@@ -18,19 +18,23 @@ fn path(name: &str) -> ReleasePath {
     ReleasePath::new(name).unwrap()
 }
 
-/// A mirror `m` that has release 1, one bit of `big` flipped without a trace, opened again with other upstreams.
-async fn rotten_mirror(world: &World, upstreams: impl AsRef<[String]>) -> Arc<Mirror> {
+/// Gives mirror `m` release 1 and then flips one bit of `big` in it without a trace. Whoever signs heads from now on
+/// signs newer ones than it has seen.
+async fn rotten_mirror(world: &World) -> MirrorConfig {
     let master = RunningMaster::start(world);
     let mirror = world.admitted_mirror("m", &master.upstream());
     master.master.reload().unwrap();
     assert!(mirror.sync_once().await.unwrap().switched);
-    let config = mirror.config().clone();
-    drop((mirror, master));
     let docroot = world.docroot("m");
     rotten::flip(&docroot.join(".tidecast/r1/big"), 1_500_000, 5);
     rotten::hide(&docroot, 1);
+    mirror.config().clone()
+}
+
+/// The mirror, opened again with these upstreams.
+async fn reopen(world: &World, config: MirrorConfig, upstreams: &[String]) -> Arc<Mirror> {
     let config = MirrorConfig {
-        upstreams: upstreams.as_ref().to_vec(),
+        upstreams: upstreams.to_vec(),
         ..config
     };
     support::reopen(world, &world.path("m.state"), config).await
@@ -48,11 +52,11 @@ async fn a_lie_while_healing_is_caught_and_the_next_upstream_heals() {
         let world = World::new();
         let content = noise(3, 3_000_000);
         world.publish(&[("big", &content), ("small", b"s")]);
+        let config = rotten_mirror(&world).await;
         let hostile = Hostile::start(&world, lie);
         let master = RunningMaster::start(&world);
         let upstreams = [hostile.address.to_string(), master.address.to_string()];
-        let mirror = rotten_mirror(&world, upstreams).await;
-        master.master.reload().unwrap();
+        let mirror = reopen(&world, config, &upstreams).await;
         assert!(!serves(&world, &content));
         assert_eq!(
             mirror.doubt(vec![path("big"), path("none")]).await.unwrap(),
@@ -79,8 +83,9 @@ async fn a_head_that_is_refused_keeps_nobody_from_healing_what_is_live() {
     let world = World::new();
     let content = noise(4, 3_000_000);
     world.publish(&[("big", &content)]);
+    let config = rotten_mirror(&world).await;
     let late = Hostile::start(&world, Mischief::CloseAfter(usize::MAX));
-    let mirror = rotten_mirror(&world, [late.address.to_string()]).await;
+    let mirror = reopen(&world, config, &[late.address.to_string()]).await;
     world.clock.advance_ms(24 * 3_600_000);
     mirror.doubt(vec![path("big")]).await.unwrap();
     let failure = mirror.sync_once().await.unwrap_err().to_string();
@@ -94,15 +99,12 @@ async fn the_scrub_reads_what_is_due_and_has_it_healed() {
     let world = World::new();
     let content = noise(5, 3_000_000);
     world.publish(&[("big", &content), ("small", b"s")]);
-    let master = RunningMaster::start(&world);
-    let mirror = rotten_mirror(&world, master.upstream()).await;
-    master.master.reload().unwrap();
     let config = MirrorConfig {
         scrub_s: 1,
-        ..mirror.config().clone()
+        ..rotten_mirror(&world).await
     };
-    drop(mirror);
-    let mirror = support::reopen(&world, &world.path("m.state"), config).await;
+    let master = RunningMaster::start(&world);
+    let mirror = reopen(&world, config, &master.upstream()).await;
     let daemon = RunningMirror::start(&mirror);
     eventually("the pass begins", || {
         mirror.status().scrub.pass_started_ms.is_some()
