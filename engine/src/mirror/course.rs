@@ -18,6 +18,7 @@ use super::events::{Happened, Notice, What, Wish};
 use super::staleness;
 use super::status::SyncReport;
 use super::sync::Sync;
+use super::upstream::Opinion;
 use crate::quic::{Link, LinkError, News, PushedBundle, close_code};
 
 /// How often the docroot is looked after: old trees go when their grace is over.
@@ -247,11 +248,11 @@ impl Running {
                     self.link.as_ref().map(|l| self.sync_on(l)),
                 );
                 self.start(async move {
-                    let up = match sync {
-                        Some(sync) => mirror.would_welcome(&upstream, sync).await,
-                        None => false,
+                    let opinion = match sync {
+                        Some(sync) => mirror.second_opinion(&upstream, sync).await,
+                        None => Opinion::default(),
                     };
-                    What::Probed(index, up)
+                    What::Probed(index, opinion)
                 });
             }
             Action::Disconnect => {
@@ -367,11 +368,11 @@ impl Running {
                 }
             }
             What::Mended(damaged) => self.mended(damaged),
-            What::Probed(upstream, up) => {
+            What::Probed(upstream, Opinion { up, head }) => {
                 if let Some(key) = self.replaced_key() {
                     return self.failed(SyncError::NotAMaster(key));
                 }
-                self.handle(Event::Probed { upstream, up });
+                self.handle(Event::Probed { upstream, up, head });
             }
             What::Synced(result) => self.synced(result),
         }

@@ -227,7 +227,7 @@ impl Mirror {
             ..Options::default()
         };
         let (docroot, recovery) = Docroot::open(&config.docroot, feed, options, clock.clone())?;
-        let memory = memory.record(feed, trust.as_ref(), clock.clone())?;
+        let memory = memory.record(feed, trust.as_ref(), clock.clone());
         if let (Some(trust), Some(live)) = (&mut trust, docroot.current())
             && live.release() > trust.installed_release()
         {
@@ -237,7 +237,7 @@ impl Mirror {
             if let Ok(vouched) = signed.vouch(trust.root(), &feed) {
                 let before = trust.clone();
                 trust.install_found(vouched);
-                memory.keep(Some(&before), trust, None)?;
+                memory.keep_if_possible(&before, trust);
             }
         }
         let mirror = Arc::new(Self {
@@ -422,6 +422,7 @@ impl Mirror {
             Err(error) => tracing::error!(%error, "disk"),
         }
         // What could not be written may find room now.
+        self.beliefs.look_after_record().await;
         self.present().marked_stale = None;
         self.publish_health();
     }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::{Mirror, MirrorStatus};
 use crate::docroot::{TIMESTAMP_BYTES, is_marked_stale};
 use crate::http::{Health, Site, SiteFile, Timestamp};
+use crate::warning::Warning;
 
 impl Mirror {
     /// Hands the live tree to the web server. Requests under way keep the tree they began with.
@@ -82,6 +83,13 @@ impl Mirror {
         };
         let clock = self.clock.now();
         self.beliefs.with(|trust| status.believe(trust, clock));
+        let trouble = self.beliefs.trouble();
+        status.warnings.extend(trouble.map(|why| Warning {
+            about: "trust_log".into(),
+            level: "alarm".into(),
+            what: format!("nothing new is installed: trust.log cannot be written: {why}"),
+            days: None,
+        }));
         if let Some(site) = self.site.pin() {
             status.release = site.release;
         }
