@@ -69,8 +69,8 @@ fn flip_bits(tree: &Path, count: u64, seed: u64) -> Hit {
     let mut random = Random(seed);
     let mut flips: BTreeSet<(usize, u64, u8)> = BTreeSet::new();
     while (flips.len() as u64) < count {
-        let (file, offset) = if flips.len() % 5 == 0 {
-            let file = random.below(files.len() as u64) as usize;
+        let (file, offset) = if flips.len().is_multiple_of(5) {
+            let file = usize::try_from(random.below(files.len() as u64)).unwrap();
             if sizes[file] == 0 {
                 continue;
             }
@@ -84,7 +84,7 @@ fn flip_bits(tree: &Path, count: u64, seed: u64) -> Hit {
             }
             (file, offset)
         };
-        flips.insert((file, offset, random.below(8) as u8));
+        flips.insert((file, offset, u8::try_from(random.below(8)).unwrap()));
     }
     let mut hit = Hit::new();
     let mut starts: BTreeMap<usize, Vec<u64>> = BTreeMap::new();
