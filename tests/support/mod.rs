@@ -13,6 +13,7 @@ pub(crate) mod http;
 pub(crate) mod nobody;
 pub(crate) mod process;
 pub(crate) mod relay;
+pub(crate) mod rot;
 pub(crate) mod servers;
 pub(crate) mod world;
 

@@ -512,7 +512,7 @@ impl Handler for Master {
                     .map_err(|error| format!("{error}; {}", error.advice()))?;
                 status()
             }
-            Command::Sync | Command::Import { .. } => {
+            Command::Sync | Command::Import { .. } | Command::Doubt { .. } => {
                 Err("this daemon is a master; it has nothing to sync".into())
             }
         }
