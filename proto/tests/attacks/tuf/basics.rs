@@ -1,4 +1,4 @@
-//! test_basic.py: first contact, refreshing, and what does not fit its head.
+//! `test_basic.py`: first contact, refreshing, and what does not fit its head.
 
 use tidecast_proto::codec;
 use tidecast_proto::extension::Extension;

@@ -1,4 +1,4 @@
-//! test_file_download.py: files that are not what the manifest says.
+//! `test_file_download.py`: files that are not what the manifest says.
 
 use tidecast_proto::addition::Vouched;
 use tidecast_proto::codec;

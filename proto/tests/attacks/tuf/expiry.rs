@@ -1,4 +1,4 @@
-//! test_expiration.py: roots and heads past their time.
+//! `test_expiration.py`: roots and heads past their time.
 
 use tidecast_proto::id::{ReleaseNumber, RootVersion, Seq, Timestamp};
 use tidecast_proto::trust::{HeadError, Verdict};

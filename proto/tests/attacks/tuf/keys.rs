@@ -1,4 +1,4 @@
-//! test_keys.py: sets of keys and thresholds.
+//! `test_keys.py`: sets of keys and thresholds.
 
 use tidecast_proto::id::RootVersion;
 use tidecast_proto::manifest::ManifestError;

@@ -1,4 +1,4 @@
-//! test_rollback.py: nothing goes back, and a stolen number is recovered from.
+//! `test_rollback.py`: nothing goes back, and a stolen number is recovered from.
 
 use tidecast_proto::addition::Vouched;
 use tidecast_proto::head::HeadBody;

@@ -1,4 +1,4 @@
-//! test_updater_key_rotations.py: the suite's tables of keys, thresholds and signatures.
+//! `test_updater_key_rotations.py`: the suite's tables of keys, thresholds and signatures.
 
 use tidecast_proto::id::{FeedId, RootVersion};
 use tidecast_proto::key::SecretKey;
