@@ -3,6 +3,7 @@
 
 pub(crate) mod hostile;
 pub(crate) mod staller;
+pub(crate) mod upstream;
 pub(crate) mod wire;
 
 use std::net::SocketAddr;
@@ -173,6 +174,16 @@ impl World {
     pub(crate) fn served(&self, name: &str, path: &str) -> Option<Vec<u8>> {
         std::fs::read(self.docroot(name).join(path)).ok()
     }
+}
+
+/// A feed whose release 1 is the file `f`, its master, and the mirror `m`, which is admitted and has asked for nothing yet.
+pub(crate) fn small_feed() -> (World, RunningMaster, Arc<Mirror>) {
+    let world = World::new();
+    world.publish(&[("f", b"one")]);
+    let master = RunningMaster::start(&world);
+    let mirror = world.admitted_mirror("m", &master.upstream());
+    master.master.reload().unwrap();
+    (world, master, mirror)
 }
 
 /// A master that serves until dropped.
