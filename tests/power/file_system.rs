@@ -1,0 +1,181 @@
+//! The file systems on a disk of ours, with their ordinary settings.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::server::DiskProcess;
+use crate::support;
+
+/// What a disk writes whole, and these file systems take for granted: a superblock of ext4 or btrfs that is torn inside 4096
+/// bytes is not mounted any more. Disks have had physical sectors of this size since 2011 ("Advanced Format").
+pub(crate) const SECTOR_BYTES: u64 = 4096;
+
+/// A kind of file system, made and mounted with the defaults of its tools and of the kernel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// `data=ordered`, delayed allocation, `auto_da_alloc`.
+    Ext4,
+    Xfs,
+    Btrfs,
+}
+
+impl Kind {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Ext4 => "ext4",
+            Self::Xfs => "xfs",
+            Self::Btrfs => "btrfs",
+        }
+    }
+
+    fn package(self) -> &'static str {
+        match self {
+            Self::Ext4 => "e2fsprogs",
+            Self::Xfs => "xfsprogs",
+            Self::Btrfs => "btrfs-progs",
+        }
+    }
+
+    /// Somewhat above the least that its tools accept.
+    fn bytes(self) -> u64 {
+        match self {
+            Self::Xfs => 320 << 20,
+            Self::Ext4 | Self::Btrfs => 256 << 20,
+        }
+    }
+
+    fn options(self) -> &'static [&'static str] {
+        match self {
+            // Blocks as on any larger disk. And the tool makes all of it: otherwise a thread of the kernel goes on for
+            // minutes.
+            Self::Ext4 => &[
+                "-q",
+                "-F",
+                "-b",
+                "4096",
+                "-E",
+                "lazy_itable_init=0,lazy_journal_init=0",
+            ],
+            Self::Xfs => &["-q", "-f"],
+            Self::Btrfs => &["-q", "-f"],
+        }
+    }
+}
+
+/// A disk with a file system, mounted or not.
+#[derive(Debug)]
+pub(crate) struct FileSystem {
+    pub(crate) kind: Kind,
+    pub(crate) disk: Arc<DiskProcess>,
+    point: PathBuf,
+    device: Option<String>,
+}
+
+impl FileSystem {
+    /// A fresh one, not mounted yet; it will be at `point`. `None`, after `skip`, where it cannot be made here.
+    pub(crate) fn make(test: &str, kind: Kind, file: &Path, point: &Path) -> Option<Self> {
+        let name = kind.name();
+        let mkfs = support::program(test, &format!("mkfs.{name}"), kind.package())?;
+        if !rustix::process::geteuid().is_root() {
+            support::skip(test, "only root may mount");
+            return None;
+        }
+        let disk = match DiskProcess::start(file, kind.bytes()) {
+            Ok(disk) => disk,
+            Err(why) => {
+                support::skip(test, &why);
+                return None;
+            }
+        };
+        std::fs::create_dir_all(point).unwrap();
+        let mut made = Self {
+            kind,
+            disk: Arc::new(disk),
+            point: point.to_owned(),
+            device: None,
+        };
+        if let Err(why) = made.attach() {
+            support::skip(test, &format!("no loop device: {why}"));
+            return None;
+        }
+        let device = made.device.clone().unwrap();
+        let formatted = run(Command::new(mkfs).args(kind.options()).arg(&device));
+        formatted.unwrap_or_else(|why| panic!("{why}"));
+        made.detach();
+        if let Err(why) = made.mount() {
+            support::skip(test, &format!("this kernel does not mount {name}: {why}"));
+            return None;
+        }
+        made.unmount();
+        Some(made)
+    }
+
+    fn attach(&mut self) -> Result<(), String> {
+        let file = self.disk.file();
+        let device = run(Command::new("losetup").args(["--find", "--show"]).arg(file))?;
+        self.device = Some(device.trim_end().to_owned());
+        Ok(())
+    }
+
+    fn detach(&mut self) {
+        if let Some(device) = self.device.take() {
+            let _ = run(Command::new("losetup").args(["--detach", &device]));
+        }
+    }
+
+    /// Mounts what the disk holds now; what a journal kept is replayed.
+    ///
+    /// # Errors
+    /// The file system cannot be mounted.
+    pub(crate) fn mount(&mut self) -> Result<(), String> {
+        self.attach()?;
+        let device = self.device.clone().unwrap();
+        let mounted = run(Command::new("mount")
+            .args(["-t", self.kind.name(), &device])
+            .arg(&self.point));
+        if mounted.is_err() {
+            self.detach();
+        } else {
+            // It goes when it is unmounted, by whomever.
+            let _ = run(Command::new("losetup").args(["--detach", &device]));
+        }
+        mounted.map(drop)
+    }
+
+    /// Whatever it writes now is lost with the next cut.
+    pub(crate) fn unmount(&mut self) {
+        /// A program that was killed may still be going.
+        const PATIENCE: Duration = Duration::from_secs(10);
+        if self.device.take().is_none() {
+            return;
+        }
+        let begun = Instant::now();
+        while let Err(why) = run(Command::new("umount").arg(&self.point)) {
+            if begun.elapsed() > PATIENCE {
+                eprintln!("{why}");
+                let _ = run(Command::new("umount").arg("--lazy").arg(&self.point));
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+impl Drop for FileSystem {
+    fn drop(&mut self) {
+        self.unmount();
+    }
+}
+
+/// What it printed, or what it complained of.
+fn run(command: &mut Command) -> Result<String, String> {
+    let ran = command.stdin(Stdio::null()).output();
+    let ran = ran.map_err(|error| format!("{command:?}: {error}"))?;
+    if !ran.status.success() {
+        let said = String::from_utf8_lossy(&ran.stderr);
+        return Err(format!("{command:?}: {}", said.trim_end()));
+    }
+    Ok(String::from_utf8_lossy(&ran.stdout).into_owned())
+}
