@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::io::{self, Read, Write};
 use std::sync::Arc;
 
 /// The image is kept in pieces of this size.
@@ -304,6 +305,48 @@ impl Disk {
         self.take(Op::Flush);
     }
 
+    /// Writes the whole story down.
+    pub(crate) fn save(&self, out: &mut impl Write) -> io::Result<()> {
+        for op in &self.story.ops {
+            let kind = match op {
+                Op::Flush => 0_u8,
+                Op::Zero { .. } => 1,
+                Op::Write { .. } => 2,
+            };
+            out.write_all(&[kind])?;
+            out.write_all(&op.at().to_le_bytes())?;
+            out.write_all(&op.len().to_le_bytes())?;
+            if let Op::Write { bytes, .. } = op {
+                out.write_all(bytes)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A disk to which all happens that was written down.
+    pub(crate) fn load(saved: &mut impl Read) -> io::Result<Self> {
+        let mut disk = Self::new();
+        let mut header = [0; 17];
+        loop {
+            match saved.read_exact(&mut header) {
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(disk),
+                other => other?,
+            }
+            let number =
+                |from: usize| u64::from_le_bytes(header[from..from + 8].try_into().unwrap());
+            let (at, len) = (number(1), number(9));
+            match header[0] {
+                0 => disk.flush(),
+                1 => disk.zero(at, len),
+                _ => {
+                    let mut bytes = vec![0; usize::try_from(len).unwrap()];
+                    saved.read_exact(&mut bytes)?;
+                    disk.write(at, &bytes);
+                }
+            }
+        }
+    }
+
     /// Entries of the story so far.
     pub(crate) fn story_len(&self) -> usize {
         self.story.len()
@@ -412,12 +455,17 @@ mod tests {
         for n in 0..50 {
             disk.write(n * 4096, &[u8::try_from(n).unwrap() + 1; 4096]);
         }
-        let mut of = |seed: u64| {
+        let mut saved = Vec::new();
+        disk.save(&mut saved).unwrap();
+        let mut loaded = Disk::load(&mut &saved[..]).unwrap();
+        let of = |disk: &mut Disk, seed: u64| {
             let cut = disk.cut_story(0, 50, SECTOR, seed).to_string();
             let mut bytes = vec![0; 50 * 4096];
             disk.read(0, &mut bytes);
             (cut, bytes)
         };
-        assert!(of(1) == of(1) && of(1) != of(2));
+        let first = of(&mut disk, 1);
+        assert!(first == of(&mut disk, 1) && first == of(&mut loaded, 1));
+        assert!(first != of(&mut disk, 2));
     }
 }

@@ -20,7 +20,8 @@ pub(crate) struct Tally {
     pub(crate) cuts: usize,
     pub(crate) again: usize,
     pub(crate) synced: usize,
-    pub(crate) bad: Vec<String>,
+    /// By number of the cut.
+    pub(crate) bad: Vec<(u64, String)>,
 }
 
 /// Recovery by one of the two programs that do it.
@@ -34,10 +35,7 @@ enum By {
 impl Story {
     /// Cuts the power once, as `seed` says, and examines what is left; `Err` is what it was, and what is wrong.
     pub(crate) fn cut(&mut self, seed: u64, depth: Depth, tally: &mut Tally) -> Result<(), String> {
-        let (at, cut) = self
-            .disk
-            .disk
-            .cut_story(self.from, self.to, SECTOR_BYTES, seed);
+        let (at, cut) = self.disk.disk.cut_story(self.span(), SECTOR_BYTES, seed);
         tally.cuts += 1;
         let mut dice = Dice::new(!seed);
         // It looks for somebody for seconds.
@@ -58,9 +56,13 @@ impl Story {
         let looked = self.mounted(|story| {
             story.examine(at)?;
             story.recover(By::Daemon, at)?;
-            story.world.restart_master();
+            if let Some(world) = &mut story.world {
+                world.restart_master();
+            }
             let synced = story.to_newest();
-            story.world.stop_master();
+            if let Some(world) = &mut story.world {
+                world.stop_master();
+            }
             synced
         });
         looked.map_err(|why| format!("cut at {cut}, and in recovery {by:?} at {again}: {why}"))?;

@@ -22,6 +22,8 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
+    pub(crate) const ALL: [Self; 3] = [Self::Ext4, Self::Xfs, Self::Btrfs];
+
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Ext4 => "ext4",
@@ -74,42 +76,37 @@ pub(crate) struct FileSystem {
 }
 
 impl FileSystem {
-    /// A fresh one, not mounted yet; it will be at `point`. `None`, after `skip`, where it cannot be made here.
-    pub(crate) fn make(test: &str, kind: Kind, file: &Path, point: &Path) -> Option<Self> {
-        let name = kind.name();
-        let mkfs = support::program(test, &format!("mkfs.{name}"), kind.package())?;
-        if !rustix::process::geteuid().is_root() {
-            support::skip(test, "only root may mount");
-            return None;
-        }
-        let disk = match DiskProcess::start(file, kind.bytes()) {
-            Ok(disk) => disk,
-            Err(why) => {
-                support::skip(test, &why);
-                return None;
-            }
-        };
+    /// A disk of zeros, to be mounted at `point` once there is a file system on it.
+    ///
+    /// # Errors
+    /// What the system has against it.
+    pub(crate) fn blank(kind: Kind, file: &Path, point: &Path) -> Result<Self, String> {
+        let disk = DiskProcess::start(file, kind.bytes())?;
         std::fs::create_dir_all(point).unwrap();
-        let mut made = Self {
+        Ok(Self {
             kind,
             disk: Arc::new(disk),
             point: point.to_owned(),
             device: None,
-        };
-        if let Err(why) = made.attach() {
-            support::skip(test, &format!("no loop device: {why}"));
-            return None;
-        }
-        let device = made.device.clone().unwrap();
-        let formatted = run(Command::new(mkfs).args(kind.options()).arg(&device));
-        formatted.unwrap_or_else(|why| panic!("{why}"));
-        made.detach();
-        if let Err(why) = made.mount() {
-            support::skip(test, &format!("this kernel does not mount {name}: {why}"));
-            return None;
-        }
-        made.unmount();
-        Some(made)
+        })
+    }
+
+    /// A fresh one, not mounted yet; it will be at `point`. `None`, after `skip`, where it cannot be made here.
+    pub(crate) fn make(test: &str, kind: Kind, file: &Path, point: &Path) -> Option<Self> {
+        let name = kind.name();
+        let mkfs = support::program(test, &format!("mkfs.{name}"), kind.package())?;
+        let made = Self::blank(kind, file, point).and_then(|mut made| {
+            made.attach()
+                .map_err(|why| format!("no loop device: {why}"))?;
+            let device = made.device.clone().unwrap();
+            run(Command::new(mkfs).args(kind.options()).arg(&device))?;
+            made.detach();
+            made.mount()
+                .map_err(|why| format!("this kernel does not mount {name}: {why}"))?;
+            made.unmount();
+            Ok(made)
+        });
+        made.map_err(|why| support::skip(test, &why)).ok()
     }
 
     fn attach(&mut self) -> Result<(), String> {
@@ -148,7 +145,7 @@ impl FileSystem {
     pub(crate) fn unmount(&mut self) {
         /// A program that was killed may still be going.
         const PATIENCE: Duration = Duration::from_secs(10);
-        if self.device.take().is_none() {
+        if self.device.is_none() {
             return;
         }
         let begun = Instant::now();
@@ -156,16 +153,18 @@ impl FileSystem {
             if begun.elapsed() > PATIENCE {
                 eprintln!("{why}");
                 let _ = run(Command::new("umount").arg("--lazy").arg(&self.point));
-                return;
+                break;
             }
             std::thread::sleep(Duration::from_millis(20));
         }
+        self.device = None;
     }
 }
 
 impl Drop for FileSystem {
     fn drop(&mut self) {
         self.unmount();
+        self.detach();
     }
 }
 

@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use serde::{Deserialize, Serialize};
 use tidecast_engine::roots;
 use tidecast_proto::id::FeedId;
-use tidecast_proto::key::PublicKey;
 use tidecast_proto::trust::Trust;
 
 use super::releases;
@@ -38,20 +38,26 @@ pub(crate) struct PoweredMirror {
 }
 
 impl PoweredMirror {
+    /// The one of a feed whose state and docroot are below `mounted`.
+    pub(crate) fn below(mounted: &Path, fingerprint: &str, fsyncs: Fsyncs) -> Self {
+        // Of a docroot that nothing was in before, but for what is the operator's.
+        let nothing = tempfile::tempdir().unwrap();
+        let all = (1..=releases::LAST).map(releases::release);
+        Self {
+            feed: fingerprint.parse().unwrap(),
+            state: mounted.join("state"),
+            docroot: mounted.join("docroot"),
+            log: mounted.with_extension("log"),
+            promise: Promise::of(all).or_what_is_there(nothing.path()),
+            fsyncs,
+        }
+    }
+
     /// Makes the docroot below `mounted`, with something of the operator's in it, and joins.
     pub(crate) fn join(world: &World, mounted: &Path, fsyncs: Fsyncs) -> Self {
-        let docroot = mounted.join("docroot");
-        fs::create_dir_all(docroot.join("local_folder")).unwrap();
-        write_synced(&docroot.join("local_folder/notes"), NOTES);
-        let all = (1..=releases::LAST).map(releases::release);
-        let mirror = Self {
-            feed: world.fingerprint.parse().unwrap(),
-            state: mounted.join("state"),
-            promise: Promise::of(all).or_what_is_there(&docroot),
-            docroot,
-            log: world.path("mirror.log"),
-            fsyncs,
-        };
+        let mirror = Self::below(mounted, &world.fingerprint, fsyncs);
+        fs::create_dir_all(mirror.docroot.join("local_folder")).unwrap();
+        write_synced(&mirror.docroot.join("local_folder/notes"), NOTES);
         let docroot = mirror.docroot.to_str().unwrap();
         let joined = mirror.run(&[
             "join",
@@ -65,6 +71,12 @@ impl PoweredMirror {
         ]);
         let key = joined.object()["node_key"].as_str().unwrap().to_owned();
         world.on_master(&["node", "admit", &key, "--json"]).object();
+        // So that old trees go within the story.
+        let path = mirror.state.join("mirror.toml");
+        let config = fs::read_to_string(&path).unwrap();
+        let soon = config.replace("grace_s = 600", "grace_s = 1");
+        assert_ne!(soon, config);
+        write_synced(&path, soon.as_bytes());
         mirror
     }
 
@@ -127,7 +139,7 @@ impl PoweredMirror {
             seqs: trust
                 .seqs()
                 .into_iter()
-                .map(|(key, seq)| (key, seq.0))
+                .map(|(key, seq)| (key.to_string(), seq.0))
                 .collect(),
         }))
     }
@@ -150,8 +162,9 @@ impl PoweredMirror {
                     found.push(day.join(name));
                 }
             }
-            let holds =
-                |path: &PathBuf| fs::read(path).is_ok_and(|bytes| bytes.starts_with(begins_with));
+            let holds = |path: &PathBuf| {
+                fs::read(path).is_ok_and(|bytes| bytes.starts_with(begins_with.as_bytes()))
+            };
             if !found.iter().any(holds) {
                 return Err(format!("{name} of the operator's is gone or was changed"));
             }
@@ -180,18 +193,19 @@ impl PoweredMirror {
 const NOTES: &[u8] = b"the operator's, from before the first release";
 
 /// A file of the operator's and how far it was brought to the disk.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct OperatorsFile {
-    pub(crate) name: &'static str,
-    pub(crate) begins_with: Vec<u8>,
+    pub(crate) name: String,
+    pub(crate) begins_with: String,
 }
 
 /// Counters that may only rise.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Beliefs {
     root: u64,
     installed: u64,
-    seqs: BTreeMap<PublicKey, u64>,
+    /// By head key.
+    seqs: BTreeMap<String, u64>,
 }
 
 impl Beliefs {

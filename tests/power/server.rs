@@ -4,7 +4,9 @@
 //! that also looks into its file system, an interrupted test would hang for good. This way the disk ends with the
 //! test, and everything on it fails at once.
 
-use std::io::{self, BufRead as _, BufReader, Write as _};
+use std::fs::File;
+use std::io::{self, BufRead as _, BufReader, BufWriter, Write as _};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -67,14 +69,11 @@ impl DiskProcess {
     }
 
     /// As [`Disk::cut_story`]: where in the story, and everything about it.
-    pub(crate) fn cut_story(
-        &self,
-        from: usize,
-        to: usize,
-        sector: u64,
-        seed: u64,
-    ) -> (usize, String) {
-        let answer = self.answer_to(Some(&format!("cut {from} {to} {sector} {seed}")));
+    pub(crate) fn cut_story(&self, span: Range<usize>, sector: u64, seed: u64) -> (usize, String) {
+        let answer = self.answer_to(Some(&format!(
+            "cut {} {} {sector} {seed}",
+            span.start, span.end
+        )));
         let at = answer.split(' ').next().unwrap();
         (at.parse().unwrap(), answer)
     }
@@ -82,6 +81,16 @@ impl DiskProcess {
     /// As [`Disk::cut_again`].
     pub(crate) fn cut_again(&self, sector: u64, seed: u64) -> String {
         self.answer_to(Some(&format!("again {sector} {seed}")))
+    }
+
+    /// Writes the story into a file.
+    pub(crate) fn save(&self, path: &Path) {
+        self.answer_to(Some(&format!("save {}", path.display())));
+    }
+
+    /// From now on the disk that [`Self::save`] wrote there.
+    pub(crate) fn load(&self, path: &Path) {
+        self.answer_to(Some(&format!("load {}", path.display())));
     }
 
     fn answer_to(&self, question: Option<&str>) -> String {
@@ -170,6 +179,20 @@ pub(crate) fn run() {
     say(&"ready").unwrap();
     for line in io::stdin().lines() {
         let line = line.unwrap();
+        if let Some(path) = line.strip_prefix("save ") {
+            let mut out = BufWriter::new(File::create(path).unwrap());
+            shared.with(|disk| disk.save(&mut out)).unwrap();
+            out.flush().unwrap();
+            say(&"saved").unwrap();
+            continue;
+        }
+        if let Some(path) = line.strip_prefix("load ") {
+            let mut saved = BufReader::new(File::open(path).unwrap());
+            let loaded = Disk::load(&mut saved).unwrap();
+            shared.with(|disk| *disk = loaded);
+            say(&"loaded").unwrap();
+            continue;
+        }
         let mut words = line.split(' ');
         let what = words.next();
         let numbers: Vec<u64> = words.map(|word| word.parse().unwrap()).collect();

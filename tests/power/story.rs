@@ -2,8 +2,13 @@
 
 use std::fs::{self, File};
 use std::io::Write as _;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tempfile::TempDir;
 
 use super::file_system::{FileSystem, Kind};
 use super::mirror::{Beliefs, Fsyncs, OperatorsFile, PoweredMirror, at_once, write_synced};
@@ -12,7 +17,7 @@ use crate::support::http::get;
 use crate::support::world::World;
 
 /// Something was said to be on the disk when its log had `at` entries.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 struct Mark<T> {
     at: usize,
     what: T,
@@ -26,17 +31,38 @@ pub(crate) struct Reported<'a> {
     pub(crate) files: Vec<&'a OperatorsFile>,
 }
 
+/// What there is to know of a story beside the disk's log.
+#[derive(Debug, Serialize, Deserialize)]
+struct Notes {
+    kind: String,
+    fingerprint: String,
+    mounted: PathBuf,
+    from: usize,
+    to: usize,
+    releases: Vec<Mark<(u64, Beliefs)>>,
+    files: Vec<Mark<OperatorsFile>>,
+}
+
 /// The story, told to its end: the disk can be cut anywhere in it.
 #[derive(Debug)]
 pub(crate) struct Story {
-    // Before the world, in whose folder it is mounted.
+    // Before the folders in which it is mounted.
     pub(crate) disk: FileSystem,
     pub(crate) mirror: PoweredMirror,
-    pub(crate) world: World,
-    pub(crate) from: usize,
-    pub(crate) to: usize,
-    releases: Vec<Mark<(u64, Beliefs)>>,
-    files: Vec<Mark<OperatorsFile>>,
+    notes: Notes,
+    /// Not of a story that was kept: its master is no more.
+    pub(crate) world: Option<World>,
+    _kept: Option<(TempDir, Gone)>,
+}
+
+/// A folder that is made again for a story that was kept, and goes with it.
+#[derive(Debug)]
+struct Gone(PathBuf);
+
+impl Drop for Gone {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
 }
 
 /// The operator's log, and how often a line of it is brought to the disk.
@@ -69,21 +95,62 @@ impl Story {
         disk.mount().unwrap();
         let from = disk.disk.story_len();
         let mut story = Self {
+            notes: Notes {
+                kind: kind.name().to_owned(),
+                fingerprint: world.fingerprint.clone(),
+                mounted,
+                from,
+                to: from,
+                releases: Vec::new(),
+                files: Vec::new(),
+            },
             disk,
             mirror,
-            world,
-            from,
-            to: from,
-            releases: Vec::new(),
-            files: Vec::new(),
+            world: Some(world),
+            _kept: None,
         };
         story.by_commands();
         story.by_the_daemon();
-        story.to = story.now();
+        story.notes.to = story.now();
         story.disk.unmount();
         story.mirror.fsync_again();
-        story.world.stop_master();
+        if let Some(world) = &mut story.world {
+            world.stop_master();
+        }
         Some(story)
+    }
+
+    /// Writes it down as the files `path` and, beside it, the disk's log.
+    pub(crate) fn keep(&self, path: &Path) {
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, serde_json::to_vec(&self.notes).unwrap()).unwrap();
+        self.disk.disk.save(&path.with_extension("disk"));
+    }
+
+    /// A story that was kept.
+    ///
+    /// # Errors
+    /// What the system has against it.
+    pub(crate) fn kept(path: &Path) -> Result<Self, String> {
+        let notes: Notes = serde_json::from_slice(&fs::read(path).unwrap()).unwrap();
+        let kind = Kind::ALL.into_iter().find(|kind| kind.name() == notes.kind);
+        let folder = tempfile::tempdir().unwrap();
+        let gone = Gone(notes.mounted.parent().unwrap().to_owned());
+        // Where it was, for the mirror's configuration names its docroot.
+        let disk = FileSystem::blank(kind.unwrap(), &folder.path().join("disk"), &notes.mounted)?;
+        disk.disk.load(&path.with_extension("disk"));
+        Ok(Self {
+            mirror: PoweredMirror::below(&notes.mounted, &notes.fingerprint, Fsyncs::Real),
+            disk,
+            notes,
+            world: None,
+            _kept: Some((folder, gone)),
+        })
+    }
+
+    /// What can be cut.
+    pub(crate) fn span(&self) -> Range<usize> {
+        self.notes.from..self.notes.to
     }
 
     fn now(&self) -> usize {
@@ -93,11 +160,11 @@ impl Story {
     /// Everything reported when the power failed at `at`.
     pub(crate) fn reported(&self, at: usize) -> Reported<'_> {
         let mut reported = Reported::default();
-        for mark in self.releases.iter().take_while(|mark| mark.at <= at) {
+        for mark in self.notes.releases.iter().take_while(|mark| mark.at <= at) {
             reported.release = mark.what.0;
             reported.beliefs = Some(&mark.what.1);
         }
-        for mark in self.files.iter().filter(|mark| mark.at <= at) {
+        for mark in self.notes.files.iter().filter(|mark| mark.at <= at) {
             reported.files.retain(|file| file.name != mark.what.name);
             reported.files.push(&mark.what);
         }
@@ -107,19 +174,19 @@ impl Story {
     /// A release was said to be live when the disk's log had `at` entries, and with it what is believed.
     fn report(&mut self, at: usize, release: u64) {
         let beliefs = self.mirror.beliefs().unwrap();
-        self.releases.push(Mark {
+        self.notes.releases.push(Mark {
             at,
             what: (release, beliefs),
         });
     }
 
-    fn operator_writes(&mut self, name: &'static str, bytes: &[u8]) {
-        write_synced(&self.mirror.docroot.join(name), bytes);
-        self.files.push(Mark {
+    fn operator_writes(&mut self, name: &str, text: &str) {
+        write_synced(&self.mirror.docroot.join(name), text.as_bytes());
+        self.notes.files.push(Mark {
             at: self.now(),
             what: OperatorsFile {
-                name,
-                begins_with: bytes.to_vec(),
+                name: name.to_owned(),
+                begins_with: text.to_owned(),
             },
         });
     }
@@ -161,13 +228,11 @@ impl Story {
             writing.join().unwrap()
         });
         for (at, lines) in marks {
-            let begins_with: String = (0..lines).map(line).collect();
-            let begins_with = begins_with.into_bytes();
-            self.files.push(Mark {
+            self.notes.files.push(Mark {
                 at,
                 what: OperatorsFile {
-                    name: LOG,
-                    begins_with,
+                    name: LOG.to_owned(),
+                    begins_with: (0..lines).map(line).collect(),
                 },
             });
         }
@@ -175,10 +240,10 @@ impl Story {
 
     fn by_commands(&mut self) {
         for number in 1..=3 {
-            publish(&self.world, number);
+            publish(self.world.as_ref().unwrap(), number);
             self.beside_a_log(|story| story.sync(number));
             if number == 1 {
-                self.operator_writes("foreign", b"put there by hand");
+                self.operator_writes("foreign", "put there by hand");
             }
         }
     }
@@ -192,13 +257,18 @@ impl Story {
     fn by_the_daemon(&mut self) {
         let mut daemon = self.mirror.start();
         for number in 4..=LAST {
+            if number == 7 {
+                daemon.kill();
+                daemon = self.mirror.start();
+            }
             if number == 5 {
-                self.operator_writes(TAKEN, b"the operator's own");
+                self.operator_writes(TAKEN, "the operator's own");
             }
             let follow = |story: &mut Self| {
                 let live = format!("ok release {number}\n");
                 let port = daemon.port("http");
                 let Self { world, disk, .. } = &*story;
+                let world = world.as_ref().unwrap();
                 let at = std::thread::scope(|scope| {
                     scope.spawn(|| publish(world, number));
                     at_once(&live, || get(port, "/healthz", &[]).body == live.as_bytes());
