@@ -141,13 +141,13 @@ impl FileSystem {
         mounted.map(drop)
     }
 
-    /// Whatever it writes now is lost with the next cut.
+    /// Whatever it writes now is lost with the next cut. When this returns nothing writes any more.
     pub(crate) fn unmount(&mut self) {
         /// A program that was killed may still be going.
-        const PATIENCE: Duration = Duration::from_secs(10);
-        if self.device.is_none() {
+        const PATIENCE: Duration = Duration::from_secs(20);
+        let Some(device) = self.device.take() else {
             return;
-        }
+        };
         let begun = Instant::now();
         while let Err(why) = run(Command::new("umount").arg(&self.point)) {
             if begun.elapsed() > PATIENCE {
@@ -157,7 +157,22 @@ impl FileSystem {
             }
             std::thread::sleep(Duration::from_millis(20));
         }
-        self.device = None;
+        // Somebody else could have it mounted as well: a copy of the whole mount table is quickly made.
+        let name = device.trim_start_matches("/dev/");
+        let backing = format!("/sys/block/{name}/loop/backing_file");
+        let file = self.disk.file();
+        let is_held = || {
+            std::fs::read_to_string(&backing)
+                .is_ok_and(|backing| Path::new(backing.trim_end()) == file)
+        };
+        while is_held() {
+            if begun.elapsed() > PATIENCE {
+                // Also called while a test fails already.
+                assert!(std::thread::panicking(), "{device} is still in use");
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        }
     }
 }
 
