@@ -9,9 +9,10 @@ use std::io::{self, Read, Write};
 use std::sync::Arc;
 
 /// The image is kept in pieces of this size.
-const PAGE_BYTES: u64 = 4096;
+const PAGE: usize = 4096;
+const PAGE_BYTES: u64 = PAGE as u64;
 
-type Page = [u8; PAGE_BYTES as usize];
+type Page = [u8; PAGE];
 
 /// What a disk holds. Cheap to copy: pages are shared until one is written to.
 #[derive(Debug, Clone, Default)]
@@ -35,7 +36,7 @@ impl Image {
             let page = self
                 .pages
                 .entry(page)
-                .or_insert_with(|| Arc::new([0; PAGE_BYTES as usize]));
+                .or_insert_with(|| Arc::new([0; PAGE]));
             Arc::make_mut(page)[inside..][..part.len()].copy_from_slice(&bytes[part]);
         }
     }
@@ -77,7 +78,7 @@ fn pieces(at: u64, len: usize) -> impl Iterator<Item = (u64, usize, std::ops::Ra
         }
         let here = at + done as u64;
         let inside = usize::try_from(here % PAGE_BYTES).unwrap();
-        let part = done..len.min(done + (PAGE_BYTES as usize - inside));
+        let part = done..len.min(done + PAGE - inside);
         done = part.end;
         Some((here / PAGE_BYTES, inside, part))
     })

@@ -72,7 +72,7 @@ pub(crate) struct FileSystem {
     pub(crate) kind: Kind,
     pub(crate) disk: Arc<DiskProcess>,
     point: PathBuf,
-    device: Option<String>,
+    is_mounted: bool,
 }
 
 impl FileSystem {
@@ -87,7 +87,7 @@ impl FileSystem {
             kind,
             disk: Arc::new(disk),
             point: point.to_owned(),
-            device: None,
+            is_mounted: false,
         })
     }
 
@@ -96,58 +96,37 @@ impl FileSystem {
         let name = kind.name();
         let mkfs = support::program(test, &format!("mkfs.{name}"), kind.package())?;
         let made = Self::blank(kind, file, point).and_then(|mut made| {
-            made.attach()
-                .map_err(|why| format!("no loop device: {why}"))?;
-            let device = made.device.clone().unwrap();
-            run(Command::new(mkfs).args(kind.options()).arg(&device))?;
-            made.detach();
+            run(Command::new(mkfs)
+                .args(kind.options())
+                .arg(made.disk.file()))?;
             made.mount()
-                .map_err(|why| format!("this kernel does not mount {name}: {why}"))?;
+                .map_err(|why| format!("no loop device, or no {name} in this kernel: {why}"))?;
             made.unmount();
             Ok(made)
         });
         made.map_err(|why| support::skip(test, &why)).ok()
     }
 
-    fn attach(&mut self) -> Result<(), String> {
-        let file = self.disk.file();
-        let device = run(Command::new("losetup").args(["--find", "--show"]).arg(file))?;
-        self.device = Some(device.trim_end().to_owned());
-        Ok(())
-    }
-
-    fn detach(&mut self) {
-        if let Some(device) = self.device.take() {
-            let _ = run(Command::new("losetup").args(["--detach", &device]));
-        }
-    }
-
-    /// Mounts what the disk holds now; what a journal kept is replayed.
+    /// Mounts what the disk holds now; what a journal kept is replayed. The loop device goes when it is unmounted, by
+    /// whomever.
     ///
     /// # Errors
     /// The file system cannot be mounted.
     pub(crate) fn mount(&mut self) -> Result<(), String> {
-        self.attach()?;
-        let device = self.device.clone().unwrap();
-        let mounted = run(Command::new("mount")
-            .args(["-t", self.kind.name(), &device])
-            .arg(&self.point));
-        if mounted.is_err() {
-            self.detach();
-        } else {
-            // It goes when it is unmounted, by whomever.
-            let _ = run(Command::new("losetup").args(["--detach", &device]));
-        }
-        mounted.map(drop)
+        let mut mount = Command::new("mount");
+        mount.args(["-t", self.kind.name(), "-o", "loop"]);
+        run(mount.arg(self.disk.file()).arg(&self.point))?;
+        self.is_mounted = true;
+        Ok(())
     }
 
     /// Whatever it writes now is lost with the next cut. When this returns nothing writes any more.
     pub(crate) fn unmount(&mut self) {
         /// A program that was killed may still be going.
         const PATIENCE: Duration = Duration::from_secs(20);
-        let Some(device) = self.device.take() else {
+        if !std::mem::take(&mut self.is_mounted) {
             return;
-        };
+        }
         let begun = Instant::now();
         while let Err(why) = run(Command::new("umount").arg(&self.point)) {
             if begun.elapsed() > PATIENCE {
@@ -158,28 +137,29 @@ impl FileSystem {
             std::thread::sleep(Duration::from_millis(20));
         }
         // Somebody else could have it mounted as well: a copy of the whole mount table is quickly made.
-        let name = device.trim_start_matches("/dev/");
-        let backing = format!("/sys/block/{name}/loop/backing_file");
-        let file = self.disk.file();
-        let is_held = || {
-            std::fs::read_to_string(&backing)
-                .is_ok_and(|backing| Path::new(backing.trim_end()) == file)
-        };
-        while is_held() {
+        while self.is_in_use() {
             if begun.elapsed() > PATIENCE {
                 // Also called while a test fails already.
-                assert!(std::thread::panicking(), "{device} is still in use");
+                assert!(std::thread::panicking(), "the disk is still in use");
                 return;
             }
             std::thread::sleep(Duration::from_millis(2));
         }
+    }
+
+    /// Whether there is a loop device over the disk.
+    fn is_in_use(&self) -> bool {
+        let devices = std::fs::read_dir("/sys/block").into_iter().flatten();
+        devices.flatten().any(|device| {
+            let backing = std::fs::read_to_string(device.path().join("loop/backing_file"));
+            backing.is_ok_and(|backing| Path::new(backing.trim_end()) == self.disk.file())
+        })
     }
 }
 
 impl Drop for FileSystem {
     fn drop(&mut self) {
         self.unmount();
-        self.detach();
     }
 }
 

@@ -59,54 +59,47 @@ const DIRECT_IO: u32 = 1;
 /// `FALLOC_FL_PUNCH_HOLE` and `FALLOC_FL_ZERO_RANGE`.
 const ZEROING: u32 = 0x02 | 0x10;
 
-/// A mounted file system; gone on drop, and with its process.
-#[derive(Debug)]
-pub(crate) struct Mounted {
-    kernel: File,
+/// Mounts over the empty file `point`; returns the kernel's end, whose holder has to [`serve`] it. The file system fails at
+/// once when nobody holds it any more.
+///
+/// # Errors
+/// Of the system: not root, or no FUSE.
+pub(crate) fn mount(point: &Path) -> io::Result<File> {
+    let kernel = File::options().read(true).write(true).open("/dev/fuse")?;
+    let options = format!(
+        "fd={},rootmode=100000,user_id=0,group_id=0,allow_other",
+        kernel.as_raw_fd()
+    );
+    let options = CString::new(options)?;
+    let flags = MountFlags::NOSUID | MountFlags::NODEV;
+    rustix::mount::mount("disk", point, "fuse.disk", flags, options.as_c_str())?;
+    Ok(kernel)
 }
 
-impl Mounted {
-    /// Mounts over the empty file `point`.
-    ///
-    /// # Errors
-    /// Of the system: not root, or no FUSE.
-    pub(crate) fn over(point: &Path) -> io::Result<Self> {
-        let kernel = File::options().read(true).write(true).open("/dev/fuse")?;
-        let options = format!(
-            "fd={},rootmode=100000,user_id=0,group_id=0,allow_other",
-            kernel.as_raw_fd()
-        );
-        let options = CString::new(options)?;
-        let flags = MountFlags::NOSUID | MountFlags::NODEV;
-        rustix::mount::mount("disk", point, "fuse.disk", flags, options.as_c_str())?;
-        Ok(Self { kernel })
-    }
-
-    /// Answers the kernel until the file system is unmounted.
-    ///
-    /// # Errors
-    /// Of the connection to the kernel.
-    pub(crate) fn serve(mut self, device: &dyn Device) -> io::Result<()> {
-        /// The connection has ended.
-        const ENODEV: i32 = 19;
-        let mut request = vec![0; REQUEST_BYTES_MAX];
-        loop {
-            let got = match self.kernel.read(&mut request) {
-                Ok(got) => got,
-                Err(error) if error.raw_os_error() == Some(ENODEV) => return Ok(()),
-                // A request that was taken back before it was read.
-                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => return Err(error),
-            };
-            let Some(reply) = answer(device, &request[..got]) else {
-                continue;
-            };
-            match self.kernel.write_all(&reply) {
-                // Whoever asked does not wait any more.
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                other => other?,
-            }
+/// Answers the kernel until the file system is unmounted.
+///
+/// # Errors
+/// Of the connection to the kernel.
+pub(crate) fn serve(mut kernel: File, device: &dyn Device) -> io::Result<()> {
+    /// The connection has ended.
+    const ENODEV: i32 = 19;
+    let mut request = vec![0; REQUEST_BYTES_MAX];
+    loop {
+        let got = match kernel.read(&mut request) {
+            Ok(got) => got,
+            Err(error) if error.raw_os_error() == Some(ENODEV) => return Ok(()),
+            // A request that was taken back before it was read.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(error),
+        };
+        let Some(reply) = answer(device, &request[..got]) else {
+            continue;
+        };
+        match kernel.write_all(&reply) {
+            // Whoever asked does not wait any more.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            other => other?,
         }
     }
 }

@@ -1,24 +1,26 @@
 //! The disk as a process of its own, told what to do line by line.
 //!
 //! It is apart from the tests because whoever waits for a disk cannot be ended: were the disk served by the process
-//! that also looks into its file system, an interrupted test would hang for good. This way the disk ends with the
-//! test, and everything on it fails at once.
+//! that also looks into its file system, an interrupted test would hang for good. For the same reason it is in another mount
+//! namespace than the file system on it: the last process of a namespace unmounts what is there. This way the disk ends with
+//! the test, and whatever is still on it fails at once.
 
 use std::fs::File;
 use std::io::{self, BufRead as _, BufReader, BufWriter, Write as _};
 use std::ops::Range;
+use std::os::fd::AsFd as _;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::disk::{Cut, Disk};
-use super::fuse::{self, Device, Mounted};
+use super::fuse::{self, Device};
+use crate::support::process::eventually;
 
-/// Where the process mounts the disk, and how long the disk is.
-const POINT: &str = "TIDECAST_POWER_POINT";
+/// Where the process is told what to do, and how long the disk is.
+const SOCKET: &str = "TIDECAST_POWER_SOCKET";
 const BYTES: &str = "TIDECAST_POWER_BYTES";
-/// Begins each answer: a test's own output comes the same way.
-const ANSWER: &str = "disk: ";
 /// The test that is the process.
 const PROCESS: &str = "the_disk";
 
@@ -26,7 +28,7 @@ const PROCESS: &str = "the_disk";
 #[derive(Debug)]
 pub(crate) struct DiskProcess {
     child: Child,
-    talk: Mutex<(Option<ChildStdin>, BufReader<ChildStdout>)>,
+    talk: Mutex<BufReader<UnixStream>>,
     point: PathBuf,
 }
 
@@ -37,25 +39,36 @@ impl DiskProcess {
     /// What the system has against it.
     pub(crate) fn start(point: &Path, bytes: u64) -> Result<Self, String> {
         std::fs::write(point, b"").unwrap();
-        let mut child = Command::new(std::env::current_exe().unwrap())
+        let socket = point.with_extension("socket");
+        let listener = UnixListener::bind(&socket).unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let kernel = fuse::mount(point).map_err(|error| format!("cannot mount FUSE: {error}"))?;
+        let child = Command::new("unshare")
+            .args(["--mount", "--propagation", "private", "--"])
+            .arg(std::env::current_exe().unwrap())
             .args(["--ignored", "--exact", "--nocapture", PROCESS])
-            .env(POINT, point)
+            .env(SOCKET, &socket)
             .env(BYTES, bytes.to_string())
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
+            // Held by it alone, so that it ends with it.
+            .stdin(Stdio::from(kernel))
+            .stdout(Stdio::null())
             .spawn()
             .unwrap();
-        let input = child.stdin.take();
-        let output = BufReader::new(child.stdout.take().unwrap());
-        let disk = Self {
+        let mut connected = None;
+        assert!(
+            eventually(|| {
+                connected = listener.accept().ok();
+                connected.is_some()
+            }),
+            "the disk does not answer"
+        );
+        let (stream, _) = connected.unwrap();
+        stream.set_nonblocking(false).unwrap();
+        Ok(Self {
             child,
-            talk: Mutex::new((input, output)),
+            talk: Mutex::new(BufReader::new(stream)),
             point: point.to_owned(),
-        };
-        match disk.answer_to(None) {
-            answer if answer == "ready" => Ok(disk),
-            answer => Err(answer),
-        }
+        })
     }
 
     /// The disk, as a file.
@@ -65,56 +78,46 @@ impl DiskProcess {
 
     /// Entries of the story so far.
     pub(crate) fn story_len(&self) -> usize {
-        self.answer_to(Some("length")).parse().unwrap()
+        self.answer_to("length").parse().unwrap()
     }
 
     /// As [`Disk::cut_story`]: where in the story, and everything about it.
     pub(crate) fn cut_story(&self, span: Range<usize>, sector: u64, seed: u64) -> (usize, String) {
-        let answer = self.answer_to(Some(&format!(
-            "cut {} {} {sector} {seed}",
-            span.start, span.end
-        )));
+        let answer = self.answer_to(&format!("cut {} {} {sector} {seed}", span.start, span.end));
         let at = answer.split(' ').next().unwrap();
         (at.parse().unwrap(), answer)
     }
 
     /// As [`Disk::cut_again`].
     pub(crate) fn cut_again(&self, sector: u64, seed: u64) -> String {
-        self.answer_to(Some(&format!("again {sector} {seed}")))
+        self.answer_to(&format!("again {sector} {seed}"))
     }
 
     /// Writes the story into a file.
     pub(crate) fn save(&self, path: &Path) {
-        self.answer_to(Some(&format!("save {}", path.display())));
+        self.answer_to(&format!("save {}", path.display()));
     }
 
     /// From now on the disk that [`Self::save`] wrote there.
     pub(crate) fn load(&self, path: &Path) {
-        self.answer_to(Some(&format!("load {}", path.display())));
+        self.answer_to(&format!("load {}", path.display()));
     }
 
-    fn answer_to(&self, question: Option<&str>) -> String {
+    fn answer_to(&self, question: &str) -> String {
         let mut talk = self.talk.lock().unwrap_or_else(PoisonError::into_inner);
-        if let (Some(question), Some(input)) = (question, &mut talk.0) {
-            writeln!(input, "{question}").unwrap();
-        }
+        writeln!(talk.get_mut(), "{question}").unwrap();
         let mut line = String::new();
-        loop {
-            line.clear();
-            assert!(talk.1.read_line(&mut line).unwrap() > 0, "the disk is gone");
-            // libtest says which test begins on the same line.
-            if let Some((_, answer)) = line.split_once(ANSWER) {
-                return answer.trim_end().to_owned();
-            }
-        }
+        assert!(talk.read_line(&mut line).unwrap() > 0, "the disk is gone");
+        line.trim_end().to_owned()
     }
 }
 
 impl Drop for DiskProcess {
     fn drop(&mut self) {
         fuse::unmount(&self.point);
-        // The end of its input is the end of the process.
-        self.talk.lock().unwrap_or_else(PoisonError::into_inner).0 = None;
+        let talk = self.talk.lock().unwrap_or_else(PoisonError::into_inner);
+        // The end of what it is told is the end of the process.
+        let _ = talk.get_ref().shutdown(std::net::Shutdown::Both);
         let _ = self.child.wait();
     }
 }
@@ -154,63 +157,60 @@ impl Device for Shared {
     }
 }
 
-/// The process: serves the disk until its input ends.
+/// The process: serves the disk until nobody tells it anything any more.
 pub(crate) fn run() {
-    let say = |what: &dyn std::fmt::Display| {
-        let mut out = io::stdout().lock();
-        writeln!(out, "{ANSWER}{what}").and_then(|()| out.flush())
-    };
-    let Some(point) = std::env::var_os(POINT).map(PathBuf::from) else {
+    let Some(socket) = std::env::var_os(SOCKET) else {
         eprintln!("this is the disk of the tests beside it, which start it");
         return;
     };
-    let len_bytes = std::env::var(BYTES).unwrap().parse().unwrap();
-    let mounted = match Mounted::over(&point) {
-        Ok(mounted) => mounted,
-        Err(error) => return say(&format!("cannot mount FUSE: {error}")).unwrap(),
-    };
+    let mut talk = UnixStream::connect(socket).unwrap();
     let shared = Shared {
         disk: Arc::new(Mutex::new(Disk::new())),
-        len_bytes,
+        len_bytes: std::env::var(BYTES).unwrap().parse().unwrap(),
     };
     let device = shared.clone();
+    let kernel = File::from(io::stdin().as_fd().try_clone_to_owned().unwrap());
     // Not waited for: it ends with the process, in the middle of whatever the kernel asks.
-    std::thread::spawn(move || mounted.serve(&device).unwrap());
-    say(&"ready").unwrap();
-    for line in io::stdin().lines() {
-        let line = line.unwrap();
+    std::thread::spawn(move || fuse::serve(kernel, &device).unwrap());
+    for line in BufReader::new(talk.try_clone().unwrap()).lines() {
+        let Ok(line) = line else {
+            break;
+        };
+        let answer = shared.obey(&line);
+        if writeln!(talk, "{answer}").is_err() {
+            break;
+        }
+    }
+    // Not by returning: libtest would wait.
+    std::process::exit(0);
+}
+
+impl Shared {
+    fn obey(&self, line: &str) -> String {
         if let Some(path) = line.strip_prefix("save ") {
             let mut out = BufWriter::new(File::create(path).unwrap());
-            shared.with(|disk| disk.save(&mut out)).unwrap();
+            self.with(|disk| disk.save(&mut out)).unwrap();
             out.flush().unwrap();
-            say(&"saved").unwrap();
-            continue;
+            return "saved".to_owned();
         }
         if let Some(path) = line.strip_prefix("load ") {
             let mut saved = BufReader::new(File::open(path).unwrap());
             let loaded = Disk::load(&mut saved).unwrap();
-            shared.with(|disk| *disk = loaded);
-            say(&"loaded").unwrap();
-            continue;
+            self.with(|disk| *disk = loaded);
+            return "loaded".to_owned();
         }
         let mut words = line.split(' ');
         let what = words.next();
         let numbers: Vec<u64> = words.map(|word| word.parse().unwrap()).collect();
         let index = |number: u64| usize::try_from(number).unwrap();
         let cut: Cut = match (what, &numbers[..]) {
-            (Some("length"), []) => {
-                say(&shared.with(|disk| disk.story_len())).unwrap();
-                continue;
-            }
+            (Some("length"), []) => return self.with(|disk| disk.story_len()).to_string(),
             (Some("cut"), &[from, to, sector, seed]) => {
-                shared.with(|disk| disk.cut_story(index(from), index(to), sector, seed))
+                self.with(|disk| disk.cut_story(index(from), index(to), sector, seed))
             }
-            (Some("again"), &[sector, seed]) => shared.with(|disk| disk.cut_again(sector, seed)),
+            (Some("again"), &[sector, seed]) => self.with(|disk| disk.cut_again(sector, seed)),
             _ => panic!("{line:?}"),
         };
-        say(&cut).unwrap();
+        cut.to_string()
     }
-    fuse::unmount(&point);
-    // Not by returning: the thread above may be in the middle of a request that nobody will answer.
-    std::process::exit(0);
 }
