@@ -74,6 +74,7 @@ fn line(number: usize) -> String {
     format!("{number:099}\n")
 }
 
+/// Ends the thread beside it, also when something panics.
 struct SetOnDrop<'a>(&'a AtomicBool);
 
 impl Drop for SetOnDrop<'_> {
@@ -136,6 +137,7 @@ impl Story {
         let kind = Kind::ALL.into_iter().find(|kind| kind.name() == notes.kind);
         let folder = tempfile::tempdir().unwrap();
         let gone = Gone(notes.mounted.parent().unwrap().to_owned());
+        assert!(!gone.0.exists(), "{} is in use", gone.0.display());
         // Where it was, for the mirror's configuration names its docroot.
         let disk = FileSystem::blank(kind.unwrap(), &folder.path().join("disk"), &notes.mounted)?;
         disk.disk.load(&path.with_extension("disk"));
