@@ -35,6 +35,13 @@ pub enum Command {
     Reload,
     /// Look for news now and say how that ended.
     Sync,
+    /// Stay on the present release.
+    Hold {
+        /// Why, for those who look at the status; as before if not given.
+        reason: Option<String>,
+    },
+    /// Follow the feed again.
+    Unhold,
     /// Install a bundle that lies on this machine.
     Import {
         /// Where; absolute, for the daemon stands elsewhere.
@@ -53,6 +60,8 @@ struct Line {
     path: Option<PathBuf>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     at_ms: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
@@ -62,18 +71,22 @@ enum Word {
     Reload,
     Sync,
     Import,
+    Hold,
+    Unhold,
 }
 
 impl TryFrom<Line> for Command {
     type Error = &'static str;
 
     fn try_from(line: Line) -> Result<Self, Self::Error> {
-        Ok(match (line.command, line.path, line.at_ms) {
-            (Word::Status, None, None) => Self::Status,
-            (Word::Reload, None, None) => Self::Reload,
-            (Word::Sync, None, None) => Self::Sync,
-            (Word::Import, Some(path), at_ms) => Self::Import { path, at_ms },
-            (Word::Import, None, _) => return Err("import without a path"),
+        Ok(match (line.command, line.path, line.at_ms, line.reason) {
+            (Word::Status, None, None, None) => Self::Status,
+            (Word::Reload, None, None, None) => Self::Reload,
+            (Word::Sync, None, None, None) => Self::Sync,
+            (Word::Hold, None, None, reason) => Self::Hold { reason },
+            (Word::Unhold, None, None, None) => Self::Unhold,
+            (Word::Import, Some(path), at_ms, None) => Self::Import { path, at_ms },
+            (Word::Import, None, _, _) => return Err("import without a path"),
             _ => return Err("a field that this command does not have"),
         })
     }
@@ -81,16 +94,26 @@ impl TryFrom<Line> for Command {
 
 impl From<Command> for Line {
     fn from(command: Command) -> Self {
-        let (command, path, at_ms) = match command {
-            Command::Status => (Word::Status, None, None),
-            Command::Reload => (Word::Reload, None, None),
-            Command::Sync => (Word::Sync, None, None),
-            Command::Import { path, at_ms } => (Word::Import, Some(path), at_ms),
-        };
-        Self {
+        let bare = |command| Self {
             command,
-            path,
-            at_ms,
+            path: None,
+            at_ms: None,
+            reason: None,
+        };
+        match command {
+            Command::Status => bare(Word::Status),
+            Command::Reload => bare(Word::Reload),
+            Command::Sync => bare(Word::Sync),
+            Command::Hold { reason } => Self {
+                reason,
+                ..bare(Word::Hold)
+            },
+            Command::Unhold => bare(Word::Unhold),
+            Command::Import { path, at_ms } => Self {
+                path: Some(path),
+                at_ms,
+                ..bare(Word::Import)
+            },
         }
     }
 }
@@ -318,6 +341,8 @@ mod tests {
                 Command::Import { path, at_ms } => {
                     Ok(serde_json::json!({ "path": path, "at_ms": at_ms }))
                 }
+                Command::Hold { reason } => Ok(serde_json::json!({ "reason": reason })),
+                Command::Unhold => Ok(serde_json::json!({})),
             }
         }
     }

@@ -156,6 +156,17 @@ fn mirror_text(report: &MirrorReport, diagnosis: &Diagnosis, now: u64) -> String
             .unwrap_or_default();
         let _ = writeln!(text, "release      {}{since}", status.release);
     }
+    if let Some(hold) = &status.hold {
+        let reason = match hold.reason.as_str() {
+            "" => String::new(),
+            reason => format!(": {}", text::plain(reason)),
+        };
+        let since = text::ago(hold.since_ms, now);
+        let _ = writeln!(text, "HELD         since {since}{reason}");
+    }
+    if status.is_held_back() {
+        let _ = writeln!(text, "behind       release {} is out", status.head_release);
+    }
     if status.stale
         && let Some(since) = status.stale_since_ms
     {

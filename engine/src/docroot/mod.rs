@@ -200,6 +200,15 @@ impl Docroot {
         self.lock.check(&self.folders)
     }
 
+    /// Puts right what a switch that failed half-way left, so that no start completes it.
+    ///
+    /// # Errors
+    /// [`DocrootError`]; the next build or start tries again.
+    pub fn give_up_switch(&mut self) -> Result<(), DocrootError> {
+        self.check_still_ours()?;
+        self.clear_up()
+    }
+
     /// Begins the tree of a release, or goes on with what an earlier attempt left.
     ///
     /// # Errors

@@ -165,6 +165,16 @@ impl Collector for Now {
             "1 while nobody vouches for what is served",
             u64::from(status.stale),
         )?;
+        page.gauge(
+            "held",
+            "1 while the operator has said to stay on this release",
+            u64::from(status.hold.is_some()),
+        )?;
+        page.gauge(
+            "head_release",
+            "The release that the newest head names, 0 for none",
+            status.head_release,
+        )?;
         page.moment(
             "last_success_timestamp_seconds",
             "When a sync last ended well",

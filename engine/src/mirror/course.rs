@@ -46,6 +46,8 @@ pub(super) struct Running {
     pushed: Option<(Vec<u8>, Arc<PushedBundle>)>,
     link: Option<Link>,
     syncing: bool,
+    /// Whether the operator has said to stay, as this loop knows it.
+    held: bool,
     /// The next sync also checks a docroot that is current: asked for, or something was found damaged.
     thorough: bool,
     /// Whether the sync under way does.
@@ -84,6 +86,7 @@ impl Running {
             pushed: None,
             link: None,
             syncing: false,
+            held: false,
             thorough,
             thorough_now: false,
             lost: None,
@@ -107,6 +110,7 @@ impl Running {
         // Not at once: after a start the first head is a moment away.
         let mut clock = tokio::time::interval_at(Instant::now() + staleness::LOOK, staleness::LOOK);
         clock.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        self.look_at_hold();
         self.handle(Event::Tick);
         loop {
             self.refresh_upstreams();
@@ -129,11 +133,15 @@ impl Running {
                         self.thorough = true;
                         self.handle(Event::Wanted);
                     }
+                    Some(Wish::LookAtHold) => self.look_at_hold(),
                     Some(Wish::Redial) => self.redial(),
                     Some(Wish::Stop) | None => break,
                 },
                 () = sleep_until(wake) => self.handle(Event::Tick),
-                _ = clock.tick() => self.look_at_clock(),
+                _ = clock.tick() => {
+                    self.look_at_hold();
+                    self.look_at_clock();
+                }
                 _ = tidy.tick() => {
                     // On tasks of their own: they wait for the disk, and this loop must not.
                     let mirror = self.mirror.clone();
@@ -167,11 +175,31 @@ impl Running {
 
     /// Tells the upstream when what is served is no longer vouched for, or is again.
     fn look_at_clock(&mut self) {
-        if self.mirror.look_at_clock()
-            && self.course.is_up()
+        if self.mirror.look_at_clock() {
+            self.tell_upstream();
+        }
+    }
+
+    fn tell_upstream(&mut self) {
+        if self.course.is_up()
             && let Some(link) = self.link.clone()
         {
             self.use_link(&link, Action::Receipt);
+        }
+    }
+
+    /// Acts on the operator's word to stay or to go on, whoever wrote it down.
+    fn look_at_hold(&mut self) {
+        let held = self.mirror.hold.look().is_some();
+        if held == self.held {
+            return;
+        }
+        self.held = held;
+        self.mirror.log_hold();
+        self.tell_upstream();
+        if !held {
+            self.thorough = true;
+            self.handle(Event::Wanted);
         }
     }
 

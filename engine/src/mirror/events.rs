@@ -52,6 +52,8 @@ pub(super) enum Notice {
 pub(super) enum Wish {
     /// Look for news now, and at the docroot.
     Look,
+    /// The operator may have said to stay, or to go on.
+    LookAtHold,
     /// Leave the connection and come back: this node has another key.
     Redial,
     /// Stop.

@@ -6,6 +6,7 @@ mod disk;
 mod error;
 mod events;
 pub(crate) mod history;
+mod hold;
 mod import;
 mod memory;
 mod once;
@@ -32,6 +33,9 @@ use tokio::sync::{mpsc, watch};
 pub use crate::genuine::Unproved;
 pub use disk::{DiskGone, DiskMode};
 pub use error::SyncError;
+pub use hold::{
+    HOLD_DELIBERATE_MS, HOLD_REASON_BYTES, HoldError, HoldReport, HoldStatus, hold, unhold,
+};
 pub use import::ImportError;
 pub use memory::MemoryError;
 pub use once::SyncFailure;
@@ -57,6 +61,7 @@ use crate::warning::Reminder;
 use course::Running;
 use disk::Disk;
 use events::{Notice, Wish};
+use hold::Hold;
 use memory::{Beliefs, Memory};
 use work::Work;
 
@@ -171,6 +176,7 @@ pub struct Mirror {
     jitter: Option<u64>,
     beliefs: Arc<Beliefs>,
     disk: Disk,
+    hold: Arc<Hold>,
     progress: watch::Sender<Progress>,
     turn: Arc<tokio::sync::Mutex<()>>,
     cut: road::Cut,
@@ -246,6 +252,7 @@ impl Mirror {
             jitter,
             beliefs: Arc::new(Beliefs::new(memory, trust)),
             disk: Disk::start(docroot, disk).map_err(MirrorError::Thread)?,
+            hold: Arc::new(Hold::of(state)),
             progress: watch::Sender::new(Progress::default()),
             turn: Arc::default(),
             cut: road::Cut::default(),
@@ -347,6 +354,7 @@ impl Mirror {
             beliefs: self.beliefs.clone(),
             disk: self.disk.clone(),
             clock: self.clock.clone(),
+            hold: self.hold.clone(),
             progress: self.progress.clone(),
             turn: self.turn.clone(),
             cut: self.cut.clone(),
@@ -454,6 +462,14 @@ impl Handler for Mirror {
                 json(serde_json::to_value(self.status()))
             }
             Command::Sync => json(serde_json::to_value(self.look().await?)),
+            Command::Hold { reason } => {
+                let report = self.hold(reason).await.map_err(refused_hold)?;
+                json(serde_json::to_value(report))
+            }
+            Command::Unhold => {
+                let report = self.unhold().await.map_err(refused_hold)?;
+                json(serde_json::to_value(report))
+            }
             Command::Import { path, at_ms } => {
                 let at = at_ms.map(tidecast_proto::id::Timestamp);
                 let report = self.import(&path, at).await.map_err(|error| Refusal {
@@ -463,6 +479,16 @@ impl Handler for Mirror {
                 json(serde_json::to_value(report))
             }
         }
+    }
+}
+
+fn refused_hold(error: HoldError) -> Refusal {
+    Refusal {
+        kind: Some(error.kind()),
+        what: match error.advice() {
+            Some(advice) => format!("{error} ({advice})"),
+            None => error.to_string(),
+        },
     }
 }
 

@@ -81,6 +81,8 @@ impl Mirror {
         };
         let clock = self.clock.now();
         self.beliefs.with(|trust| status.believe(trust, clock));
+        let trust = self.beliefs.trust();
+        status.hold(self.hold.now().as_ref(), trust.as_ref());
         if let Some(site) = self.site.pin() {
             status.release = site.release;
         }

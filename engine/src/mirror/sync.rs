@@ -84,6 +84,15 @@ impl Sync {
             self.fill_gaps().await;
             return Ok(report);
         }
+        if let Some(held) = self.work.hold.forbids(&head.manifest) {
+            // What it stays on is looked after like the newest.
+            let mut report = match &live {
+                Some(live) => self.stay(&trust, live).await?,
+                None => SyncReport::default(),
+            };
+            report.held_back(&held, head.release, &trust);
+            return Ok(report);
+        }
         let mut by_bundle = match &live {
             Some(live) => self.by_bundle(&trust, &head, live).await?,
             None => ByBundle::default(),
