@@ -310,6 +310,16 @@ fn judge_mirror(
         };
         return Diagnosis::fault(ROOT_HOLDERS, format!("{what}; {serves}")).advice(told);
     }
+    if let Some(failed) = status.after.iter().find(|after| !after.ok) {
+        let what = format!(
+            "{} after the switch to release {}: {}; {serves}",
+            failed.whom,
+            failed.tried_release,
+            text::plain(&failed.what)
+        );
+        return Diagnosis::fault("this machine: what is told of each switch", what)
+            .advice(text::plain(&failed.advice));
+    }
     if status.hold.is_some() {
         return Diagnosis::well(format!("held, as its operator said: {serves}"))
             .next(command("unhold"));

@@ -1,5 +1,7 @@
 //! Configuration files: TOML, unknown fields refused with line and column. SPEC §7.1, §8.1.
 
+mod after;
+
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
@@ -9,6 +11,8 @@ use tidecast_proto::fingerprint;
 use tidecast_proto::id::{FeedId, FeedName};
 
 use crate::durable::{self, Access, FileError};
+pub use after::{ClamdAddress, HookConfig};
+
 use crate::store::{HOLD_MARGIN_MS, PACK_GRACE_MS, Retention};
 
 /// Longest configuration file that is read, in bytes.
@@ -127,6 +131,32 @@ pub struct MirrorConfig {
     /// How long the tree before the live one is kept, in seconds.
     #[serde(default = "grace_s")]
     pub grace_s: u64,
+    /// The clamd that is to load each new release: the path of its socket, or `host:port`; none without.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clamd: Option<String>,
+    /// What runs after each switch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hook: Option<HookConfig>,
+}
+
+impl Default for MirrorConfig {
+    /// With all that has a default; fingerprint, upstreams and docroot have none.
+    fn default() -> Self {
+        Self {
+            fingerprint: String::new(),
+            upstreams: Vec::new(),
+            docroot: PathBuf::new(),
+            name: String::new(),
+            contact: String::new(),
+            hosts: Vec::new(),
+            http: None,
+            access_log: None,
+            metrics: None,
+            grace_s: GRACE_S,
+            clamd: None,
+            hook: None,
+        }
+    }
 }
 
 /// How long a replaced tree stays unless somebody says otherwise, in seconds: a whole main.cvd at 2 Mbit/s.

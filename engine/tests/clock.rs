@@ -58,6 +58,7 @@ fn mirror(world: &World, name: &str, upstream: Vec<String>, clock: Arc<dyn Clock
         access_log: None,
         metrics: None,
         grace_s: 600,
+        ..MirrorConfig::default()
     };
     let (mirror, _) = Mirror::open(&state, config, clock).unwrap();
     world.admit(mirror.node_key());

@@ -291,6 +291,7 @@ fn open(folder: &Path, fingerprint: &str) -> Option<Arc<Mirror>> {
         access_log: None,
         metrics: None,
         grace_s: 600,
+        ..MirrorConfig::default()
     };
     // The lock goes with the disk thread, a moment after the process or mirror before.
     for _ in 0..200 {

@@ -54,6 +54,8 @@ fn check_mirror(shell: &Shell<'_>) -> Result<(), Failure> {
     let path = shell.state.join(MIRROR_CONFIG);
     let config: MirrorConfig = config::load(&path)?;
     let feed = config.feed_id(&path)?;
+    config.clamd_address(&path)?;
+    config.hook(&path)?;
     for upstream in &config.upstreams {
         super::join::check_upstream(upstream).map_err(|failure| Failure {
             exit: Exit::Config,

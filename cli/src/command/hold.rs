@@ -63,7 +63,10 @@ impl Hold {
             true => format!("held at release {}", report.release),
             false => format!("held already at release {}", report.release),
         };
-        text.push_str(&format!(", since {}\n", text::ago(report.since_ms, now_ms())));
+        text.push_str(&format!(
+            ", since {}\n",
+            text::ago(report.since_ms, now_ms())
+        ));
         if !report.reason.is_empty() {
             text.push_str(&format!("reason: {}\n", text::plain(&report.reason)));
         }

@@ -196,6 +196,16 @@ fn mirror_text(report: &MirrorReport, diagnosis: &Diagnosis, now: u64) -> String
             sync.seconds
         );
     }
+    for after in &status.after {
+        let _ = writeln!(
+            text,
+            "{:<12} release {}, {}: {}",
+            after.whom,
+            after.tried_release,
+            text::ago(after.at_ms, now),
+            text::plain(&after.what)
+        );
+    }
     if let Some(http) = &report.http {
         let kinds = [http.served.database, http.served.cdiff, http.served.other];
         let answers = |kind: &KindSnapshot| kind.whole + kind.partial + kind.not_modified;

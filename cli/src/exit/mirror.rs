@@ -2,7 +2,8 @@
 
 use tidecast_engine::docroot::DocrootError;
 use tidecast_engine::mirror::{
-    HoldError, ImportError, MemoryError, MirrorError, RotateError, SyncError, SyncFailure, with_port,
+    HoldError, ImportError, MemoryError, MirrorError, RotateError, SyncError, SyncFailure,
+    with_port,
 };
 use tidecast_engine::quic::LinkError;
 use tidecast_proto::root::RootError;

@@ -47,7 +47,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tidecast_proto::id::{FeedId, Timestamp};
+use tidecast_proto::id::{FeedId, ReleaseNumber, Timestamp};
 use tidecast_proto::manifest::Manifest;
 use tidecast_proto::name::ReleasePath;
 
@@ -189,6 +189,18 @@ impl Docroot {
     #[must_use]
     pub fn current(&self) -> Option<&Arc<LiveTree>> {
         self.live.as_ref()
+    }
+
+    /// The manifest of a release whose tree is still kept, the live one among them.
+    ///
+    /// # Errors
+    /// [`DocrootError`] of the disk.
+    pub fn kept_manifest(
+        &self,
+        release: ReleaseNumber,
+    ) -> Result<Option<Arc<Manifest>>, DocrootError> {
+        let kept = tree::read_kept(&self.folders, release)?;
+        Ok(kept.map(|kept| kept.manifest))
     }
 
     /// Checks that the docroot's path still leads to the folder, and to the lock, that this process holds. To be

@@ -495,10 +495,7 @@ impl Handler for Master {
                 self.reload().map_err(|error| error.to_string())?;
                 status()
             }
-            Command::Sync
-            | Command::Import { .. }
-            | Command::Hold { .. }
-            | Command::Unhold => {
+            Command::Sync | Command::Import { .. } | Command::Hold { .. } | Command::Unhold => {
                 Err("this daemon is a master; it has nothing to sync".into())
             }
         }

@@ -35,6 +35,8 @@ pub(crate) struct MirrorCounters {
     bytes: Counters,
     files: Counters,
     failures: Counters,
+    hook_runs: Counters,
+    clamd_reloads: Counters,
 }
 
 impl Default for MirrorCounters {
@@ -45,6 +47,8 @@ impl Default for MirrorCounters {
             bytes: counters("from", &["fetched", "reused", "linked"]),
             files: counters("road", &Road::ALL.map(Road::code)),
             failures: counters("whose", &WHOSE),
+            hook_runs: counters("outcome", &["ok", "failed"]),
+            clamd_reloads: counters("outcome", &["ok", "failed"]),
         }
     }
 }
@@ -76,6 +80,16 @@ impl MirrorCounters {
         self.failures.get_or_create(&[("whose", whose)]).inc();
     }
 
+    /// A hook (or else a clamd) was told of a switch.
+    pub(crate) fn told(&self, whom: &str, ok: bool) {
+        let of = match whom {
+            "hook" => &self.hook_runs,
+            _ => &self.clamd_reloads,
+        };
+        let outcome = if ok { "ok" } else { "failed" };
+        of.get_or_create(&[("outcome", outcome)]).inc();
+    }
+
     fn register(&self, registry: &mut Registry) {
         registry.register(
             "switches",
@@ -101,6 +115,16 @@ impl MirrorCounters {
             "sync_failures",
             "Failed attempts by whose fault they were",
             self.failures.clone(),
+        );
+        registry.register(
+            "hook_runs",
+            "Runs of the hook after a switch",
+            self.hook_runs.clone(),
+        );
+        registry.register(
+            "clamd_reloads",
+            "Times clamd was asked to load a release",
+            self.clamd_reloads.clone(),
         );
     }
 }

@@ -1,12 +1,15 @@
 //! A mirror: keeps a docroot at the newest release and says how it is. SPEC §8.
 
 mod addition;
+mod after;
+mod clamd;
 mod course;
 mod disk;
 mod error;
 mod events;
 pub(crate) mod history;
 mod hold;
+mod hook;
 mod import;
 mod memory;
 mod once;
@@ -31,6 +34,7 @@ use tidecast_proto::key::SecretKey;
 use tokio::sync::{mpsc, watch};
 
 pub use crate::genuine::Unproved;
+pub use after::AfterStatus;
 pub use disk::{DiskGone, DiskMode};
 pub use error::SyncError;
 pub use hold::{
@@ -58,6 +62,7 @@ use crate::metrics::MirrorCounters;
 use crate::network::{Network, SystemNetwork};
 use crate::quic::{Link, LinkError};
 use crate::warning::Reminder;
+use after::After;
 use course::Running;
 use disk::Disk;
 use events::{Notice, Wish};
@@ -177,6 +182,7 @@ pub struct Mirror {
     beliefs: Arc<Beliefs>,
     disk: Disk,
     hold: Arc<Hold>,
+    after: After,
     progress: watch::Sender<Progress>,
     turn: Arc<tokio::sync::Mutex<()>>,
     cut: road::Cut,
@@ -219,6 +225,7 @@ impl Mirror {
             jitter,
         } = surroundings;
         let feed = config.feed_id(&state.join(MIRROR_CONFIG))?;
+        let after = After::of(state, &config)?;
         let node_key = keyfile::load(&state.join(NODE_KEY))?;
         let memory = Memory::new(state);
         let mut trust = memory.load(&feed)?;
@@ -253,6 +260,7 @@ impl Mirror {
             beliefs: Arc::new(Beliefs::new(memory, trust)),
             disk: Disk::start(docroot, disk).map_err(MirrorError::Thread)?,
             hold: Arc::new(Hold::of(state)),
+            after,
             progress: watch::Sender::new(Progress::default()),
             turn: Arc::default(),
             cut: road::Cut::default(),
@@ -321,6 +329,7 @@ impl Mirror {
         let (wishes, wished) = mpsc::channel(16);
         *self.wishes.lock().unwrap_or_else(PoisonError::into_inner) = Some(wishes.clone());
         self.publish_site().await;
+        let following = self.follow();
         let (notices, mut noticed) = mpsc::unbounded_channel();
         let running = tokio::spawn(Running::new(self.clone(), notices, false).run(wished));
         let mirror = self.clone();
@@ -347,6 +356,7 @@ impl Mirror {
         let _ = wishes.send(Wish::Stop).await;
         let _ = running.await;
         telling.abort();
+        following.end().await;
     }
 
     fn work(&self) -> Work {

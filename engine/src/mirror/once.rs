@@ -134,6 +134,11 @@ impl Mirror {
         let _ = running.await;
         // For those whose only word on this mirror is `timestamp`.
         self.mark_timestamp().await;
+        // Also of a switch that this start completed, whatever became of the look.
+        let failed = self.follow_up().await;
+        if let Ok(report) = &mut result {
+            report.warnings.extend(failed);
+        }
         result
     }
 }

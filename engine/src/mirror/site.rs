@@ -19,6 +19,7 @@ impl Mirror {
             .await;
         match found {
             Ok(Some((live, docroot, path))) => {
+                self.after.is_live(live.release().0);
                 let timestamp = read_timestamp(&path);
                 {
                     let mut present = self.present();
@@ -87,6 +88,7 @@ impl Mirror {
             status.release = site.release;
         }
         {
+            status.after = self.after.status();
             let present = self.present();
             status.connection = present.connection.clone();
             status.last_sync = present.last_sync.clone();

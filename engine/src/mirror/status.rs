@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use tidecast_proto::id::Timestamp;
 use tidecast_proto::trust::Trust;
 
+use super::after::{self, AfterStatus};
 use super::hold::{Held, HoldStatus};
 use super::memory::Memory;
 use super::staleness::stale_since;
@@ -202,6 +203,9 @@ pub struct MirrorStatus {
     /// The last thing that went wrong, until something goes right: what, and whose fault it is
     /// (`network`, `operator`, `feed`, `upstream`, `clock`, `disk`, `tidecast`).
     pub last_error: Option<Fault>,
+    /// How telling hook and clamd of the last switch went, for each that is configured and was told of any.
+    #[serde(default)]
+    pub after: Vec<AfterStatus>,
     /// Keys caught signing two heads under one number.
     pub equivocators: Vec<String>,
     /// Keys that named another manifest for the release that was installed.
@@ -274,6 +278,7 @@ pub fn status_on_disk(
     if let Some(trust) = &trust {
         status.believe(trust, now);
     }
+    status.after = after::status_on_disk(state, config);
     status.hold(Held::read(state).as_ref(), trust.as_ref());
     Ok(status)
 }

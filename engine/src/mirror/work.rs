@@ -319,7 +319,8 @@ impl SyncReport {
     pub(super) fn held_back(&mut self, held: &Held, offered: ReleaseNumber, trust: &Trust) {
         self.to = self.from;
         self.reason = "held".into();
-        self.warnings.extend(held.withholds(offered.0, trust.root()));
+        self.warnings
+            .extend(held.withholds(offered.0, trust.root()));
     }
 }
 

@@ -151,6 +151,7 @@ impl World {
             access_log: None,
             metrics: None,
             grace_s: 600,
+            ..MirrorConfig::default()
         };
         config::store(&state.join(MIRROR_CONFIG), &config, "A mirror of a test.").unwrap();
         Mirror::open(&state, config, Arc::new(self.clock.clone()))

@@ -47,7 +47,9 @@ impl Import {
             Err(ControlError::NotRunning { .. }) => {
                 let (mirror, _) = Mirror::open(&shell.state, config, Arc::new(SystemClock))
                     .map_err(ImportError::from)?;
-                mirror.import(&file, self.at).await?
+                let mut report = mirror.import(&file, self.at).await?;
+                report.warnings.extend(mirror.follow_up().await);
+                report
             }
             Err(ControlError::FailedFor { what, kind }) => {
                 return Err(Failure::new(diagnosis::exit_of_kind(&kind), what));
