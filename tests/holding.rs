@@ -158,7 +158,7 @@ fn a_bundle_carried_by_hand_does_not_get_past_a_hold_either() {
 #[test]
 fn a_hold_that_lasts_is_no_longer_well_and_one_on_a_release_taken_back_is_an_alarm() {
     let world = World::running("none");
-    let mut mirror = world.serving("mirror");
+    let mirror = world.serving("mirror");
     world.publish(&[("f", b"1")]);
     mirror.reaches(1);
     assert_eq!(mirror.run(&["hold"]).code, 0);

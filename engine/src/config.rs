@@ -1,6 +1,7 @@
 //! Configuration files: TOML, unknown fields refused with line and column. SPEC §7.1, §8.1.
 
 mod after;
+mod layout;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -12,6 +13,7 @@ use tidecast_proto::id::{FeedId, FeedName};
 
 use crate::durable::{self, Access, FileError};
 pub use after::{ClamdAddress, HookConfig};
+pub use layout::Layout;
 
 use crate::store::{HOLD_MARGIN_MS, PACK_GRACE_MS, Retention};
 
@@ -110,6 +112,9 @@ pub struct MirrorConfig {
     pub upstreams: Vec<String>,
     /// The folder web clients see.
     pub docroot: PathBuf,
+    /// Whether web clients see links there, or a plain folder.
+    #[serde(default, skip_serializing_if = "Layout::is_default")]
+    pub layout: Layout,
     /// What the operator calls this mirror.
     #[serde(default)]
     pub name: String,
@@ -146,6 +151,7 @@ impl Default for MirrorConfig {
             fingerprint: String::new(),
             upstreams: Vec::new(),
             docroot: PathBuf::new(),
+            layout: Layout::default(),
             name: String::new(),
             contact: String::new(),
             hosts: Vec::new(),

@@ -196,6 +196,14 @@ fn mirror_text(report: &MirrorReport, diagnosis: &Diagnosis, now: u64) -> String
             sync.seconds
         );
     }
+    if let Some(mended) = &status.mended {
+        let ago = text::ago(mended.at_ms, now);
+        let _ = writeln!(text, "mended       the docroot, {ago}:");
+        for line in &mended.what {
+            let _ = writeln!(text, "             {}", text::plain(line));
+        }
+        let _ = writeln!(text, "             {}", mended.advice);
+    }
     for after in &status.after {
         let _ = writeln!(
             text,

@@ -3,8 +3,8 @@
 use std::fmt::Write as _;
 
 use serde::Serialize;
-use tidecast_engine::config::{self, MirrorConfig};
-use tidecast_engine::docroot::{VerifyReport, verify_readonly};
+use tidecast_engine::config::{self, Layout, MirrorConfig};
+use tidecast_engine::docroot::{VerifyReport, verify_front, verify_readonly};
 use tidecast_engine::mirror::MIRROR_CONFIG;
 
 use crate::exit::Exit;
@@ -42,20 +42,35 @@ impl Verify {
         let feed = config.feed_id(&path)?;
         let report = {
             let bar = Bar::new(shell);
-            verify_readonly(&config.docroot, &feed, &mut |progress| {
+            verify_readonly(&config.kept_docroot(), &feed, &mut |progress| {
                 bar.total(progress.total_bytes);
                 bar.at(progress.done_bytes, "verifying");
             })?
         };
-        let text = render(&report, shell.verbose, &shell.command("sync"));
+        let mut text = render(&report, shell.verbose, &shell.command("sync"));
+        let mut faults: Vec<String> = report.faults.iter().map(ToString::to_string).collect();
+        let front = match config.layout {
+            Layout::Links => None,
+            Layout::Exchange => verify_front(&config.docroot, &config.kept_docroot(), &feed)?,
+        };
+        if let Some(what) = &front {
+            let what = format!("{}: {what}", config.docroot.display());
+            let _ = writeln!(
+                text,
+                "{}\nnext: {}",
+                text::plain(&what),
+                shell.command("sync")
+            );
+            faults.push(what);
+        }
         let verified = Verified {
-            clean: report.is_clean(),
+            clean: report.is_clean() && front.is_none(),
             release: report.release.0,
             manifest: report.manifest.to_string(),
             files: report.files as u64,
             bytes: report.bytes,
-            fault_count: report.fault_count as u64,
-            faults: report.faults.iter().map(ToString::to_string).collect(),
+            fault_count: report.fault_count as u64 + u64::from(front.is_some()),
+            faults,
         };
         shell.result(&verified, &text)?;
         Ok(if verified.clean { Exit::Ok } else { Exit::Data })

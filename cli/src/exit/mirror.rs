@@ -17,7 +17,7 @@ impl Diagnose for DocrootError {
             Self::Missing { .. } | Self::NothingLive { .. } => Exit::NoInput,
             Self::NotAFolder { .. } => Exit::CannotCreate,
             Self::NotWritable { .. } | Self::Denied { .. } => Exit::NoPermission,
-            Self::OtherFeed { .. } => Exit::Config,
+            Self::OtherFeed { .. } | Self::NotExchangeable { .. } => Exit::Config,
             Self::InUse { .. } | Self::Replaced { .. } => Exit::Temporary,
             Self::Io { .. }
             | Self::NoSpace { .. }

@@ -16,6 +16,8 @@ mod carry;
 mod error;
 mod expire;
 mod files;
+mod front;
+mod glance;
 pub(crate) mod index;
 mod keep;
 mod layout;
@@ -43,7 +45,7 @@ mod tree;
 mod verify;
 
 use std::os::fd::OwnedFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -59,6 +61,8 @@ pub use carry::LinkReport;
 pub use error::DocrootError;
 pub use expire::ExpireReport;
 pub use files::FileRecord;
+pub use front::{Obstacle, Shown, check_front, verify_front};
+pub use glance::Glance;
 pub use keep::Gaps;
 pub use mend::MendReport;
 pub use peek::{Peek, peek};
@@ -108,6 +112,8 @@ pub struct Docroot {
     options: Options,
     clock: Arc<dyn Clock>,
     live: Option<Arc<LiveTree>>,
+    /// The folder web clients see, where that is not this one.
+    front: Option<PathBuf>,
     /// Where an operator's files went outside of a switch that succeeded; the next one reports them.
     moved_earlier: Vec<String>,
     /// Where tests cut the power.
@@ -159,6 +165,7 @@ impl Docroot {
             options,
             clock,
             live: None,
+            front: None,
             moved_earlier: Vec::new(),
             #[cfg(test)]
             stop_after: None,

@@ -13,6 +13,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::Mirror;
+use super::care::Cared;
 use super::error::SyncError;
 use super::events::{Happened, Notice, What, Wish};
 use super::staleness;
@@ -151,6 +152,9 @@ impl Running {
                         mend_at = Instant::now() + MEND;
                         let mirror = self.mirror.clone();
                         self.start(async move { What::Mended(mirror.mend().await) });
+                    } else if !self.syncing {
+                        let mirror = self.mirror.clone();
+                        self.start(async move { What::Cared(mirror.look_after().await) });
                     }
                 }
             }
@@ -351,7 +355,10 @@ impl Running {
     fn take_in(&mut self, happened: Happened) {
         // A sync's end is always of interest: the disk was busy with it whichever connection it used.
         if happened.connection != self.connection
-            && !matches!(happened.what, What::Synced(_) | What::Mended(_))
+            && !matches!(
+                happened.what,
+                What::Synced(_) | What::Mended(_) | What::Cared(_)
+            )
         {
             if let What::Dialled(link) = happened.what {
                 link.connection().close(close_code::DONE, b"");
@@ -394,7 +401,12 @@ impl Running {
                     self.notice(Notice::NoRelease);
                 }
             }
-            What::Mended(damaged) => self.mended(damaged),
+            What::Mended(damaged) | What::Cared(Cared::Damaged(damaged)) => self.mended(damaged),
+            What::Cared(Cared::Nothing) => {}
+            What::Cared(Cared::BegunAnew) => {
+                self.thorough = true;
+                self.handle(Event::Wanted);
+            }
             What::Probed(upstream, up) => {
                 if let Some(key) = self.replaced_key() {
                     return self.failed(SyncError::NotAMaster(key));

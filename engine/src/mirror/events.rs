@@ -2,6 +2,7 @@
 
 use tidecast_proto::wire::Welcome;
 
+use super::care::Cared;
 use super::error::SyncError;
 use super::status::SyncReport;
 use crate::quic::{Link, News};
@@ -24,6 +25,8 @@ pub(super) enum What {
     Probed(usize, bool),
     /// So many files are damaged.
     Mended(usize),
+    /// What the docroot was found to be.
+    Cared(Cared),
     Lost(SyncError),
 }
 

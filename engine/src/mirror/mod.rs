@@ -2,6 +2,7 @@
 
 mod addition;
 mod after;
+mod care;
 mod clamd;
 mod course;
 mod disk;
@@ -35,6 +36,7 @@ use tokio::sync::{mpsc, watch};
 
 pub use crate::genuine::Unproved;
 pub use after::AfterStatus;
+pub use care::MendedStatus;
 pub use disk::{DiskGone, DiskMode};
 pub use error::SyncError;
 pub use hold::{
@@ -53,7 +55,7 @@ pub use status::{
 pub use upstream::with_port;
 
 use crate::clock::Clock;
-use crate::config::{ConfigError, MirrorConfig};
+use crate::config::{ConfigError, Layout, MirrorConfig};
 use crate::control::{Command, Handler, Refusal};
 use crate::docroot::{Docroot, DocrootError, Options, Recovery};
 use crate::http::{HealthHandle, SiteHandle};
@@ -135,6 +137,9 @@ struct Present {
     link: Option<Link>,
     last_sync: Option<SyncReport>,
     last_error: Option<Fault>,
+    /// What keeps the docroot from being worked with.
+    docroot_fault: Option<Fault>,
+    mended: Option<MendedStatus>,
     switched_ms: Option<u64>,
     /// Whether it was said that nobody vouches for what is served.
     stale: bool,
@@ -235,7 +240,14 @@ impl Mirror {
             create: trust.is_none(),
             ..Options::default()
         };
-        let (docroot, recovery) = Docroot::open(&config.docroot, feed, options, clock.clone())?;
+        let (mut docroot, recovery) =
+            Docroot::open(&config.kept_docroot(), feed, options, clock.clone())?;
+        if config.layout == Layout::Exchange {
+            docroot.set_front(&config.docroot);
+            for to in docroot.show()?.moved_away {
+                tracing::warn!("a file that is not of the release was moved to {to}");
+            }
+        }
         let memory = memory.record(feed, trust.as_ref(), clock.clone())?;
         if let (Some(trust), Some(live)) = (&mut trust, docroot.current())
             && live.release() > trust.installed_release()
@@ -422,6 +434,8 @@ impl Mirror {
     async fn tidy(&self) {
         let now = self.clock.now();
         match self.disk.run(move |disk| disk.docroot.expire(now)).await {
+            // Said by whoever looks after the docroot.
+            Ok(Err(DocrootError::Replaced { .. })) => {}
             Ok(Err(error)) => tracing::warn!(%error, "cannot remove old trees"),
             Ok(Ok(expired)) => {
                 for to in &expired.moved_away {
@@ -435,26 +449,6 @@ impl Mirror {
         // What could not be written may find room now.
         self.present().marked_stale = None;
         self.publish_health();
-    }
-
-    /// Checks and mends names, links and sizes; returns how many files must be fetched again.
-    async fn mend(&self) -> usize {
-        match self.disk.run(|disk| disk.docroot.mend()).await {
-            Ok(Ok(report)) => {
-                for line in report.lines() {
-                    tracing::warn!("{line}");
-                }
-                report.damaged.len()
-            }
-            Ok(Err(error)) => {
-                tracing::error!(%error, "cannot check the docroot");
-                0
-            }
-            Err(error) => {
-                tracing::error!(%error, "disk");
-                0
-            }
-        }
     }
 }
 

@@ -44,7 +44,7 @@ pub async fn plan(
     let key = keyfile::load(&state.join(NODE_KEY)).map_err(|e| mirror(e.into()))?;
     let memory = Memory::new(state);
     let trust = memory.load(&feed).map_err(|e| mirror(e.into()))?;
-    let live = docroot::peek(&config.docroot, &feed).map_err(|e| mirror(e.into()))?;
+    let live = docroot::peek(&config.kept_docroot(), &feed).map_err(|e| mirror(e.into()))?;
     let mut tried = Vec::new();
     let mut closed = None;
     for name in &upstream::all(config, trust.as_ref()) {

@@ -92,7 +92,9 @@ impl Mirror {
             let present = self.present();
             status.connection = present.connection.clone();
             status.last_sync = present.last_sync.clone();
-            status.last_error = present.last_error.clone();
+            let docroot = present.docroot_fault.clone();
+            status.last_error = present.last_error.clone().or(docroot);
+            status.mended = present.mended.clone();
             status.switched_ms = present.switched_ms;
             status.last_success_ms = present.last_success_ms;
             if let Some(link) = &present.link {

@@ -7,6 +7,7 @@ use tidecast_proto::id::Timestamp;
 use tidecast_proto::trust::Trust;
 
 use super::after::{self, AfterStatus};
+use super::care::MendedStatus;
 use super::hold::{Held, HoldStatus};
 use super::memory::Memory;
 use super::staleness::stale_since;
@@ -206,6 +207,9 @@ pub struct MirrorStatus {
     /// How telling hook and clamd of the last switch went, for each that is configured and was told of any.
     #[serde(default)]
     pub after: Vec<AfterStatus>,
+    /// The last time that something in the docroot was not as this mirror had left it, and was mended.
+    #[serde(default)]
+    pub mended: Option<MendedStatus>,
     /// Keys caught signing two heads under one number.
     pub equivocators: Vec<String>,
     /// Keys that named another manifest for the release that was installed.
@@ -259,8 +263,9 @@ pub fn status_on_disk(
     now: Timestamp,
 ) -> Result<MirrorStatus, MirrorError> {
     let feed = config.feed_id(&state.join(MIRROR_CONFIG))?;
-    let live = if config.docroot.exists() {
-        docroot::peek(&config.docroot, &feed)?
+    let kept = config.kept_docroot();
+    let live = if kept.exists() {
+        docroot::peek(&kept, &feed)?
     } else {
         None
     };

@@ -81,6 +81,7 @@ impl Sync {
             let mut report = self.stay(&trust, live).await?;
             let moved = self.work.write_timestamp(&trust, &head, clock).await?;
             report.warnings.extend(moved_away(moved.as_slice()));
+            report.warnings.extend(self.work.show().await?);
             self.fill_gaps().await;
             return Ok(report);
         }

@@ -285,7 +285,18 @@ impl Work {
                 .warnings
                 .push(format!("`timestamp` was not written: {error}")),
         }
+        report.warnings.extend(self.show().await?);
         Ok(())
+    }
+
+    /// Shows web clients what is live, where they see another folder than the one it is kept in. What moved comes back in
+    /// sentences.
+    ///
+    /// # Errors
+    /// [`SyncError`] of the docroot; they see what they saw before.
+    pub(super) async fn show(&self) -> Result<Vec<String>, SyncError> {
+        let shown = self.disk.run(|disk| disk.docroot.show()).await??;
+        Ok(moved_away(&shown.moved_away).collect())
     }
 
     /// Cuts as the feed says.
