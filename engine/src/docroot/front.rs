@@ -293,8 +293,14 @@ impl Docroot {
         if let Some(shown) = &front.folder {
             for name in files::names(shown).map_err(folders.fault("build", FRONT))? {
                 if name.as_bytes().starts_with(b".") {
-                    rustix::fs::linkat(shown, &name, &folder, &name, AtFlags::empty())
-                        .map_err(folders.name_fault("link", &name))?;
+                    match rustix::fs::linkat(shown, &name, &folder, &name, AtFlags::empty()) {
+                        Ok(()) | Err(Errno::NOENT) => {}
+                        // Of a file of somebody else's the system may refuse links.
+                        Err(_) => {
+                            let name = name.to_string_lossy().into_owned();
+                            return Err(refused(&front.path, Obstacle::Operators(name)));
+                        }
+                    }
                 }
             }
             mode = files::look_at(shown)
