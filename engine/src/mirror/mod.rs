@@ -13,6 +13,7 @@ mod hold;
 mod hook;
 mod import;
 mod memory;
+mod node_keys;
 mod once;
 mod plan;
 mod receipt;
@@ -44,10 +45,11 @@ pub use hold::{
 };
 pub use import::ImportError;
 pub use memory::MemoryError;
+pub use node_keys::{FormerKey, OLD_NODE_KEY};
 pub use once::SyncFailure;
 pub use plan::plan;
 pub use road::BundleFault;
-pub use rotate::{NEXT_NODE_KEY, NextKey, RotateError, rotate};
+pub use rotate::{NEXT_NODE_KEY, NextKey, RotateError, masters, rotate};
 pub use status::{
     ConnectionStatus, Fault, FileRoad, MirrorStatus, Progress, RoadTotal, SyncPlan, SyncReport,
     status_on_disk,
@@ -59,7 +61,7 @@ use crate::config::{ConfigError, Layout, MirrorConfig};
 use crate::control::{Command, Handler, Refusal};
 use crate::docroot::{Docroot, DocrootError, Options, Recovery};
 use crate::http::{HealthHandle, SiteHandle};
-use crate::keyfile::{self, KeyFileError};
+use crate::keyfile::KeyFileError;
 use crate::metrics::MirrorCounters;
 use crate::network::{Network, SystemNetwork};
 use crate::quic::{Link, LinkError};
@@ -70,6 +72,7 @@ use disk::Disk;
 use events::{Notice, Wish};
 use hold::Hold;
 use memory::{Beliefs, Memory};
+use node_keys::{NodeKeys, Shown};
 use work::Work;
 
 /// The configuration's name in the state folder: what makes a folder a mirror's.
@@ -135,6 +138,8 @@ impl Surroundings {
 struct Present {
     connection: ConnectionStatus,
     link: Option<Link>,
+    /// The key that the link was dialled with.
+    shown: Shown,
     last_sync: Option<SyncReport>,
     last_error: Option<Fault>,
     /// What keeps the docroot from being worked with.
@@ -177,10 +182,10 @@ pub struct Mirror {
     config: MirrorConfig,
     state: PathBuf,
     feed: FeedId,
-    /// Changes when `node rotate` has been through.
-    node_key: Mutex<SecretKey>,
-    /// Held while a new node key is shown to upstreams.
-    rotating: tokio::sync::Mutex<()>,
+    /// Change when `node rotate` has been through.
+    keys: NodeKeys,
+    /// Held while keys are shown to upstreams.
+    rotating: Arc<tokio::sync::Mutex<()>>,
     clock: Arc<dyn Clock>,
     network: Arc<dyn Network>,
     jitter: Option<u64>,
@@ -231,7 +236,7 @@ impl Mirror {
         } = surroundings;
         let feed = config.feed_id(&state.join(MIRROR_CONFIG))?;
         let after = After::of(state, &config)?;
-        let node_key = keyfile::load(&state.join(NODE_KEY))?;
+        let keys = NodeKeys::load(state)?;
         let memory = Memory::new(state);
         let mut trust = memory.load(&feed)?;
         let options = Options {
@@ -248,7 +253,7 @@ impl Mirror {
                 tracing::warn!("a file that is not of the release was moved to {to}");
             }
         }
-        let memory = memory.record(feed, trust.as_ref(), clock.clone())?;
+        let memory = memory.record(feed, trust.as_ref(), clock.clone());
         if let (Some(trust), Some(live)) = (&mut trust, docroot.current())
             && live.release() > trust.installed_release()
         {
@@ -258,14 +263,14 @@ impl Mirror {
             if let Ok(vouched) = signed.vouch(trust.root(), &feed) {
                 let before = trust.clone();
                 trust.install_found(vouched);
-                memory.keep(Some(&before), trust, None)?;
+                memory.keep_if_possible(&before, trust);
             }
         }
         let mirror = Arc::new(Self {
             state: state.to_owned(),
             feed,
-            node_key: Mutex::new(node_key),
-            rotating: tokio::sync::Mutex::default(),
+            keys,
+            rotating: Arc::default(),
             clock,
             network,
             jitter,
@@ -324,14 +329,7 @@ impl Mirror {
     /// This node's public key.
     #[must_use]
     pub fn node_key(&self) -> tidecast_proto::key::PublicKey {
-        self.secret_key().public()
-    }
-
-    fn secret_key(&self) -> SecretKey {
-        self.node_key
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.keys.present().public()
     }
 
     /// Keeps the docroot at the newest release until `shutdown` completes. Everything that goes wrong is logged,
@@ -383,8 +381,8 @@ impl Mirror {
         }
     }
 
-    async fn dial(&self, upstream: &str) -> Result<Link, LinkError> {
-        upstream::dial(upstream, &self.secret_key(), &*self.network).await
+    async fn dial(&self, upstream: &str, key: &SecretKey) -> Result<Link, LinkError> {
+        upstream::dial(upstream, key, &*self.network).await
     }
 
     fn present(&self) -> MutexGuard<'_, Present> {
@@ -399,8 +397,9 @@ impl Mirror {
         }
     }
 
-    fn set_link(&self, link: Option<Link>) {
+    fn set_link(&self, link: Option<Link>, shown: Shown) {
         let mut present = self.present();
+        present.shown = shown;
         present.connection.upstream_key = link.as_ref().map(|l| l.upstream().to_string());
         present.replace_link(link);
     }
@@ -447,6 +446,7 @@ impl Mirror {
             Err(error) => tracing::error!(%error, "disk"),
         }
         // What could not be written may find room now.
+        self.beliefs.look_after_record().await;
         self.present().marked_stale = None;
         self.publish_health();
     }
@@ -460,9 +460,7 @@ impl Handler for Mirror {
         match command {
             Command::Status => json(serde_json::to_value(self.status())),
             Command::Reload => {
-                self.show_next_key()
-                    .await
-                    .map_err(|error| error.to_string())?;
+                self.show_keys().await.map_err(|error| error.to_string())?;
                 json(serde_json::to_value(self.status()))
             }
             Command::Sync => json(serde_json::to_value(self.look().await?)),
