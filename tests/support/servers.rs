@@ -51,7 +51,7 @@ impl WebServer {
     ///
     /// The docroot's parent is made enterable for everyone: workers are not root.
     pub(crate) fn start(test: &str, kind: Kind, docroot: &Path) -> Option<Self> {
-        Self::start_with(test, kind, docroot, |snippet| snippet.to_owned())
+        Self::start_with(test, kind, docroot, str::to_owned)
     }
 
     /// The same with other lines in place of those of the README.
