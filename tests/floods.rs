@@ -89,6 +89,7 @@ impl Fleet {
                 metrics: None,
                 grace_s: 600,
                 scrub_s: 0,
+                ..MirrorConfig::default()
             };
             let (mirror, _) = Mirror::open(&state, config, Arc::new(SystemClock)).unwrap();
             admit(world, mirror.node_key());

@@ -36,6 +36,13 @@ pub enum Command {
     Reload,
     /// Look for news now and say how that ended.
     Sync,
+    /// Stay on the present release.
+    Hold {
+        /// Why, for those who look at the status; as before if not given.
+        reason: Option<String>,
+    },
+    /// Follow the feed again.
+    Unhold,
     /// Install a bundle that lies on this machine.
     Import {
         /// Where; absolute, for the daemon stands elsewhere.
@@ -61,6 +68,8 @@ struct Line {
     at_ms: Option<u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     paths: Option<Vec<String>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
@@ -71,26 +80,37 @@ enum Word {
     Sync,
     Import,
     Doubt,
+    Hold,
+    Unhold,
 }
 
 impl TryFrom<Line> for Command {
     type Error = &'static str;
 
     fn try_from(line: Line) -> Result<Self, Self::Error> {
-        Ok(match (line.command, line.path, line.at_ms, line.paths) {
-            (Word::Status, None, None, None) => Self::Status,
-            (Word::Reload, None, None, None) => Self::Reload,
-            (Word::Sync, None, None, None) => Self::Sync,
-            (Word::Import, Some(path), at_ms, None) => Self::Import { path, at_ms },
+        let Line {
+            command,
+            path,
+            at_ms,
+            paths,
+            reason,
+        } = line;
+        Ok(match (command, path, at_ms, paths, reason) {
+            (Word::Status, None, None, None, None) => Self::Status,
+            (Word::Reload, None, None, None, None) => Self::Reload,
+            (Word::Sync, None, None, None, None) => Self::Sync,
+            (Word::Hold, None, None, None, reason) => Self::Hold { reason },
+            (Word::Unhold, None, None, None, None) => Self::Unhold,
+            (Word::Import, Some(path), at_ms, None, None) => Self::Import { path, at_ms },
             (Word::Import, None, ..) => return Err("import without a path"),
-            (Word::Doubt, None, None, Some(paths)) => Self::Doubt {
+            (Word::Doubt, None, None, Some(paths), None) => Self::Doubt {
                 paths: paths
                     .into_iter()
                     .map(ReleasePath::new)
                     .collect::<Result<_, _>>()
                     .map_err(|_| "a path that no release can have")?,
             },
-            (Word::Doubt, .., None) => return Err("doubt without paths"),
+            (Word::Doubt, _, _, None, _) => return Err("doubt without paths"),
             _ => return Err("a field that this command does not have"),
         })
     }
@@ -103,11 +123,17 @@ impl From<Command> for Line {
             path: None,
             at_ms: None,
             paths: None,
+            reason: None,
         };
         match command {
             Command::Status => bare(Word::Status),
             Command::Reload => bare(Word::Reload),
             Command::Sync => bare(Word::Sync),
+            Command::Hold { reason } => Self {
+                reason,
+                ..bare(Word::Hold)
+            },
+            Command::Unhold => bare(Word::Unhold),
             Command::Import { path, at_ms } => Self {
                 path: Some(path),
                 at_ms,
@@ -345,6 +371,8 @@ mod tests {
                     Ok(serde_json::json!({ "path": path, "at_ms": at_ms }))
                 }
                 Command::Doubt { paths } => Ok(serde_json::json!({ "doubted": paths.len() })),
+                Command::Hold { reason } => Ok(serde_json::json!({ "reason": reason })),
+                Command::Unhold => Ok(serde_json::json!({})),
             }
         }
     }

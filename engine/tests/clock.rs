@@ -59,6 +59,7 @@ fn mirror(world: &World, name: &str, upstream: Vec<String>, clock: Arc<dyn Clock
         metrics: None,
         grace_s: 600,
         scrub_s: 0,
+        ..MirrorConfig::default()
     };
     let (mirror, _) = Mirror::open(&state, config, clock).unwrap();
     world.admit(mirror.node_key());

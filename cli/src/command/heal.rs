@@ -80,7 +80,7 @@ pub(super) async fn heal(
 ) -> Result<Healed, Failure> {
     let damaged: Vec<ReleasePath> = found.damaged.iter().map(of_damage).collect();
     let by_daemon = doubt(&shell.state, &damaged).await?;
-    let docroot = config.docroot.clone();
+    let docroot = config.kept_docroot();
     let synced = if by_daemon {
         match sync::ask_daemon(&shell.state).await {
             Ok(Some(report)) => Ok(report),

@@ -177,6 +177,17 @@ fn mirror_text(report: &MirrorReport, diagnosis: &Diagnosis, now: u64) -> String
             .unwrap_or_default();
         let _ = writeln!(text, "release      {}{since}", status.release);
     }
+    if let Some(hold) = &status.hold {
+        let reason = match hold.reason.as_str() {
+            "" => String::new(),
+            reason => format!(": {}", text::plain(reason)),
+        };
+        let since = text::ago(hold.since_ms, now);
+        let _ = writeln!(text, "HELD         since {since}{reason}");
+    }
+    if status.is_held_back() {
+        let _ = writeln!(text, "behind       release {} is out", status.head_release);
+    }
     if status.stale
         && let Some(since) = status.stale_since_ms
     {
@@ -207,6 +218,24 @@ fn mirror_text(report: &MirrorReport, diagnosis: &Diagnosis, now: u64) -> String
         );
     }
     let _ = writeln!(text, "scrub        {}", scrub_text(&status.scrub, now));
+    if let Some(mended) = &status.mended {
+        let ago = text::ago(mended.at_ms, now);
+        let _ = writeln!(text, "mended       the docroot, {ago}:");
+        for line in &mended.what {
+            let _ = writeln!(text, "             {}", text::plain(line));
+        }
+        let _ = writeln!(text, "             {}", mended.advice);
+    }
+    for after in &status.after {
+        let _ = writeln!(
+            text,
+            "{:<12} release {}, {}: {}",
+            after.whom,
+            after.tried_release,
+            text::ago(after.at_ms, now),
+            text::plain(&after.what)
+        );
+    }
     if let Some(http) = &report.http {
         let kinds = [http.served.database, http.served.cdiff, http.served.other];
         let answers = |kind: &KindSnapshot| kind.whole + kind.partial + kind.not_modified;

@@ -25,7 +25,8 @@ const FILES_LISTED: usize = 40;
 /// Bring the docroot to the newest release, once.
 ///
 /// Fetches only what is not on disk yet, then switches the docroot in one step; local_* stays. While the mirror
-/// daemon runs, it is asked to do it. Exit status: 0 installed or already current, 69 no upstream answered, 74 the
+/// daemon runs, it is asked to do it. Exit status: 0 installed or already current, 1 held (`tidecast hold`) while a
+/// newer release is out, 69 no upstream answered, 74 the
 /// disk, 77 not admitted; 75 instead of 69 or 77 when what is served is stale by now: nobody vouches for it any more.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Sync {
@@ -73,6 +74,8 @@ impl Sync {
         shell.result(&report, &text)?;
         Ok(if stale.is_some() {
             Exit::Temporary
+        } else if report.reason == "held" {
+            Exit::General
         } else {
             Exit::Ok
         })
@@ -210,6 +213,7 @@ pub(crate) fn render(report: &SyncReport) -> String {
     let _ = match report.reason.as_str() {
         "no_release" => writeln!(text, "the feed has no release yet ({traffic})"),
         "current" => writeln!(text, "release {} is the newest ({traffic})", report.to),
+        "held" => writeln!(text, "release {} stays ({traffic})", report.to),
         "prepared" => writeln!(
             text,
             "a newer release is fetched and waits for its word to switch; release {} stays ({traffic})",
@@ -252,6 +256,21 @@ pub(crate) fn render(report: &SyncReport) -> String {
 }
 
 fn render_plan(plan: &SyncPlan, verbose: bool) -> String {
+    let mut text = render_changes(plan, verbose);
+    if let (Some(hold), true) = (&plan.hold, plan.to > plan.from) {
+        let _ = match hold.reason.as_str() {
+            "" => writeln!(text, "HELD: none of this is done before `tidecast unhold`"),
+            reason => writeln!(
+                text,
+                "HELD ({}): none of this is done before `tidecast unhold`",
+                text::plain(reason)
+            ),
+        };
+    }
+    text
+}
+
+fn render_changes(plan: &SyncPlan, verbose: bool) -> String {
     match plan.reason.as_str() {
         "no_release" => return "the feed has no release yet: nothing would be done\n".into(),
         "current" => {

@@ -4,9 +4,12 @@ use std::fmt::Write as _;
 use std::num::NonZeroU64;
 
 use serde::Serialize;
-use tidecast_engine::config::{self, MirrorConfig};
-use tidecast_engine::docroot::{Amount, Damage, Extent, Fault, Verification, VerifyReport, verify};
+use tidecast_engine::config::{self, Layout, MirrorConfig};
+use tidecast_engine::docroot::{
+    Amount, Damage, Extent, Fault, Verification, VerifyReport, verify, verify_front,
+};
 use tidecast_engine::mirror::{self, MIRROR_CONFIG};
+use tidecast_proto::id::FeedId;
 
 use super::heal::{self, Healed};
 use crate::exit::Exit;
@@ -115,10 +118,15 @@ impl Verify {
         };
         let report = {
             let bar = Bar::new(shell);
-            verify(&config.docroot, &feed, &verification, &mut |progress| {
-                bar.total(progress.total_bytes);
-                bar.at(progress.done_bytes, "verifying");
-            })?
+            verify(
+                &config.kept_docroot(),
+                &feed,
+                &verification,
+                &mut |progress| {
+                    bar.total(progress.total_bytes);
+                    bar.at(progress.done_bytes, "verifying");
+                },
+            )?
         };
         if self.sample.is_some()
             && let Some(last) = report.read.last()
@@ -130,13 +138,18 @@ impl Verify {
                 ));
             }
         }
-        let healed = if self.heal && !report.is_clean() {
-            Some(heal::heal(shell, config, &feed, &report).await?)
+        let front = front_fault(&config, &feed)?;
+        let clean = report.is_clean() && front.is_none();
+        let healed = if self.heal && !clean {
+            Some(heal::heal(shell, config.clone(), &feed, &report).await?)
         } else {
             None
         };
-        self.show(shell, &report, healed.as_ref())?;
-        let clean = healed.map_or(report.is_clean(), |healed| healed.clean);
+        self.show(shell, &report, front, healed.as_ref())?;
+        let clean = match healed {
+            Some(healed) => healed.clean && front_fault(&config, &feed)?.is_none(),
+            None => clean,
+        };
         Ok(if clean { Exit::Ok } else { Exit::Data })
     }
 
@@ -144,26 +157,33 @@ impl Verify {
         &self,
         shell: &mut Shell<'_>,
         report: &VerifyReport,
+        front: Option<String>,
         healed: Option<&Healed>,
     ) -> Result<(), Failure> {
         let mut text = render(report, self.sample.is_some(), shell.verbose);
+        let fault_count = report.fault_count as u64 + u64::from(front.is_some());
+        let mut faults: Vec<String> = report.faults.iter().map(ToString::to_string).collect();
+        if let Some(front) = front {
+            let _ = writeln!(text, "{}", text::plain(&front));
+            faults.push(front);
+        }
         match healed {
             Some(healed) => text.push_str(&healed.text()),
-            None if report.is_clean() => {}
+            None if fault_count == 0 => {}
             None => {
                 let _ = writeln!(text, "next: {}", shell.command("verify --heal"));
             }
         }
         let read = report.read.iter().map(|path| path.as_str());
         let verified = Verified {
-            clean: report.is_clean(),
+            clean: fault_count == 0,
             release: report.release.0,
             manifest: report.manifest.to_string(),
             release_files: report.release_files as u64,
             files: report.files as u64,
             bytes: report.bytes,
-            fault_count: report.fault_count as u64,
-            faults: report.faults.iter().map(ToString::to_string).collect(),
+            fault_count,
+            faults,
             damaged_files: report.damaged.len() as u64,
             bad_chunks: report.bad_chunks(),
             bad_bytes: report.bad_bytes(),
@@ -178,6 +198,15 @@ impl Verify {
         };
         shell.result(&verified, &text)
     }
+}
+
+/// What is wrong with the docroot itself where it is not the folder that is kept (SPEC §8.16).
+fn front_fault(config: &MirrorConfig, feed: &FeedId) -> Result<Option<String>, Failure> {
+    Ok(match config.layout {
+        Layout::Links => None,
+        Layout::Exchange => verify_front(&config.docroot, &config.kept_docroot(), feed)?
+            .map(|what| format!("{}: {what}", config.docroot.display())),
+    })
 }
 
 /// How much of a file is damaged, in words.

@@ -49,7 +49,7 @@ pub(super) fn audit(ledger: &mut Ledger, state: &Path, now: Timestamp) -> Result
     let config: MirrorConfig = config::load(&path)?;
     let feed = config.feed_id(&path)?;
     // In the order opposite to that in which a mirror takes a step: the log knows every step that shows elsewhere.
-    let live = match docroot::peek(&config.docroot, &feed) {
+    let live = match docroot::peek(&config.kept_docroot(), &feed) {
         Ok(live) => live.map(|live| live.manifest),
         Err(error @ DocrootError::Io { .. }) => {
             ledger.wrong(

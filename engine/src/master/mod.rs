@@ -512,9 +512,11 @@ impl Handler for Master {
                     .map_err(|error| format!("{error}; {}", error.advice()))?;
                 status()
             }
-            Command::Sync | Command::Import { .. } | Command::Doubt { .. } => {
-                Err("this daemon is a master; it has nothing to sync".into())
-            }
+            Command::Sync
+            | Command::Import { .. }
+            | Command::Doubt { .. }
+            | Command::Hold { .. }
+            | Command::Unhold => Err("this daemon is a master; it has nothing to sync".into()),
         }
     }
 }

@@ -40,6 +40,8 @@ pub(crate) struct MirrorCounters {
     failures: Counters,
     damaged: Counters,
     scrubbed: Counter,
+    hook_runs: Counters,
+    clamd_reloads: Counters,
 }
 
 impl Default for MirrorCounters {
@@ -52,6 +54,8 @@ impl Default for MirrorCounters {
             failures: counters("whose", &WHOSE),
             damaged: counters("state", &DAMAGED),
             scrubbed: Counter::default(),
+            hook_runs: counters("outcome", &["ok", "failed"]),
+            clamd_reloads: counters("outcome", &["ok", "failed"]),
         }
     }
 }
@@ -95,6 +99,16 @@ impl MirrorCounters {
         self.scrubbed.inc_by(bytes);
     }
 
+    /// A hook (or else a clamd) was told of a switch.
+    pub(crate) fn told(&self, whom: &str, ok: bool) {
+        let of = match whom {
+            "hook" => &self.hook_runs,
+            _ => &self.clamd_reloads,
+        };
+        let outcome = if ok { "ok" } else { "failed" };
+        of.get_or_create(&[("outcome", outcome)]).inc();
+    }
+
     fn register(&self, registry: &mut Registry) {
         registry.register(
             "switches",
@@ -130,6 +144,16 @@ impl MirrorCounters {
             "scrubbed_bytes",
             "Bytes the scrub has read",
             self.scrubbed.clone(),
+        );
+        registry.register(
+            "hook_runs",
+            "Runs of the hook after a switch",
+            self.hook_runs.clone(),
+        );
+        registry.register(
+            "clamd_reloads",
+            "Times clamd was asked to load a release",
+            self.clamd_reloads.clone(),
         );
     }
 }
@@ -193,6 +217,16 @@ impl Collector for Now {
             "stale",
             "1 while nobody vouches for what is served",
             u64::from(status.stale),
+        )?;
+        page.gauge(
+            "held",
+            "1 while the operator has said to stay on this release",
+            u64::from(status.hold.is_some()),
+        )?;
+        page.gauge(
+            "head_release",
+            "The release that the newest head names, 0 for none",
+            status.head_release,
         )?;
         page.moment(
             "last_success_timestamp_seconds",

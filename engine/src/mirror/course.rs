@@ -13,6 +13,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::Mirror;
+use super::care::Cared;
 use super::error::SyncError;
 use super::events::{Happened, Notice, What, Wish};
 use super::node_keys::Shown;
@@ -50,6 +51,8 @@ pub(super) struct Running {
     /// The key it was dialled with.
     shown: Shown,
     syncing: bool,
+    /// Whether the operator has said to stay, as this loop knows it.
+    held: bool,
     /// The next sync also checks a docroot that is current: asked for, or something was found damaged.
     thorough: bool,
     /// Whether the sync under way does.
@@ -89,6 +92,7 @@ impl Running {
             link: None,
             shown: Shown::Present,
             syncing: false,
+            held: false,
             thorough,
             thorough_now: false,
             lost: None,
@@ -112,6 +116,7 @@ impl Running {
         // Not at once: after a start the first head is a moment away.
         let mut clock = tokio::time::interval_at(Instant::now() + staleness::LOOK, staleness::LOOK);
         clock.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        self.look_at_hold();
         self.handle(Event::Tick);
         loop {
             self.refresh_upstreams();
@@ -134,11 +139,15 @@ impl Running {
                         self.thorough = true;
                         self.handle(Event::Wanted);
                     }
+                    Some(Wish::LookAtHold) => self.look_at_hold(),
                     Some(Wish::Redial) => self.redial(),
                     Some(Wish::Stop) | None => break,
                 },
                 () = sleep_until(wake) => self.handle(Event::Tick),
-                _ = clock.tick() => self.look_at_clock(),
+                _ = clock.tick() => {
+                    self.look_at_hold();
+                    self.look_at_clock();
+                }
                 _ = tidy.tick() => {
                     // On tasks of their own: they wait for the disk, and this loop must not.
                     let mirror = self.mirror.clone();
@@ -148,6 +157,9 @@ impl Running {
                         mend_at = Instant::now() + MEND;
                         let mirror = self.mirror.clone();
                         self.start(async move { What::Mended(mirror.mend().await) });
+                    } else if !self.syncing {
+                        let mirror = self.mirror.clone();
+                        self.start(async move { What::Cared(mirror.look_after().await) });
                     }
                 }
             }
@@ -172,11 +184,31 @@ impl Running {
 
     /// Tells the upstream when what is served is no longer vouched for, or is again.
     fn look_at_clock(&mut self) {
-        if self.mirror.look_at_clock()
-            && self.course.is_up()
+        if self.mirror.look_at_clock() {
+            self.tell_upstream();
+        }
+    }
+
+    fn tell_upstream(&mut self) {
+        if self.course.is_up()
             && let Some(link) = self.link.clone()
         {
             self.use_link(&link, Action::Receipt);
+        }
+    }
+
+    /// Acts on the operator's word to stay or to go on, whoever wrote it down.
+    fn look_at_hold(&mut self) {
+        let held = self.mirror.hold.look().is_some();
+        if held == self.held {
+            return;
+        }
+        self.held = held;
+        self.mirror.log_hold();
+        self.tell_upstream();
+        if !held {
+            self.thorough = true;
+            self.handle(Event::Wanted);
         }
     }
 
@@ -333,7 +365,10 @@ impl Running {
     fn take_in(&mut self, happened: Happened) {
         // A sync's end is always of interest: the disk was busy with it whichever connection it used.
         if happened.connection != self.connection
-            && !matches!(happened.what, What::Synced(_) | What::Mended(_))
+            && !matches!(
+                happened.what,
+                What::Synced(_) | What::Mended(_) | What::Cared(_)
+            )
         {
             if let What::Dialled(link) = happened.what {
                 link.connection().close(close_code::DONE, b"");
@@ -377,7 +412,12 @@ impl Running {
                     self.notice(Notice::NoRelease);
                 }
             }
-            What::Mended(damaged) => self.mended(damaged),
+            What::Mended(damaged) | What::Cared(Cared::Damaged(damaged)) => self.mended(damaged),
+            What::Cared(Cared::Nothing) => {}
+            What::Cared(Cared::BegunAnew) => {
+                self.thorough = true;
+                self.handle(Event::Wanted);
+            }
             What::Probed(upstream, Opinion { up, head }) => {
                 if let Some(key) = self.replaced_key() {
                     return self.failed(SyncError::NotAMaster(key));

@@ -1,11 +1,16 @@
 //! A mirror: keeps a docroot at the newest release and says how it is. SPEC §8.
 
 mod addition;
+mod after;
+mod care;
+mod clamd;
 mod course;
 mod disk;
 mod error;
 mod events;
 pub(crate) mod history;
+mod hold;
+mod hook;
 mod import;
 mod memory;
 mod node_keys;
@@ -33,8 +38,13 @@ use tidecast_proto::key::SecretKey;
 use tokio::sync::{mpsc, watch};
 
 pub use crate::genuine::Unproved;
+pub use after::AfterStatus;
+pub use care::MendedStatus;
 pub use disk::{DiskGone, DiskMode};
 pub use error::SyncError;
+pub use hold::{
+    HOLD_DELIBERATE_MS, HOLD_REASON_BYTES, HoldError, HoldReport, HoldStatus, hold, unhold,
+};
 pub use import::ImportError;
 pub use memory::MemoryError;
 pub use node_keys::{FormerKey, OLD_NODE_KEY};
@@ -50,7 +60,7 @@ pub use status::{
 pub use upstream::with_port;
 
 use crate::clock::Clock;
-use crate::config::{ConfigError, MirrorConfig};
+use crate::config::{ConfigError, Layout, MirrorConfig};
 use crate::control::{Command, Handler, Refusal};
 use crate::docroot::{Docroot, DocrootError, Options, Recovery};
 use crate::http::{HealthHandle, SiteHandle};
@@ -59,9 +69,11 @@ use crate::metrics::MirrorCounters;
 use crate::network::{Network, SystemNetwork};
 use crate::quic::{Link, LinkError};
 use crate::warning::Reminder;
+use after::After;
 use course::Running;
 use disk::Disk;
 use events::{Notice, Wish};
+use hold::Hold;
 use memory::{Beliefs, Memory};
 use node_keys::{NodeKeys, Shown};
 use work::Work;
@@ -133,6 +145,9 @@ struct Present {
     shown: Shown,
     last_sync: Option<SyncReport>,
     last_error: Option<Fault>,
+    /// What keeps the docroot from being worked with.
+    docroot_fault: Option<Fault>,
+    mended: Option<MendedStatus>,
     switched_ms: Option<u64>,
     /// Whether it was said that nobody vouches for what is served.
     stale: bool,
@@ -179,6 +194,8 @@ pub struct Mirror {
     jitter: Option<u64>,
     beliefs: Arc<Beliefs>,
     disk: Disk,
+    hold: Arc<Hold>,
+    after: After,
     progress: watch::Sender<Progress>,
     turn: Arc<tokio::sync::Mutex<()>>,
     cut: road::Cut,
@@ -222,6 +239,7 @@ impl Mirror {
             jitter,
         } = surroundings;
         let feed = config.feed_id(&state.join(MIRROR_CONFIG))?;
+        let after = After::of(state, &config)?;
         let keys = NodeKeys::load(state)?;
         let memory = Memory::new(state);
         let mut trust = memory.load(&feed)?;
@@ -231,7 +249,14 @@ impl Mirror {
             create: trust.is_none(),
             ..Options::default()
         };
-        let (docroot, recovery) = Docroot::open(&config.docroot, feed, options, clock.clone())?;
+        let (mut docroot, recovery) =
+            Docroot::open(&config.kept_docroot(), feed, options, clock.clone())?;
+        if config.layout == Layout::Exchange {
+            docroot.set_front(&config.docroot);
+            for to in docroot.show()?.moved_away {
+                tracing::warn!("a file that is not of the release was moved to {to}");
+            }
+        }
         let memory = memory.record(feed, trust.as_ref(), clock.clone());
         if let (Some(trust), Some(live)) = (&mut trust, docroot.current())
             && live.release() > trust.installed_release()
@@ -255,6 +280,8 @@ impl Mirror {
             jitter,
             beliefs: Arc::new(Beliefs::new(memory, trust)),
             disk: Disk::start(docroot, disk).map_err(MirrorError::Thread)?,
+            hold: Arc::new(Hold::of(state)),
+            after,
             progress: watch::Sender::new(Progress::default()),
             turn: Arc::default(),
             cut: road::Cut::default(),
@@ -317,6 +344,7 @@ impl Mirror {
         let (wishes, wished) = mpsc::channel(16);
         *self.wishes.lock().unwrap_or_else(PoisonError::into_inner) = Some(wishes.clone());
         self.publish_site().await;
+        let following = self.follow();
         let (notices, mut noticed) = mpsc::unbounded_channel();
         let running = tokio::spawn(Running::new(self.clone(), notices, false).run(wished));
         let mirror = self.clone();
@@ -345,6 +373,7 @@ impl Mirror {
         let _ = wishes.send(Wish::Stop).await;
         let _ = running.await;
         telling.abort();
+        following.end().await;
     }
 
     fn work(&self) -> Work {
@@ -352,6 +381,7 @@ impl Mirror {
             beliefs: self.beliefs.clone(),
             disk: self.disk.clone(),
             clock: self.clock.clone(),
+            hold: self.hold.clone(),
             progress: self.progress.clone(),
             turn: self.turn.clone(),
             cut: self.cut.clone(),
@@ -410,6 +440,8 @@ impl Mirror {
     async fn tidy(&self) {
         let now = self.clock.now();
         match self.disk.run(move |disk| disk.docroot.expire(now)).await {
+            // Said by whoever looks after the docroot.
+            Ok(Err(DocrootError::Replaced { .. })) => {}
             Ok(Err(error)) => tracing::warn!(%error, "cannot remove old trees"),
             Ok(Ok(expired)) => {
                 for to in &expired.moved_away {
@@ -424,26 +456,6 @@ impl Mirror {
         self.beliefs.look_after_record().await;
         self.present().marked_stale = None;
         self.publish_health();
-    }
-
-    /// Checks and mends names, links and sizes; returns how many files must be fetched again.
-    async fn mend(&self) -> usize {
-        match self.disk.run(|disk| disk.docroot.mend()).await {
-            Ok(Ok(report)) => {
-                for line in report.lines() {
-                    tracing::warn!("{line}");
-                }
-                report.damaged.len()
-            }
-            Ok(Err(error)) => {
-                tracing::error!(%error, "cannot check the docroot");
-                0
-            }
-            Err(error) => {
-                tracing::error!(%error, "disk");
-                0
-            }
-        }
     }
 }
 
@@ -463,6 +475,14 @@ impl Handler for Mirror {
                 let doubted = self.doubt(paths).await.map_err(|error| error.to_string())?;
                 Ok(serde_json::json!({ "doubted": doubted }))
             }
+            Command::Hold { reason } => {
+                let report = self.hold(reason).await.map_err(refused_hold)?;
+                json(serde_json::to_value(report))
+            }
+            Command::Unhold => {
+                let report = self.unhold().await.map_err(refused_hold)?;
+                json(serde_json::to_value(report))
+            }
             Command::Import { path, at_ms } => {
                 let at = at_ms.map(tidecast_proto::id::Timestamp);
                 let report = self.import(&path, at).await.map_err(|error| Refusal {
@@ -472,6 +492,16 @@ impl Handler for Mirror {
                 json(serde_json::to_value(report))
             }
         }
+    }
+}
+
+fn refused_hold(error: HoldError) -> Refusal {
+    Refusal {
+        kind: Some(error.kind()),
+        what: match error.advice() {
+            Some(advice) => format!("{error} ({advice})"),
+            None => error.to_string(),
+        },
     }
 }
 

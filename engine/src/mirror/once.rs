@@ -135,6 +135,14 @@ impl Mirror {
         self.look_at_doubted().await;
         // For those whose only word on this mirror is `timestamp`.
         self.mark_timestamp().await;
+        if let Err(error) = self.work().show().await {
+            tracing::warn!(%error, "web clients may see an old `timestamp`");
+        }
+        // Also of a switch that this start completed, whatever became of the look.
+        let failed = self.follow_up().await;
+        if let Ok(report) = &mut result {
+            report.warnings.extend(failed);
+        }
         result
     }
 }

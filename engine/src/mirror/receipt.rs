@@ -19,6 +19,8 @@ impl Mirror {
             manifest: live.manifest().id(),
             state: if self.stale_since_ms().is_some() {
                 ServingState::STALE
+            } else if self.hold.now().is_some() {
+                ServingState::HELD
             } else {
                 ServingState::LIVE
             },

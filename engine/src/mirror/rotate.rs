@@ -350,6 +350,7 @@ mod tests {
             metrics: None,
             grace_s: 600,
             scrub_s: 0,
+            ..MirrorConfig::default()
         };
         let surroundings = Surroundings {
             network: Arc::new(Silence),

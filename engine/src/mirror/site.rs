@@ -20,6 +20,7 @@ impl Mirror {
             .await;
         match found {
             Ok(Some((live, docroot, path))) => {
+                self.after.is_live(live.release().0);
                 let timestamp = read_timestamp(&path);
                 {
                     let mut present = self.present();
@@ -84,6 +85,8 @@ impl Mirror {
         };
         let clock = self.clock.now();
         self.beliefs.with(|trust| status.believe(trust, clock));
+        let trust = self.beliefs.trust();
+        status.hold(self.hold.now().as_ref(), trust.as_ref());
         let trouble = self.beliefs.trouble();
         status.warnings.extend(trouble.map(|why| Warning {
             about: "trust_log".into(),
@@ -95,10 +98,13 @@ impl Mirror {
             status.release = site.release;
         }
         {
+            status.after = self.after.status();
             let present = self.present();
             status.connection = present.connection.clone();
             status.last_sync = present.last_sync.clone();
-            status.last_error = present.last_error.clone();
+            let docroot = present.docroot_fault.clone();
+            status.last_error = present.last_error.clone().or(docroot);
+            status.mended = present.mended.clone();
             status.switched_ms = present.switched_ms;
             status.last_success_ms = present.last_success_ms;
             if let Some(link) = &present.link {

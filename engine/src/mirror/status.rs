@@ -6,6 +6,9 @@ use serde::{Deserialize, Serialize};
 use tidecast_proto::id::Timestamp;
 use tidecast_proto::trust::Trust;
 
+use super::after::{self, AfterStatus};
+use super::care::MendedStatus;
+use super::hold::{Held, HoldStatus};
 use super::memory::Memory;
 use super::node_keys::{FormerKey, NodeKeys};
 use super::scrub::Scrub;
@@ -44,7 +47,7 @@ pub struct SyncReport {
     pub seconds: f64,
     /// Whether the docroot was switched.
     pub switched: bool,
-    /// Why it was done that way: `current`, `no_release`, `fresh`, `update`, `repair`, `prepared`.
+    /// Why it was done that way: `current`, `no_release`, `fresh`, `update`, `repair`, `prepared`, `import`, `held`.
     pub reason: String,
     /// What went along each road, cheapest first; roads nothing went along are left out.
     #[serde(default)]
@@ -122,6 +125,9 @@ pub struct SyncPlan {
     pub disk_bytes: u64,
     /// Why: as in [`SyncReport::reason`].
     pub reason: String,
+    /// That the operator has said to stay, so that none of this would be done.
+    #[serde(default)]
+    pub hold: Option<HoldStatus>,
 }
 
 /// How far a sync is.
@@ -170,6 +176,12 @@ pub struct MirrorStatus {
     pub release: u64,
     /// Since when, in Unix milliseconds.
     pub switched_ms: Option<u64>,
+    /// That the operator has said to stay on it.
+    #[serde(default)]
+    pub hold: Option<HoldStatus>,
+    /// The release that the newest head names; 0 before the first.
+    #[serde(default)]
+    pub head_release: u64,
     /// Whether what is served is no longer vouched for.
     pub stale: bool,
     /// Since when, in Unix milliseconds.
@@ -203,6 +215,12 @@ pub struct MirrorStatus {
     /// How the files are read again and again, to find what rots.
     #[serde(default)]
     pub scrub: ScrubStatus,
+    /// How telling hook and clamd of the last switch went, for each that is configured and was told of any.
+    #[serde(default)]
+    pub after: Vec<AfterStatus>,
+    /// The last time that something in the docroot was not as this mirror had left it, and was mended.
+    #[serde(default)]
+    pub mended: Option<MendedStatus>,
     /// Keys caught signing two heads under one number.
     pub equivocators: Vec<String>,
     /// Keys that named another manifest for the release that was installed.
@@ -211,6 +229,17 @@ pub struct MirrorStatus {
 }
 
 impl MirrorStatus {
+    /// Whether a newer release is out and not installed because the operator has said to stay.
+    #[must_use]
+    pub fn is_held_back(&self) -> bool {
+        self.hold.is_some() && self.head_release > self.release
+    }
+
+    /// Says that the operator has said to stay, as far as one who believes `trust` can tell.
+    pub(super) fn hold(&mut self, held: Option<&Held>, trust: Option<&Trust>) {
+        self.hold = held.map(|held| held.status(trust.map(Trust::root)));
+    }
+
     /// Says what follows from whom this mirror believes; `clock` is what time it is.
     pub(super) fn believe(&mut self, trust: &Trust, clock: Timestamp) {
         let root = trust.root();
@@ -218,6 +247,7 @@ impl MirrorStatus {
         self.stale_since_ms = stale_since(trust, clock).map(|since| since.0);
         self.stale = self.stale_since_ms.is_some();
         if let Some((_, head)) = trust.newest_head() {
+            self.head_release = head.release.0;
             self.head_issued_ms = Some(head.issued.0);
             self.head_expires_ms = Some(head.expires.0);
         }
@@ -263,8 +293,9 @@ pub fn status_on_disk(
     now: Timestamp,
 ) -> Result<MirrorStatus, MirrorError> {
     let feed = config.feed_id(&state.join(MIRROR_CONFIG))?;
-    let live = if config.docroot.exists() {
-        docroot::peek(&config.docroot, &feed)?
+    let kept = config.kept_docroot();
+    let live = if kept.exists() {
+        docroot::peek(&kept, &feed)?
     } else {
         None
     };
@@ -285,6 +316,8 @@ pub fn status_on_disk(
     if let Some(trust) = &trust {
         status.believe(trust, now);
     }
+    status.after = after::status_on_disk(state, config);
+    status.hold(Held::read(state).as_ref(), trust.as_ref());
     Ok(status)
 }
 

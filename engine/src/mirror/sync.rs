@@ -87,7 +87,17 @@ impl Sync {
             let mut report = self.stay(&trust, live).await?;
             let moved = self.work.write_timestamp(&trust, &head, clock).await?;
             report.warnings.extend(moved_away(moved.as_slice()));
+            report.warnings.extend(self.work.show().await?);
             self.fill_gaps().await;
+            return Ok(report);
+        }
+        if let Some(held) = self.work.hold.forbids(&head.manifest) {
+            // What it stays on is looked after like the newest.
+            let mut report = match &live {
+                Some(live) => self.stay(&trust, live).await?,
+                None => SyncReport::default(),
+            };
+            report.held_back(&held, head.release, &trust);
             return Ok(report);
         }
         let mut by_bundle = match &live {

@@ -158,6 +158,7 @@ async fn be_mirror(world: &Path) -> (u64, Arc<AtomicU64>) {
         metrics: None,
         grace_s: 600,
         scrub_s: 0,
+        ..MirrorConfig::default()
     };
     let state = world.join(format!("{name}.state"));
     let (mirror, _) = Mirror::open(&state, config, Arc::new(SystemClock)).unwrap();

@@ -235,6 +235,7 @@ impl World {
             metrics: None,
             grace_s: 60,
             scrub_s: 0,
+            ..MirrorConfig::default()
         };
         let disk = DiskMode::Inline(Duration::from_millis(self.plan.disk_ms));
         let jitter = RefCell::new(Chance::of(self.seed, &format!("jitter {name}")));

@@ -153,6 +153,7 @@ impl World {
             metrics: None,
             grace_s: 600,
             scrub_s: 0,
+            ..MirrorConfig::default()
         };
         config::store(&state.join(MIRROR_CONFIG), &config, "A mirror of a test.").unwrap();
         Mirror::open(&state, config, Arc::new(self.clock.clone()))
