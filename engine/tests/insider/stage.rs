@@ -265,6 +265,7 @@ pub(crate) fn open(folder: &Path, fingerprint: &str) -> Option<Arc<Mirror>> {
         metrics: None,
         grace_s: 600,
         scrub_s: 0,
+        ..MirrorConfig::default()
     };
     // The lock goes with the disk thread, a moment after the process or mirror before.
     for _ in 0..200 {
