@@ -203,13 +203,14 @@ impl Build {
             return files::hash_file(opened, &mut self.buffer);
         }
         std::thread::scope(|scope| {
-            let syncing = scope.spawn(|| opened.sync_data());
-            let hash = files::hash_file(opened, &mut self.buffer)?;
+            let buffer = &mut self.buffer;
+            let hashing = scope.spawn(|| files::hash_file(opened, buffer));
             // An error is told once, to whoever syncs first: it must not get lost here.
-            syncing
+            let synced = opened.sync_data();
+            let hash = hashing
                 .join()
-                .unwrap_or_else(|_| Err(std::io::Error::other("the sync ended without a word")))?;
-            Ok(hash)
+                .unwrap_or_else(|_| Err(std::io::Error::other("the hash ended without a word")));
+            synced.and(hash)
         })
     }
 

@@ -215,27 +215,20 @@ impl Mirror {
         let feed = config.feed_id(&state.join(MIRROR_CONFIG))?;
         let node_key = keyfile::load(&state.join(NODE_KEY))?;
         let memory = Memory::new(state);
-        let mut trust = memory.load(&feed)?;
+        let trust = memory.load(&feed)?;
         let options = Options {
             grace: Duration::from_secs(config.grace_s),
             // Only before the first contact: later a missing docroot means a missing mount.
             create: trust.is_none(),
             ..Options::default()
         };
-        let (docroot, recovery) = Docroot::open(&config.docroot, feed, options, clock.clone())?;
-        let memory = memory.record(feed, trust.as_ref(), clock.clone())?;
-        if let (Some(trust), Some(live)) = (&mut trust, docroot.current())
-            && live.release() > trust.installed_release()
-        {
-            // Another state folder than the docroot's, or one restored from a backup. The counter rises only
-            // with a manifest whose signatures are good.
-            let signed = live.manifest().signed().clone();
-            if let Ok(vouched) = signed.vouch(trust.root(), &feed) {
-                let before = trust.clone();
-                trust.install_found(vouched);
-                memory.keep(Some(&before), trust, None)?;
-            }
-        }
+        let (path, now) = (config.docroot.clone(), clock.clone());
+        let (disk, (recovery, memory, trust)) = Disk::start(disk, move || {
+            let (docroot, recovery) = Docroot::open(&path, feed, options, now.clone())?;
+            let memory = memory.record(feed, trust.as_ref(), now)?;
+            let trust = memory.catch_up(trust, &docroot)?;
+            Ok((docroot, (recovery, memory, trust)))
+        })?;
         let mirror = Arc::new(Self {
             state: state.to_owned(),
             feed,
@@ -245,7 +238,7 @@ impl Mirror {
             network,
             jitter,
             beliefs: Arc::new(Beliefs::new(memory, trust)),
-            disk: Disk::start(docroot, disk).map_err(MirrorError::Thread)?,
+            disk,
             progress: watch::Sender::new(Progress::default()),
             turn: Arc::default(),
             cut: road::Cut::default(),

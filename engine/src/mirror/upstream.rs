@@ -121,7 +121,7 @@ impl Sync {
             None => {
                 let root = first_root(&self.link).await?;
                 let trust = Trust::begin(feed, root.clone())?;
-                change.keep(&trust, Some(&root))?;
+                change.keep(&self.work.disk, &trust, Some(&root)).await?;
                 tracing::info!(feed = %trust.root().feed, "first root accepted: the fingerprint matches");
                 trust
             }

@@ -88,7 +88,7 @@ impl Work {
                 break;
             };
             trust.accept_root(root.clone())?;
-            change.keep(&trust, Some(&root))?;
+            change.keep(&self.disk, &trust, Some(&root)).await?;
             tracing::info!(root = %trust.root().version, "root accepted");
         }
         Ok(trust)
@@ -123,7 +123,7 @@ impl Work {
         let verdict = accepted.accept_head(signed, now);
         // Equivocation changes the counters too: its evidence must survive.
         if accepted.to_bytes() != trust.to_bytes() {
-            change.keep(&accepted, None)?;
+            change.keep(&self.disk, &accepted, None).await?;
         }
         match verdict? {
             Verdict::Newer(head) | Verdict::Current(head) => Ok((accepted, head)),
@@ -226,7 +226,7 @@ impl Work {
             self.still_allowed(judged, &installed, head, clock, manifest)
                 .await?;
             installed.install(manifest);
-            change.keep(&installed, None)?;
+            change.keep(&self.disk, &installed, None).await?;
         }
         let switched = self
             .disk
