@@ -1,11 +1,10 @@
 //! Calls to the system by what they can do, and what an operator has to be told when one fails.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::traced::{Traced, name_of};
 
-/// Calls that can change something on disk, or decide what is on it after a power cut. `openat` and `openat2` with some of
-/// their flags only.
+/// Calls that can change something on disk, or decide what is on it after a power cut; those that open with some flags only.
 pub(crate) const CHANGING: &[&str] = &[
     "copy_file_range",
     "fallocate",
@@ -18,6 +17,7 @@ pub(crate) const CHANGING: &[&str] = &[
     "linkat",
     "mkdir",
     "mkdirat",
+    "open",
     "openat",
     "openat2",
     "pwrite64",
@@ -64,6 +64,7 @@ pub(crate) const LOOKING: &[&str] = &[
 /// Calls that read, and fail where a disk does.
 pub(crate) const READING: &[&str] = &[
     "getdents64",
+    "open",
     "openat",
     "openat2",
     "pread64",
@@ -73,12 +74,12 @@ pub(crate) const READING: &[&str] = &[
 ];
 
 /// Calls that make a descriptor.
-pub(crate) const OPENING: &[&str] = &["dup", "openat", "openat2"];
+pub(crate) const OPENING: &[&str] = &["dup", "open", "openat", "openat2"];
 
 /// Whether this call, as a line of a trace, is one that changes something.
 pub(crate) fn changes_something(line: &str) -> bool {
     match name_of(line) {
-        "openat" | "openat2" => {
+        "open" | "openat" | "openat2" => {
             line.contains("O_CREAT") || line.contains("O_TRUNC") || line.contains("O_TMPFILE")
         }
         name => CHANGING.contains(&name),
@@ -88,8 +89,8 @@ pub(crate) fn changes_something(line: &str) -> bool {
 /// What the message must say beside the file, and the exit codes that fit.
 fn words(fault: &str) -> &'static [&'static str] {
     match fault {
-        "ENOSPC" | "EDQUOT" => &["no space", "bytes needed", "free"],
-        "EIO" => &["disk reports an error"],
+        "ENOSPC" | "EDQUOT" => &["no space", "bytes needed", " free"],
+        "EIO" => &["disk reports an error", "input/output error"],
         "EROFS" => &["read-only"],
         "EACCES" => &["permission denied", "not writable"],
         "EMFILE" => &["open files"],
@@ -107,7 +108,7 @@ pub(crate) fn explained(
     let said = ran.err.to_lowercase();
     let words = words(fault);
     let right = match fault {
-        "EACCES" => words.iter().any(|word| said.contains(word)),
+        "EACCES" | "EIO" => words.iter().any(|word| said.contains(word)),
         _ => words.iter().all(|word| said.contains(word)),
     };
     if !right {
@@ -129,9 +130,28 @@ pub(crate) fn explained(
     Ok(())
 }
 
+/// The file or folder of a release that is not live yet, where this was a failed attempt to bring it to the disk: it must
+/// be gone, for what is read of it later may never have been written.
+pub(crate) fn unsynced(hit: &str) -> Option<PathBuf> {
+    if !matches!(name_of(hit), "fsync" | "fdatasync" | "syncfs") {
+        return None;
+    }
+    let path = hit.split('<').nth(1)?.split('>').next()?;
+    let (_, inside) = path.split_once("/.tidecast/")?;
+    let tree = inside.split('/').next()?;
+    // In a tree that has its name already, only files are synced, and it is whole without a folder's.
+    let is_tree = tree == "new"
+        || tree
+            .strip_prefix('r')
+            .is_some_and(|n| n.parse::<u64>().is_ok());
+    is_tree.then(|| PathBuf::from(path))
+}
+
 /// The last components of the paths in a line of a trace, without what is added to temporary names.
 fn names_in(line: &str) -> Vec<String> {
-    let quoted = line.split('"').skip(1).step_by(2);
+    // What is written is no name.
+    let has_names = !matches!(name_of(line), "write" | "writev" | "pwrite64");
+    let quoted = line.split('"').skip(1).step_by(2).filter(|_| has_names);
     let descriptors = line
         .split('<')
         .skip(1)

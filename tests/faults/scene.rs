@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use super::support::command::{Ran, tidecast};
 use super::support::promise::{Live, Promise, Release};
@@ -90,7 +90,7 @@ impl Scene {
         let mirror = world.admitted("mirror");
         let settings = mirror.state.join("mirror.toml");
         let text = fs::read_to_string(&settings).unwrap();
-        fs::write(&settings, format!("grace_s = 0\n{text}")).unwrap();
+        fs::write(&settings, text.replace("grace_s = 600", "grace_s = 0")).unwrap();
         mirror.run(&["sync", "--json"]).object();
         publish(&world, 2);
         let docroot = mirror.docroot.clone();
@@ -179,10 +179,19 @@ impl Scene {
         &self.mirror.state
     }
 
-    /// `tidecast sync`, to be run.
+    /// `tidecast sync`, to be run; as a user whose new files are nobody else's to read, for what is served has to be
+    /// everybody's all the same.
     pub(crate) fn sync(&self) -> Command {
-        let mut command = tidecast(&self.mirror.state);
-        command.args(["sync", "--json"]);
+        let program = tidecast(&self.mirror.state);
+        let mut command = Command::new("sh");
+        command
+            .args(["-c", "umask 077; exec \"$@\"", "sh"])
+            .arg(program.get_program())
+            .args(program.get_args())
+            .args(["sync", "--json"])
+            .stdin(Stdio::null())
+            .env_remove("TIDECAST_LOG")
+            .env_remove("TIDECAST_STATE");
         command
     }
 

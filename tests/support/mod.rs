@@ -15,6 +15,7 @@ pub(crate) mod process;
 pub(crate) mod promise;
 pub(crate) mod relay;
 pub(crate) mod servers;
+pub(crate) mod small_disk;
 pub(crate) mod world;
 
 use std::fs::OpenOptions;

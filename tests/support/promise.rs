@@ -141,6 +141,10 @@ impl fmt::Display for Violation {
 #[derive(Debug, Default)]
 struct Shown {
     files: BTreeMap<String, Facts>,
+    /// Whether the name is a link of ours, and no file of somebody else's.
+    ours: bool,
+    /// A folder that not everybody may look into.
+    closed: Option<String>,
 }
 
 impl Promise {
@@ -206,6 +210,16 @@ impl Promise {
             None if self.before.is_none() && self.known_tops(&shown).is_empty() => 0,
             None => return Err(Violation::Mixed(against)),
         };
+        if release > 0 {
+            for ours in [".tidecast", ".tidecast/current/."] {
+                let folder = docroot.join(ours);
+                let found = fs::metadata(&folder)
+                    .map_err(|error| Violation::Unreadable(folder.clone(), error.to_string()))?;
+                if !is_open(&found) {
+                    return Err(Violation::Unreadable(folder, "it is closed".to_owned()));
+                }
+            }
+        }
         if let Some(were) = &self.operators {
             let are = operators(docroot);
             let differ = were
@@ -232,7 +246,9 @@ impl Promise {
     fn known_tops<'s>(&self, shown: &'s BTreeMap<String, Shown>) -> BTreeSet<&'s str> {
         let tops: BTreeSet<&str> = self.releases.iter().flat_map(Release::tops).collect();
         let names = shown.keys().map(String::as_str);
-        names.filter(|name| tops.contains(name)).collect()
+        names
+            .filter(|name| tops.contains(name) || shown[*name].ours)
+            .collect()
     }
 
     /// Why what is visible is not `candidate`, be it in the moments before the switch to a newer one.
@@ -249,6 +265,10 @@ impl Promise {
         for top in &tops {
             let wanted = below(&candidate.files, top);
             match shown.get(*top) {
+                Some(Shown {
+                    closed: Some(folder),
+                    ..
+                }) if candidate.number > 0 => return Some(format!("{folder} is closed")),
                 Some(shown) if same(&shown.files, &wanted, candidate.number) => {}
                 Some(shown) => return Some(difference(&shown.files, &wanted)),
                 // It may go moments earlier, if a newer release has no such name.
@@ -257,7 +277,8 @@ impl Promise {
             }
         }
         for (name, shown) in shown {
-            if tops.contains(name.as_str()) {
+            // An operator's file under a name that only a newer release has stays until that is switched to.
+            if tops.contains(name.as_str()) || !shown.ours {
                 continue;
             }
             let owners: Vec<&Release> = self
@@ -286,7 +307,10 @@ impl Promise {
                 continue;
             }
             let path = docroot.join(&entry);
-            let mut shown = Shown::default();
+            let mut shown = Shown {
+                ours: fs::read_link(&path).is_ok_and(|to| to.starts_with(".tidecast")),
+                ..Shown::default()
+            };
             match walk(&path, &name, &mut shown) {
                 Ok(()) => {}
                 // It went between the look at the folder and the look at it.
@@ -328,6 +352,9 @@ fn walk(path: &Path, name: &str, shown: &mut Shown) -> Result<(), Violation> {
         Err(error) => return Err(Violation::Unreadable(path.to_owned(), error.to_string())),
     };
     if found.is_dir() {
+        if !is_open(&found) {
+            shown.closed = Some(name.to_owned());
+        }
         for entry in read_dir(path)? {
             let name = format!("{name}/{}", entry.to_string_lossy());
             walk(&path.join(entry), &name, shown)?;
@@ -343,6 +370,11 @@ fn walk(path: &Path, name: &str, shown: &mut Shown) -> Result<(), Violation> {
     };
     shown.files.insert(name.to_owned(), facts);
     Ok(())
+}
+
+/// Whether every user may pass and look: a web server is another one than tidecast.
+fn is_open(folder: &fs::Metadata) -> bool {
+    folder.permissions().mode() & 0o555 == 0o555
 }
 
 fn below(files: &BTreeMap<String, Facts>, name: &str) -> BTreeMap<String, Facts> {

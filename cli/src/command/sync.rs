@@ -153,6 +153,10 @@ async fn explain(state: &Path, what: String) -> Failure {
 async fn sync(shell: &Shell<'_>, config: MirrorConfig) -> Result<SyncReport, Failure> {
     let (mirror, recovery) = mirror::Mirror::open(&shell.state, config, Arc::new(SystemClock))
         .map_err(SyncFailure::from)?;
+    // At once: whatever becomes of the sync, this was done.
+    if !recovery.is_clean() && !shell.json {
+        shell.note(&format!("the docroot was put right: {recovery}"));
+    }
     let bar = Bar::new(shell);
     let mut progress = mirror.progress();
     let showing = async {
@@ -180,7 +184,7 @@ async fn sync(shell: &Shell<'_>, config: MirrorConfig) -> Result<SyncReport, Fai
                 }
                 without_fresh_head(&shell.state, failure)
             })?;
-            if !recovery.is_clean() {
+            if !recovery.is_clean() && shell.json {
                 report.warnings.insert(0, format!("the docroot was put right: {recovery}"));
             }
             Ok(report)
@@ -289,7 +293,7 @@ fn render_plan(plan: &SyncPlan, verbose: bool) -> String {
     }
     let _ = writeln!(
         text,
-        "{} added, {} changed, {} removed, {} unchanged\n{} to fetch before compression, {} here already; {} of disk needed meanwhile",
+        "{} added, {} changed, {} removed, {} unchanged\n{} to fetch before compression, {} here already; at most {} of disk beside what is there, {} for the files themselves{}",
         plan.added.len(),
         plan.changed.len(),
         plan.removed.len(),
@@ -297,7 +301,18 @@ fn render_plan(plan: &SyncPlan, verbose: bool) -> String {
         text::bytes(plan.fetch_bytes),
         text::bytes(plan.reuse_bytes),
         text::bytes(plan.disk_bytes),
+        text::bytes(plan.files_disk_bytes),
+        match plan.free_bytes {
+            Some(free) => format!("; {} free", text::bytes(free)),
+            None => String::new(),
+        },
     );
+    if plan
+        .free_bytes
+        .is_some_and(|free| free < plan.files_disk_bytes)
+    {
+        text.push_str("warning: it does not fit: free some space first\n");
+    }
     text
 }
 

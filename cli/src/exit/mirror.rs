@@ -20,6 +20,8 @@ impl Diagnose for DocrootError {
             Self::InUse { .. } | Self::Replaced { .. } => Exit::Temporary,
             Self::Io { .. }
             | Self::NoSpace { .. }
+            | Self::Quota { .. }
+            | Self::TooManyFiles { .. }
             | Self::ReadOnly { .. }
             | Self::DiskFault { .. } => Exit::Io,
             Self::Successor(_)

@@ -63,6 +63,7 @@ pub use keep::Gaps;
 pub use mend::MendReport;
 pub use peek::{Peek, peek};
 pub use placement::PutOutcome;
+pub(crate) use rebuilt::on_disk;
 pub use recover::Recovery;
 pub use spool::SPOOL_BYTES;
 pub use survey::{Concern, Foreign, ForeignKind, Survey};
@@ -84,6 +85,8 @@ pub struct Options {
     pub keep_trees_min: usize,
     /// How long what was moved out of the docroot stays in `.tidecast/removed`.
     pub removed_keep: Duration,
+    /// How long what was fetched for a release that is not complete stays without anything being added to it.
+    pub partial_keep: Duration,
     /// Make the docroot where it is missing. For the first time only: later its absence means a missing mount.
     pub create: bool,
 }
@@ -94,6 +97,7 @@ impl Default for Options {
             grace: Duration::from_secs(GRACE_S),
             keep_trees_min: 2,
             removed_keep: Duration::from_secs(30 * 24 * 60 * 60),
+            partial_keep: Duration::from_secs(7 * 24 * 60 * 60),
             create: false,
         }
     }

@@ -48,6 +48,7 @@ use crate::clock::Clock;
 use crate::config::{ConfigError, MirrorConfig};
 use crate::control::{Command, Handler, Refusal};
 use crate::docroot::{Docroot, DocrootError, Options, Recovery};
+use crate::durable;
 use crate::http::{HealthHandle, SiteHandle};
 use crate::keyfile::{self, KeyFileError};
 use crate::metrics::MirrorCounters;
@@ -132,6 +133,8 @@ struct Present {
     marked_stale: Option<bool>,
     reminder: Reminder,
     last_success_ms: Option<u64>,
+    /// What was found and put right at the start, in one line.
+    recovered: Option<String>,
     /// UDP payload received and sent on the connections before this one.
     traffic_before: (u64, u64),
 }
@@ -245,7 +248,10 @@ impl Mirror {
             site: SiteHandle::default(),
             health: HealthHandle::default(),
             counters: MirrorCounters::default(),
-            present: Mutex::default(),
+            present: Mutex::new(Present {
+                recovered: (!recovery.is_clean()).then(|| recovery.to_string()),
+                ..Present::default()
+            }),
             wishes: Mutex::default(),
             notices: tokio::sync::broadcast::Sender::new(16),
             config,
@@ -395,10 +401,23 @@ impl Mirror {
 
     /// Lets go of trees whose grace is over and of what was moved away long ago, and keeps health current.
     async fn tidy(&self) {
-        let now = self.clock.now();
-        match self.disk.run(move |disk| disk.docroot.expire(now)).await {
+        let (now, state) = (self.clock.now(), self.state.clone());
+        let expiring = self.disk.run(move |disk| {
+            for folder in ["", "roots", "evidence"] {
+                if let Err(error) = durable::remove_old_temporaries(&state.join(folder), now) {
+                    tracing::warn!(%error, "what somebody who was killed left stays");
+                }
+            }
+            disk.docroot.expire(now)
+        });
+        match expiring.await {
             Ok(Err(error)) => tracing::warn!(%error, "cannot remove old trees"),
             Ok(Ok(expired)) => {
+                if expired.given_up {
+                    tracing::info!(
+                        "a release that was begun and not added to for a week was removed"
+                    );
+                }
                 for to in &expired.moved_away {
                     tracing::warn!(
                         "a file of the docroot's time before tidecast was moved to {to}"

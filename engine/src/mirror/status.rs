@@ -113,8 +113,15 @@ pub struct SyncPlan {
     /// [`Self::bundle_bytes`] only.
     #[serde(default)]
     pub files: Vec<FileRoad>,
-    /// Most bytes the disk needs on top of what is there.
+    /// Most bytes the disk holds meanwhile on top of what is there: [`Self::files_disk_bytes`], chunks that wait for a
+    /// rebuild, lists, recipes, manifest and index.
     pub disk_bytes: u64,
+    /// Bytes of it without which the release cannot be built: its new files, in whole blocks.
+    #[serde(default)]
+    pub files_disk_bytes: u64,
+    /// Bytes that are free for this user on the docroot's file system, as far as that is there.
+    #[serde(default)]
+    pub free_bytes: Option<u64>,
     /// Why: as in [`SyncReport::reason`].
     pub reason: String,
 }
@@ -192,6 +199,9 @@ pub struct MirrorStatus {
     /// The last thing that went wrong, until something goes right: what, and whose fault it is
     /// (`network`, `operator`, `feed`, `upstream`, `clock`, `disk`, `tidecast`).
     pub last_error: Option<Fault>,
+    /// What was found in the docroot when the daemon started, and put right, in one line.
+    #[serde(default)]
+    pub recovered: Option<String>,
     /// Keys caught signing two heads under one number.
     pub equivocators: Vec<String>,
     /// Keys that named another manifest for the release that was installed.
