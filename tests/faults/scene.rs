@@ -1,5 +1,6 @@
 //! Docroots with everything in them that a switch has to deal with, brought back before each fault.
 
+use std::cell::Cell;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -26,7 +27,12 @@ pub(crate) struct Scene {
     newest: u64,
     /// What is the operator's and may be moved away, but not lost.
     kept: Vec<Vec<u8>>,
+    /// What a sync that nothing befalls receives, in bytes, once one has been measured.
+    undisturbed_bytes: Cell<Option<u64>>,
 }
+
+/// What two syncs may differ by, in bytes: packets sent twice, acknowledgements.
+const NOISE_BYTES: u64 = 32 * 1024;
 
 /// The files of release `number`: some stay, some change, some come and go.
 fn files(number: u64) -> Vec<(String, Vec<u8>)> {
@@ -104,6 +110,7 @@ impl Scene {
             promise: Promise::of([2, 3, 4].map(release)),
             newest: 4,
             kept: vec![b"stray".to_vec(), b"swapped".to_vec(), b"mine".to_vec()],
+            undisturbed_bytes: Cell::new(None),
             world,
             mirror,
             seed,
@@ -163,6 +170,7 @@ impl Scene {
             promise: Promise::of([release(1)]).or_what_is_there(&docroot),
             newest: 1,
             kept: vec![b"older".to_vec(), b"stray".to_vec(), b"inside".to_vec()],
+            undisturbed_bytes: Cell::new(None),
             seed: world.path("seed"),
             world,
             mirror,
@@ -234,6 +242,17 @@ impl Scene {
         if synced.code != 0 {
             return Err(format!("the next sync failed: {}", synced.err));
         }
+        // Going on costs no more than starting over.
+        let received = received_bytes(&synced.out);
+        let most = self
+            .undisturbed_bytes
+            .get()
+            .unwrap_or(u64::MAX - NOISE_BYTES);
+        if received > most + NOISE_BYTES {
+            return Err(format!(
+                "received {received} bytes after the fault, {most} without"
+            ));
+        }
         let live = self.check(promise)?;
         if live.release != self.newest || before.release > live.release {
             return Err(format!("release {} after {}", live.release, before.release));
@@ -250,6 +269,11 @@ impl Scene {
             return Err(format!("left over: {left:?}"));
         }
         Ok(())
+    }
+
+    /// Notes what a sync received that nothing befell.
+    pub(crate) fn was_undisturbed(&self, report: &str) {
+        self.undisturbed_bytes.set(Some(received_bytes(report)));
     }
 
     /// Names of ours that should not be there between two syncs.
@@ -275,6 +299,11 @@ impl Scene {
         }
         left
     }
+}
+
+fn received_bytes(report: &str) -> u64 {
+    let report: serde_json::Value = serde_json::from_str(report).unwrap();
+    report["received_bytes"].as_u64().unwrap()
 }
 
 fn copy(from: &Path, to: &Path) {

@@ -266,16 +266,7 @@ impl Build {
 
     /// Refuses to go on when the file system has fewer than `need_bytes` free.
     pub(super) fn check_free(&self, need_bytes: u64) -> Result<(), DocrootError> {
-        let free_bytes = self.folders.free_bytes()?;
-        if need_bytes > free_bytes {
-            return Err(DocrootError::NoSpace {
-                action: "build the release in",
-                path: self.folders.path.clone(),
-                need_bytes,
-                free_bytes,
-            });
-        }
-        Ok(())
+        self.folders.check_free(need_bytes)
     }
 
     /// Removes what an earlier build left and this one has no use for.

@@ -247,11 +247,18 @@ fn create_new(at: impl AsFd, name: &str, mode: Mode) -> io::Result<File> {
 /// anywhere else, is replaced and never written to. It is judged once it is open: before, it could become another.
 pub(super) fn open_own(at: impl AsFd, name: &str, mode: Mode) -> io::Result<File> {
     let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
-    if let Ok(opened) = rustix::fs::openat(&at, name, flags, Mode::empty()) {
-        let found = look_at(&opened)?;
-        if found.kind == Kind::File && found.links == 1 {
-            return Ok(opened.into());
+    match rustix::fs::openat(&at, name, flags, Mode::empty()) {
+        Ok(opened) => {
+            let found = look_at(&opened)?;
+            if found.kind == Kind::File && found.links == 1 {
+                return Ok(opened.into());
+            }
         }
+        // It may be whole: what it holds is not thrown away for want of a descriptor.
+        Err(error @ (Errno::MFILE | Errno::NFILE | Errno::NOMEM | Errno::IO | Errno::ROFS)) => {
+            return Err(error.into());
+        }
+        Err(_) => {}
     }
     create_new(at, name, mode)
 }

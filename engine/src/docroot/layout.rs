@@ -190,6 +190,20 @@ impl Folders {
         files::make_folder(&self.state, name, mode).map_err(self.fault("make", name))
     }
 
+    /// Refuses to go on when the file system has fewer than `need_bytes` free.
+    pub(super) fn check_free(&self, need_bytes: u64) -> Result<(), DocrootError> {
+        let free_bytes = self.free_bytes()?;
+        if need_bytes > free_bytes {
+            return Err(DocrootError::NoSpace {
+                action: "build the release in",
+                path: self.path.clone(),
+                need_bytes,
+                free_bytes,
+            });
+        }
+        Ok(())
+    }
+
     /// Free bytes for this user.
     pub(super) fn free_bytes(&self) -> Result<u64, DocrootError> {
         let stat = rustix::fs::fstatvfs(&self.docroot)

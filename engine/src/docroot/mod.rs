@@ -204,6 +204,14 @@ impl Docroot {
         self.lock.check(&self.folders)
     }
 
+    /// Refuses to go on when the file system has fewer than `need_bytes` free.
+    ///
+    /// # Errors
+    /// [`DocrootError::NoSpace`], or of the disk.
+    pub fn check_free(&self, need_bytes: u64) -> Result<(), DocrootError> {
+        self.folders.check_free(need_bytes)
+    }
+
     /// Begins the tree of a release, or goes on with what an earlier attempt left.
     ///
     /// # Errors

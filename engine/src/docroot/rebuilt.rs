@@ -222,20 +222,21 @@ impl Build {
             .fold(0, |sum, (file, _)| sum.saturating_add(file.size))
     }
 
-    /// What the files that are to be built take on a disk, in bytes: whole blocks each.
-    fn room_bytes(&self) -> u64 {
-        let files = self.manifest.files.iter().zip(&self.states);
-        files
-            .filter(|(_, state)| matches!(state, FileState::ToBuild { .. }))
-            .fold(0, |sum, (file, _)| sum.saturating_add(on_disk(file.size)))
-    }
-
-    /// Refuses a build that cannot fit, before anything is fetched or rebuilt for it: every file that is to be built needs
-    /// its length in whole blocks, less what an earlier build of it occupies.
+    /// Refuses a build that cannot fit, before anything is fetched or rebuilt for it: [`Self::lacking_room_bytes`].
     ///
     /// # Errors
     /// [`DocrootError::NoSpace`], or of the disk; what is there stays for the next attempt.
     pub fn check_room(&mut self) -> Result<(), DocrootError> {
+        let need_bytes = self.lacking_room_bytes()?;
+        self.check_free(need_bytes)
+    }
+
+    /// What the files that are to be built take on the disk, in bytes: their lengths in whole blocks, less what an earlier
+    /// build of them occupies.
+    ///
+    /// # Errors
+    /// [`DocrootError`] of the disk.
+    pub fn lacking_room_bytes(&mut self) -> Result<u64, DocrootError> {
         let written: Vec<u32> = self.there.written.iter().copied().collect();
         let mut here_bytes = 0_u64;
         for at in written {
@@ -248,7 +249,13 @@ impl Build {
             let found = found.map_err(self.folders.fault("look at", path))?;
             here_bytes = here_bytes.saturating_add(found.blocks().saturating_mul(BLOCK_BYTES));
         }
-        self.check_free(self.room_bytes().saturating_sub(here_bytes))
+        let files = self.manifest.files.iter().zip(&self.states);
+        let all_bytes = files
+            .filter(|(_, state)| matches!(state, FileState::ToBuild { .. }))
+            .fold(0_u64, |sum, (file, _)| {
+                sum.saturating_add(on_disk(file.size))
+            });
+        Ok(all_bytes.saturating_sub(here_bytes))
     }
 
     /// Takes file number `at` out of the build again: what lies there is damaged, though nothing but its content shows it.

@@ -4,6 +4,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use tidecast_proto::id::ObjectId;
 use tokio::sync::{mpsc, oneshot};
 
 use super::MirrorError;
@@ -22,6 +23,8 @@ pub(super) struct DiskState {
     pub(super) docroot: Docroot,
     /// The tree being built.
     pub(super) build: Option<Build>,
+    /// The release that did not fit when it was last begun, and the bytes it needs.
+    pub(super) no_room: Option<(ObjectId, u64)>,
 }
 
 type Job = Box<dyn FnOnce(&mut DiskState) + Send>;
@@ -62,6 +65,7 @@ impl Disk {
         let state = |docroot| DiskState {
             docroot,
             build: None,
+            no_room: None,
         };
         if let DiskMode::Inline(job) = mode {
             let (docroot, found) = open()?;

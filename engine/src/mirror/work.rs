@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tidecast_proto::chunker::Chunker;
 use tidecast_proto::head::{Head, HeadBody, SignedHead};
-use tidecast_proto::id::{RootVersion, Timestamp};
+use tidecast_proto::id::{ObjectId, RootVersion, Timestamp};
 use tidecast_proto::limits;
 use tidecast_proto::manifest::Manifest;
 use tidecast_proto::name::ReleasePath;
@@ -161,7 +161,9 @@ impl Work {
                     tracing::warn!(%path, "a served file was changed by somebody; it is fetched again");
                 }
                 build.take_complete()?;
+                disk.no_room = Some((build.manifest().id(), build.lacking_room_bytes()?));
                 build.check_room()?;
+                disk.no_room = None;
                 let begun = Begun {
                     lacking_bytes: build.lacking_bytes(),
                     damaged: linked.damaged,
@@ -170,6 +172,27 @@ impl Work {
                 Ok::<_, DocrootError>(begun)
             })
             .await??)
+    }
+
+    /// Refuses the release of `manifest` if it was begun before and did not fit, as long as it still would not: an upstream
+    /// need not send it again for that to be found out.
+    ///
+    /// # Errors
+    /// [`SyncError`] of the docroot: no space.
+    pub(super) async fn fits(&self, manifest: ObjectId) -> Result<(), SyncError> {
+        Ok(self
+            .disk
+            .run(move |disk| match disk.no_room {
+                Some((id, need_bytes)) if id == manifest => disk.docroot.check_free(need_bytes),
+                _ => Ok(()),
+            })
+            .await??)
+    }
+
+    /// Closes what a build that ended, well or not, still holds open. What it wrote is found by the next one.
+    pub(super) async fn let_go(&self) {
+        // Only a panic on the thread makes this fail, and whatever comes next says so.
+        let _ = self.disk.run(|disk| disk.build = None).await;
     }
 
     /// Judges head and manifest again if there is a newer root than the one of `judged`: fetching takes minutes, and
