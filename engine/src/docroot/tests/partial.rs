@@ -121,7 +121,8 @@ fn a_folder_whose_maker_was_killed_before_it_got_its_mode_gets_it() {
         let path = site.path.join(name);
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o700)).unwrap();
         let (mut docroot, _) = site.open();
-        Release::new(3, &[("big", noise(name, 300_000))]).build(&mut docroot);
+        let files = [("big", noise(name, 300_000)), ("kept", b"kept".to_vec())];
+        Release::new(3, &files).build(&mut docroot);
         assert_eq!(mode(name), right, "{name}");
     }
 }
