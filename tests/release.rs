@@ -259,6 +259,47 @@ fn what_was_tampered_with_is_of_another_feed_or_too_late_is_refused_with_a_reaso
 }
 
 #[test]
+fn whoever_adds_a_detached_signature_is_told_why_that_takes_everybody_and_what_does_not() {
+    let world = World::new("none");
+    three_sigmakers(&world);
+    let (file, _) = propose(&world, &[("a.hdb", b"one")]);
+    let path = text(&file);
+    for key in ["s1.key", "s2.key"] {
+        let key = text(&world.path(key));
+        world
+            .on_master(&["release", "sign", &path, "--key", &key, "--yes"])
+            .says("signed release 1");
+    }
+    assert_eq!(newest(&world), 1);
+    world.lay_out(&[
+        ("a.hdb", b"one"),
+        ("daily-27000.cvd.sign", b"#clamsign-1.0"),
+    ]);
+    let tree = text(&world.tree());
+    let why = "more than an addition: daily-27000.cvd.sign is new, and what a .sign file says only clients can check; \
+        publish the databases and cdiffs without it first, and every .sign with the next release that is signed whole";
+    let proposed = world.on_master(&["release", "propose", &tree]);
+    proposed.says("it needs 2 signatures, because");
+    proposed.says(why);
+    let (file, proposed) = propose(
+        &world,
+        &[
+            ("a.hdb", b"one"),
+            ("daily-27000.cvd.sign", b"#clamsign-1.0 "),
+        ],
+    );
+    assert!(why.ends_with(proposed["not_an_addition"].as_str().unwrap()));
+    let path = text(&file);
+    let shown = world.on_master(&["release", "show", &path]);
+    shown.says("0 of 2 needed signatures");
+    shown.says(why);
+    let key = text(&world.path("s3.key"));
+    let signed = world.on_master(&["release", "sign", &path, "--key", &key, "--yes"]);
+    signed.says("1 of 2 needed signatures");
+    signed.says(why);
+}
+
+#[test]
 fn single_files_are_added_and_removed_without_the_tree() {
     let world = World::new("none");
     world.publish(&[("a.hdb", b"one"), ("b.hdb", b"two"), ("c", b"3")]);

@@ -11,7 +11,7 @@ const REPEAT_MS: u64 = 24 * 3600 * 1000;
 /// Something that is well today and will not stay so.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Warning {
-    /// What it is about: `root_expires`, `key_shared`.
+    /// What it is about: `root_expires`, `key_shared`, `trust_log`.
     pub about: String,
     /// How urgent it is: `notice`, `warning`, `alarm` or `expired`.
     pub level: String,

@@ -11,6 +11,7 @@ use tidecast_engine::mirror::{ImportError, Mirror, SyncError, SyncFailure, Unpro
 use tidecast_engine::proposal::{self, Accepted, Folder, ProposalError, ProposeRequest, What};
 use tidecast_engine::roots;
 use tidecast_engine::store::{Collection, Fate, KeptFor, Store, StoreWriter};
+use tidecast_proto::database::OtherScript;
 use tidecast_proto::id::ReleaseNumber;
 use tidecast_proto::key::SecretKey;
 use tidecast_proto::manifest::{Anchor, Flags, ManifestBody, ManifestError, SignedManifest};
@@ -516,4 +517,31 @@ async fn a_genuine_database_in_anothers_place_or_with_a_false_time_is_refused() 
         "{error:?}"
     );
     assert_eq!(world.served("m", "test.cvd").unwrap(), file("test-4.cvd"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_genuine_cdiff_in_anothers_place_is_refused() {
+    let test = "a_genuine_cdiff_in_anothers_place_is_refused";
+    let Some(file) = genuine(test) else { return };
+    let world = three_sigmakers();
+    let main = |version: u32| ("main.cvd", made_up(version));
+    let put = |files: &[(&str, Vec<u8>)]| {
+        let files: Vec<_> = files.iter().map(|(n, c)| (*n, c.as_slice())).collect();
+        propose(&world, &files)
+    };
+    let (path, _) = put(&[main(5)]);
+    release(&world, &path, &[1, 2]).unwrap();
+    let (master, mirror) = follower(&world).await;
+    // ClamAV signed it and its version fits; it is the script of `test`.
+    let (path, needed) = put(&[main(6), ("main-6.cdiff", file("test-6.cdiff"))]);
+    assert_eq!(needed, 2);
+    force_as_addition(&world, &path, |_| ());
+    master.master.reload().unwrap();
+    let error = refused(mirror.sync_once().await.unwrap_err());
+    assert!(
+        matches!(&error, SyncError::NotGenuine(Unproved::OtherScript { path, why: OtherScript::OtherDatabase(name) })
+            if path.as_str() == "main-6.cdiff" && name == "test"),
+        "{error:?}"
+    );
+    assert_eq!(world.served("m", "main.cvd").unwrap(), made_up(5));
 }

@@ -9,15 +9,16 @@ use support::{RunningMaster, World};
 use tidecast_engine::audit::{AuditReport, audit};
 use tidecast_engine::chain_log::{ChainLog, Format, RecordKind};
 use tidecast_engine::keyfile;
-use tidecast_engine::master::{Feed, ROOT_KEY};
-use tidecast_engine::store::Store;
+use tidecast_engine::master::{Feed, RELEASE_KEY, ROOT_KEY};
+use tidecast_engine::publish::{PublishRequest, publish};
+use tidecast_engine::store::{Store, StoreWriter};
 use tidecast_proto::codec;
 use tidecast_proto::head::{HeadBody, SignedHead};
 use tidecast_proto::id::{ReleaseNumber, RootVersion, Seq};
 use tidecast_proto::key::SecretKey;
 use tidecast_proto::limits;
-use tidecast_proto::manifest::SignedManifest;
-use tidecast_proto::root::{RootBody, SignedRoot};
+use tidecast_proto::manifest::{Flags, SignedManifest};
+use tidecast_proto::root::{Root, RootBody, SignedRoot};
 
 /// As SPEC §7.5 has it.
 const HEADS: Format = Format {
@@ -352,4 +353,110 @@ async fn evidence_against_a_key_that_another_key_signed_is_found() {
         is_good(&world, "m.state");
         fs::write(&path, &whole).unwrap();
     }
+}
+
+/// A release of one file, signed by `key` and made as if `root` were the newest.
+fn publish_as(world: &World, root: &Root, key: &SecretKey, content: &[u8]) {
+    let feed = Feed::load(&world.master_state()).unwrap();
+    let tree = world.path("tree");
+    fs::create_dir_all(&tree).unwrap();
+    fs::write(tree.join("f"), content).unwrap();
+    let mut writer = StoreWriter::open(&feed.store_folder()).unwrap();
+    let request = PublishRequest {
+        tree: &tree,
+        root,
+        feed: feed.id,
+        keys: std::slice::from_ref(key),
+        verify: feed.verify,
+        notes: String::new(),
+        flags: Flags::default(),
+        cache: &feed.publish_cache(),
+        now: world.now(),
+        even_if_unchanged: true,
+        above: ReleaseNumber(0),
+    };
+    publish(&mut writer, &request, &mut |_| {}).unwrap();
+}
+
+/// Root 2, which gives the release key's part to another.
+fn replace_release_key(world: &World) -> SecretKey {
+    let state = world.master_state();
+    let key = SecretKey::from_seed(&[7; 32]);
+    let root = Feed::load(&state).unwrap().root;
+    let body = RootBody {
+        version: RootVersion(2),
+        release_keys: vec![key.public()],
+        ..RootBody::clone(&root)
+    };
+    let root_key = keyfile::load(&world.path("keys").join(ROOT_KEY)).unwrap();
+    let next = SignedRoot::sign(&body, &[&root_key]).unwrap();
+    tidecast_engine::master::install(&state, vec![next]).unwrap();
+    key
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_release_in_the_store_is_judged_by_a_root_that_was_the_newest_when_it_was_made() {
+    let world = World::new();
+    world.publish(&[("f", b"one")]);
+    let first = Feed::load(&world.master_state()).unwrap().root;
+    let old = keyfile::load(&world.path("keys").join(RELEASE_KEY)).unwrap();
+    let master = RunningMaster::start(&world);
+    let new = replace_release_key(&world);
+    let second = Feed::load(&world.master_state()).unwrap().root;
+    publish_as(&world, &second, &new, b"two");
+    master.master.reload().unwrap();
+    drop(master);
+    let report = is_good(&world, "master");
+    for step in [
+        "release 1: signed by enough release keys, by root 1",
+        "release 2: signed by enough release keys, by root 2",
+    ] {
+        assert!(report.steps.iter().any(|had| had == step), "{report:?}");
+    }
+    // Nobody announced it, and root 1 would allow it; but the one below was announced under root 2.
+    publish_as(&world, &first, &old, b"thr");
+    finds(&world, "master", "release 3: ");
+    finds(&world, "master", "(under root 2)");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_mirror_serves_is_judged_by_the_root_that_was_the_newest_when_it_was_installed() {
+    let world = World::new();
+    world.publish(&[("f", b"one")]);
+    let master = RunningMaster::start(&world);
+    let mirror = world.admitted_mirror("m", &master.upstream());
+    master.master.reload().unwrap();
+    mirror.sync_once().await.unwrap();
+    let new = replace_release_key(&world);
+    let second = Feed::load(&world.master_state()).unwrap().root;
+    publish_as(&world, &second, &new, b"two");
+    master.master.reload().unwrap();
+    mirror.sync_once().await.unwrap();
+    let report = is_good(&world, "m.state");
+    let said = "release 2 is served: signed by enough release keys of root 2, the newest when it was installed";
+    assert!(report.steps.iter().any(|had| had == said), "{report:?}");
+
+    // As if release 2, which only root 2 allows, had been installed before that came.
+    let path = world.path("m.state/trust.log");
+    let mut kept = Vec::new();
+    ChainLog::open(&path, &TRUST, &mut |record| {
+        kept.push((record.kind, record.body.clone()));
+    })
+    .unwrap();
+    let root_2 = kept.iter().rposition(|(kind, _)| *kind == RecordKind(2));
+    let root_2 = kept.remove(root_2.unwrap());
+    let last = kept.last_mut().unwrap();
+    assert_eq!(last.0, RecordKind(3));
+    // Without the head, which speaks of root 2 and is found out by itself: the time, three fields, no head.
+    last.1.truncate(8 + 8 + 32 + 8);
+    last.1.push(0);
+    kept.push(root_2);
+    fs::remove_file(&path).unwrap();
+    let mut log = ChainLog::open(&path, &TRUST, &mut |_| {}).unwrap();
+    log.begin(&mut |_| {}).unwrap().append(&kept).unwrap();
+    finds(
+        &world,
+        "m.state",
+        "(under root 1, the newest when it was installed)",
+    );
 }

@@ -11,10 +11,13 @@ use tidecast_engine::master::{
     self, Feed, InstallError, Master, ROOT_KEY, SettingsChange, next_key,
 };
 use tidecast_engine::mirror::{self, NEXT_NODE_KEY, NODE_KEY, NextKey};
+use tidecast_engine::publish::{PublishRequest, publish};
+use tidecast_engine::store::StoreWriter;
 use tidecast_proto::ceremony::{KeyChanges, KeyRole, MasterChange, RootChanges};
 use tidecast_proto::id::{ObjectId, ReleaseNumber, RootVersion};
 use tidecast_proto::key::{PublicKey, SecretKey};
 use tidecast_proto::limits;
+use tidecast_proto::manifest::Flags;
 use tidecast_proto::root::{RootBody, SignedRoot};
 
 const DAY_MS: u64 = 24 * 3600 * 1000;
@@ -424,4 +427,51 @@ async fn a_daemon_does_not_touch_its_keys_while_somebody_else_holds_the_state() 
     drop(held);
     let patience = std::time::Duration::from_secs(60);
     assert!(ended.recv_timeout(patience).unwrap());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_release_that_lost_its_signers_says_what_to_do_and_doing_it_helps() {
+    let world = World::new();
+    world.publish(&[("f", b"one")]);
+    let master = RunningMaster::start(&world);
+    let key = SecretKey::from_seed(&[9; 32]);
+    let root = Feed::load(&world.master_state()).unwrap().root;
+    let changes = RootChanges {
+        release: KeyChanges {
+            add: vec![key.public()],
+            remove: root.release_keys.clone(),
+            threshold: None,
+        },
+        ..RootChanges::default()
+    };
+    install(&world, &changes);
+    let error = master.master.reload().unwrap_err().to_string();
+    assert_eq!(
+        error,
+        "release 1 cannot be announced under root 2: manifest: 0 of 1 needed signatures are good (1 present)"
+    );
+    let alarm = master.master.status().heads.alarms.remove(0);
+    assert!(alarm.what.contains(&error), "{}", alarm.what);
+    let advice = "mirrors keep release 1 and take nothing new: publish the same files again with a release key that root 2 names, `tidecast publish --force TREE`";
+    assert_eq!(alarm.advice, advice);
+
+    let feed = Feed::load(&world.master_state()).unwrap();
+    let mut writer = StoreWriter::open(&feed.store_folder()).unwrap();
+    let request = PublishRequest {
+        tree: &world.path("tree"),
+        root: &feed.root,
+        feed: feed.id,
+        keys: &[key],
+        verify: feed.verify,
+        notes: String::new(),
+        flags: Flags::default(),
+        cache: &feed.publish_cache(),
+        now: world.now(),
+        even_if_unchanged: true,
+        above: ReleaseNumber(0),
+    };
+    publish(&mut writer, &request, &mut |_| {}).unwrap();
+    master.master.reload().unwrap();
+    assert!(kinds(&master.master).is_empty());
+    assert_eq!(master.master.status().newest.unwrap().release, 2);
 }

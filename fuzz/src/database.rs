@@ -1,7 +1,7 @@
 //! ClamAV's databases, as their publisher reads them.
 
 use tidecast_proto::database::{
-    Cdiff, CvdCheck, DSIG_CHARS_MAX, DatabaseFile, HEADER_BYTES, Header, Info, MEMBER_BYTES_MAX,
+    Cdiff, CvdCheck, DSIG_CHARS_MAX, DatabaseFile, DatabaseVersion, HEADER_BYTES, Header, Info, MEMBER_BYTES_MAX,
     PublicKey, ScriptCheck, SignedFile, TarEvent, TarReader, Verified, VerifyPolicy, decode_number,
     encode_number,
 };
@@ -144,9 +144,12 @@ pub fn cdiff(bytes: &[u8]) {
     };
     let whole = script(bytes.len().max(1));
     assert_eq!(script(7), whole);
-    if let Some((length, commands)) = whole {
-        assert_eq!(length, bytes.len() as u64);
-        assert!(commands <= length);
+    if let Some(script) = whole {
+        assert_eq!(script.bytes, bytes.len() as u64);
+        assert!(script.commands <= script.bytes);
+        // Nothing is for two databases.
+        let is_for = |name| script.is_for(name, DatabaseVersion(2)).is_ok();
+        assert!(!(is_for("own") && is_for("daily")));
     }
 }
 

@@ -34,6 +34,12 @@ pub enum NotAnAddition {
     /// A new file is not the cdiff of a new version.
     #[error("{0} is new and no cdiff of a newer database of ClamAV's")]
     Adds(ReleasePath),
+    /// A detached signature (ClamAV 1.5) is new or another. It is made with certificates that neither publishers nor mirrors
+    /// hold, and clients that get one that does not fit refuse the database beside it.
+    #[error(
+        "{0} is new, and what a .sign file says only clients can check; publish the databases and cdiffs without it first, and every .sign with the next release that is signed whole"
+    )]
+    Signature(ReleasePath),
     /// Its anchor is not at hand.
     #[error("that release's manifest is not at hand")]
     NoAnchor,
@@ -190,16 +196,24 @@ impl ManifestBody {
             return Err(NotAnAddition::Removes(gone.path.clone()));
         }
         let mut added = Vec::new();
+        let mut signature = None;
         for file in &self.files {
             match anchor.file(file.path.as_str()) {
                 Some(old) if unchanged(file, old) => {}
                 Some(old) if is_newer(file, old) => added.push(file),
+                // Told of only if it is all that stands in the way: then leaving it out is enough.
+                _ if matches!(DatabaseFile::of(file.path.as_str()), DatabaseFile::Sign(_)) => {
+                    signature.get_or_insert(&file.path);
+                }
                 Some(_) => return Err(NotAnAddition::Changes(file.path.clone())),
                 None if self.is_new_cdiff(file, anchor) => added.push(file),
                 None => return Err(NotAnAddition::Adds(file.path.clone())),
             }
         }
-        Ok(added)
+        match signature {
+            Some(path) => Err(NotAnAddition::Signature(path.clone())),
+            None => Ok(added),
+        }
     }
 
     /// Whether `file` is the script to a version that this release has and `anchor` has not reached.

@@ -52,6 +52,8 @@ pub enum Event {
         upstream: usize,
         /// Whether it would let us in.
         up: bool,
+        /// A signed head that it sent, accepted, and of a release or a time that the present upstream has not told of.
+        head: Option<Vec<u8>>,
     },
     /// The operator wants a look now.
     Wanted,
@@ -263,7 +265,7 @@ impl Mirror {
                 }
             }
             Event::SyncEnded(outcome) => self.sync_ended(now, outcome),
-            Event::Probed { upstream, up } => self.probed(now, upstream, up),
+            Event::Probed { upstream, up, head } => self.probed(now, upstream, up, head),
             Event::Wanted => match self.link {
                 Link::Down { .. } => self.link = Link::Down { until: now },
                 Link::Pending { .. } => self.link = Link::Pending { greet_at: now },
@@ -410,7 +412,7 @@ impl Mirror {
         self.actions.push_back(Action::Connect(self.current));
     }
 
-    fn probed(&mut self, now: Millis, upstream: usize, up: bool) {
+    fn probed(&mut self, now: Millis, upstream: usize, up: bool, head: Option<Vec<u8>>) {
         let next = now.plus(self.jittered(RETURN_MS));
         let Link::Up { return_at, .. } = &mut self.link else {
             return;
@@ -421,6 +423,12 @@ impl Mirror {
             self.actions.push_back(Action::Disconnect);
             self.current = 0;
             self.connect();
+            return;
+        }
+        // An upstream that does not have what it points at is left for the next by the sync that finds this out. One that
+        // was tried is not tried at every opinion: the polls see to that.
+        if let Some(head) = head.filter(|head| self.last_head.as_ref() != Some(head)) {
+            self.announced(head);
         }
     }
 

@@ -226,6 +226,19 @@ fn one_key_does_nothing_else() {
         let why = network.refuses(change);
         assert!(matches!(why, NotAnAddition::Adds(_)), "{what}: {why}");
     }
+    for path in ["daily-11.cvd.sign", "daily-11.cdiff.sign"] {
+        let why = network.refuses(|body| put(body, file(path, b"x")));
+        assert!(
+            matches!(&why, NotAnAddition::Signature(is) if is.as_str() == path),
+            "{why}"
+        );
+        // Leaving it out would not be enough.
+        let why = network.refuses(|body| {
+            put(body, file(path, b"x"));
+            put(body, file("new.txt", b"x"));
+        });
+        assert!(matches!(why, NotAnAddition::Adds(_)), "{why}");
+    }
     let shrinks: Change = |body| body.flags.allow_shrink = true;
     let rolls_back: Change = |body| body.flags.allow_database_rollback = true;
     assert_eq!(network.refuses(shrinks), NotAnAddition::Flag);

@@ -203,5 +203,20 @@ fn mirror_text(report: &MirrorReport, diagnosis: &Diagnosis, now: u64) -> String
         }
     }
     let _ = writeln!(text, "node key     {}", status.node_key);
+    if let Some(former) = &status.former_key {
+        let _ = writeln!(text, "old key      {}", former.node_key);
+        for upstream in &former.needed_by {
+            let upstream = text::plain(upstream);
+            let _ = writeln!(
+                text,
+                "             {upstream} knows only the old one; type there: tidecast node admit {}",
+                status.node_key
+            );
+        }
+        for upstream in &former.unanswered {
+            let upstream = text::plain(upstream);
+            let _ = writeln!(text, "             {upstream} has not answered yet");
+        }
+    }
     text
 }

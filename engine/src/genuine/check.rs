@@ -2,7 +2,7 @@
 
 use tidecast_proto::{
     database::{
-        self, Cdiff, CvdCheck, DatabaseError, DatabaseFile, HEADER_BYTES, ScriptCheck,
+        self, Cdiff, CvdCheck, DatabaseError, DatabaseFile, HEADER_BYTES, Script, ScriptCheck,
         VerifyPolicy, is_plain_body,
     },
     manifest::Database,
@@ -78,6 +78,25 @@ enum Body {
     Closed,
 }
 
+/// What a whole file was found to be.
+#[derive(Debug)]
+pub(crate) enum Found {
+    /// Nothing whose content is looked at, or no more than that it is sound.
+    Nothing,
+    Container(database::Database),
+    /// A cdiff's script, of a policy that reads it.
+    Script(Script),
+}
+
+impl Found {
+    pub(crate) fn container(self) -> Option<database::Database> {
+        match self {
+            Self::Container(database) => Some(database),
+            Self::Nothing | Self::Script(_) => None,
+        }
+    }
+}
+
 impl<'a> Check<'a> {
     pub(crate) fn new(policy: VerifyPolicy, path: &'a ReleasePath) -> Self {
         let path = path.as_str();
@@ -127,21 +146,24 @@ impl<'a> Check<'a> {
     }
 
     /// Says that the file ends here, and judges it.
-    pub(crate) fn finish(self) -> Result<Option<database::Database>, DatabaseFault> {
+    pub(crate) fn finish(self) -> Result<Found, DatabaseFault> {
+        let container = |found: Option<_>| found.map_or(Found::Nothing, Found::Container);
         match self {
-            Self::None => Ok(None),
+            Self::None => Ok(Found::Nothing),
             // A file this short has no body to speak of; the check says what it lacks.
             Self::Start {
                 path,
                 policy,
                 first,
-            } => Container::new(policy, path, &first)?.finish(),
-            Self::Container(container) => container.finish(),
+            } => Container::new(policy, path, &first)?
+                .finish()
+                .map(container),
+            Self::Container(check) => check.finish().map(container),
             Self::Cdiff {
                 path,
                 policy,
                 bytes,
-            } => check_cdiff(policy, path, &bytes).map(|()| None),
+            } => Ok(check_cdiff(policy, path, &bytes)?.map_or(Found::Nothing, Found::Script)),
         }
     }
 }
@@ -178,10 +200,14 @@ impl Container {
     }
 }
 
-fn check_cdiff(policy: VerifyPolicy, path: &str, bytes: &[u8]) -> Result<(), DatabaseFault> {
+fn check_cdiff(
+    policy: VerifyPolicy,
+    path: &str,
+    bytes: &[u8],
+) -> Result<Option<Script>, DatabaseFault> {
     let cdiff = Cdiff::check(policy, path, bytes)?;
     let Some(content) = cdiff.content.filter(|_| policy == VerifyPolicy::Genuine) else {
-        return Ok(());
+        return Ok(None);
     };
     let mut script = ScriptCheck::new();
     let mut inflate = Inflate::new(false);
@@ -189,8 +215,7 @@ fn check_cdiff(policy: VerifyPolicy, path: &str, bytes: &[u8]) -> Result<(), Dat
         Ok::<(), DatabaseFault>(script.opened(opened)?)
     })?;
     inflate.finish()?;
-    script.finish()?;
-    Ok(())
+    Ok(Some(script.finish()?))
 }
 
 /// What the manifest says of a checked database: only of kinds clients ask `If-Modified-Since` for.

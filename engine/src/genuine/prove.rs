@@ -2,11 +2,13 @@
 
 use std::io::Read;
 
-use tidecast_proto::database::{Container, DatabaseFile, Verified, VerifyPolicy, is_stock_name};
+use tidecast_proto::database::{
+    Container, DatabaseFile, OtherScript, Verified, VerifyPolicy, is_stock_name,
+};
 use tidecast_proto::manifest::File;
 use tidecast_proto::name::ReleasePath;
 
-use super::check::{Check, DatabaseFault};
+use super::check::{Check, DatabaseFault, Found};
 
 /// Bytes read at once.
 const PIECE_BYTES: usize = 128 * 1024;
@@ -28,6 +30,9 @@ pub enum Unproved {
     /// A genuine database in another's place: clients would load it twice, and the other one not at all.
     #[error("{path} holds another database of ClamAV's: {name}")]
     OtherName { path: ReleasePath, name: String },
+    /// A genuine script in another's place: clients would fail at it and fetch the whole database.
+    #[error("{path} is another script of ClamAV's: {why}")]
+    OtherScript { path: ReleasePath, why: OtherScript },
     /// The manifest would have clients told another version or build time.
     #[error("{path}: the release says its {field} is {stated}, it is {is}")]
     Misstated {
@@ -73,13 +78,21 @@ pub(crate) fn prove(file: &File, content: &mut impl Read) -> Result<(), ProveErr
     let found = check.finish().map_err(fault)?;
     let no_database = || Unproved::NoDatabase { path: path.clone() };
     match DatabaseFile::of(path.as_str()) {
-        // The check of a script says yes or fails; an empty one promises nothing.
-        DatabaseFile::Cdiff { name, .. } if is_stock_name(name) && file.size > 0 => Ok(()),
+        DatabaseFile::Cdiff { name, version } if is_stock_name(name) => match found {
+            Found::Script(script) => script.is_for(name, version).map_err(|why| {
+                let path = path.clone();
+                Unproved::OtherScript { path, why }.into()
+            }),
+            // An empty one promises nothing.
+            _ => Err(no_database().into()),
+        },
         DatabaseFile::Container {
             name,
             container: Container::Cvd,
         } => {
-            let found = found.filter(|found| found.verified == Verified::Genuine);
+            let found = found
+                .container()
+                .filter(|found| found.verified == Verified::Genuine);
             let found = found.ok_or_else(no_database)?;
             if found.own_name.as_deref() != Some(name) {
                 return Err(Unproved::OtherName {
@@ -166,8 +179,8 @@ mod tests {
     }
 
     #[test]
-    fn a_genuine_database_is_proved_only_for_its_own_name_version_and_build_time() {
-        let test = "a_genuine_database_is_proved_only_for_its_own_name_version_and_build_time";
+    fn what_is_genuine_is_proved_only_for_its_own_name_version_and_build_time() {
+        let test = "what_is_genuine_is_proved_only_for_its_own_name_version_and_build_time";
         let Some(folder) = std::env::var_os("TIDECAST_TESTDATA").map(PathBuf::from) else {
             crate::skip::skip(
                 test,
@@ -191,6 +204,13 @@ mod tests {
 
         let cdiff = std::fs::read(folder.join("test-6.cdiff")).unwrap();
         assert_eq!(why(&file("test-6.cdiff", &cdiff, 0, 0), &cdiff), None);
+        assert_eq!(why(&file("sub/test-6.cdiff", &cdiff, 0, 0), &cdiff), None);
         assert!(why(&file("test-5.cdiff", &cdiff, 0, 0), &cdiff).is_some());
+        // ClamAV signed it and the version is right; only the script says whose it is.
+        let other = why(&file("daily-6.cdiff", &cdiff, 0, 0), &cdiff).unwrap();
+        assert_eq!(
+            other,
+            "daily-6.cdiff is another script of ClamAV's: it edits test.info"
+        );
     }
 }

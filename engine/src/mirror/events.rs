@@ -4,6 +4,7 @@ use tidecast_proto::wire::Welcome;
 
 use super::error::SyncError;
 use super::status::SyncReport;
+use super::upstream::Opinion;
 use crate::quic::{Link, News};
 
 /// Something that happened, with the number of the connection it happened on.
@@ -20,8 +21,8 @@ pub(super) enum What {
     News(News),
     Polled(Result<Option<Vec<u8>>, SyncError>),
     Synced(Result<SyncReport, SyncError>),
-    /// Whether that upstream would let us in.
-    Probed(usize, bool),
+    /// What that upstream says beside the present one.
+    Probed(usize, Opinion),
     /// So many files are damaged.
     Mended(usize),
     Lost(SyncError),

@@ -12,8 +12,10 @@ use tidecast_proto::limits;
 use tidecast_proto::root::SignedRoot;
 use tidecast_proto::trust::{Installed, Trust};
 
+use super::memory::MemoryError;
 use crate::chain_log::{ChainLog, ChainLogError, Format, Record, RecordKind};
 use crate::durable::{self, Access, FileError};
+use crate::roots;
 
 /// The log's name in the state folder.
 pub(crate) const TRUST_LOG: &str = "trust.log";
@@ -71,7 +73,7 @@ pub(crate) enum Step {
 }
 
 impl Step {
-    fn encode(&self, at: Timestamp) -> (RecordKind, Vec<u8>) {
+    pub(crate) fn encode(&self, at: Timestamp) -> (RecordKind, Vec<u8>) {
         let plain = |i: &Installed| (i.release, i.manifest, i.anchored);
         match self {
             Self::Began {
@@ -252,83 +254,137 @@ impl SoFar {
 pub(super) struct History {
     state: PathBuf,
     feed: FeedId,
+    /// None while it can be neither read nor begun anew, which is tried again before the next step.
+    open: Option<Open>,
+}
+
+/// A log that holds all that led to what is believed.
+#[derive(Debug)]
+struct Open {
     log: ChainLog,
     so_far: SoFar,
 }
 
 impl History {
-    /// Opens the log in `state`. One that is damaged is set aside, for `audit` to be seen, and a new one begun: a mirror
-    /// must not stop serving because of what it wrote down.
-    ///
-    /// # Errors
-    /// [`ChainLogError`] of the disk.
-    pub(super) fn open(
-        state: &Path,
-        feed: FeedId,
-        trust: Option<&Trust>,
-        roots: &[SignedRoot],
-        now: Timestamp,
-    ) -> Result<Self, ChainLogError> {
-        let path = state.join(TRUST_LOG);
-        let mut so_far = SoFar::default();
-        let mut opened = ChainLog::open(&path, &FORMAT, &mut |record| so_far.take(record));
-        if so_far.wrong || matches!(opened, Err(ChainLogError::Damaged { .. })) {
-            let aside = set_aside(&path)?;
-            tracing::error!(log = %path.display(), aside = %aside.display(),
-                "the record of what this mirror believed is damaged; a new one is begun");
-            so_far = SoFar::default();
-            opened = ChainLog::open(&path, &FORMAT, &mut |record| so_far.take(record));
-        }
-        let mut history = Self {
+    /// The log in `state`; [`Self::catch_up`] opens it.
+    pub(super) fn new(state: &Path, feed: FeedId) -> Self {
+        Self {
             state: state.to_owned(),
             feed,
-            log: opened?,
-            so_far,
-        };
-        if let Some(trust) = trust {
-            let mut steps = Vec::new();
-            if history.log.is_empty() {
-                steps.push(Step::Began {
-                    feed,
-                    root: trust.root().version,
-                    installed: trust.installed(),
-                });
-            } else {
-                // Put into the folder by somebody else, and verified a moment ago like any other.
-                let known = usize::try_from(history.so_far.root.0).unwrap_or(usize::MAX);
-                let later = (1..).zip(roots).skip(known);
-                steps.extend(later.map(|(version, root)| Step::Root {
-                    version: RootVersion(version),
-                    id: root.id(),
-                }));
-            }
-            history.add(steps, now)?;
+            open: None,
         }
-        Ok(history)
     }
 
-    /// Adds steps, before anything is done in their name.
+    /// Opens the log unless it is open, and adds what it lacks of how `trust` came about. One that is damaged is set aside,
+    /// for `audit` to be seen, and a new one begun: a mirror must not stop because of what it wrote down.
     ///
     /// # Errors
-    /// [`ChainLogError`]; none was taken.
+    /// [`MemoryError`] of the disk; nothing may be believed anew until it is gone.
+    pub(super) fn catch_up(
+        &mut self,
+        trust: Option<&Trust>,
+        now: Timestamp,
+    ) -> Result<(), MemoryError> {
+        if self.open.is_some() {
+            return Ok(());
+        }
+        let path = self.state.join(TRUST_LOG);
+        let mut open = match Open::read(&path) {
+            Ok(open) if !open.so_far.wrong => open,
+            Ok(_) | Err(ChainLogError::Damaged { .. }) => {
+                set_aside(&path, "damaged")?;
+                Open::read(&path)?
+            }
+            Err(error) => return Err(error.into()),
+        };
+        if let Some(trust) = trust {
+            let steps = if open.log.is_empty() {
+                vec![Step::Began {
+                    feed: self.feed,
+                    root: trust.root().version,
+                    installed: trust.installed(),
+                }]
+            } else {
+                // Put into the folder by somebody else, and verified like any other.
+                let known = usize::try_from(open.so_far.root.0).unwrap_or(usize::MAX);
+                let newest = usize::try_from(trust.root().version.0).unwrap_or(usize::MAX);
+                let roots = roots::load(&self.state.join("roots"))?;
+                let later = (1..).zip(&roots).take(newest).skip(known);
+                let step = |(version, root): (u64, &SignedRoot)| Step::Root {
+                    version: RootVersion(version),
+                    id: root.id(),
+                };
+                later.map(step).collect()
+            };
+            open.append(&steps, now)?;
+        }
+        self.open = Some(open);
+        Ok(())
+    }
+
+    /// Adds steps that lead on from `before`, before anything is done in their name. A log that was replaced or damaged
+    /// meanwhile is set aside, and a new one begun.
+    ///
+    /// # Errors
+    /// [`MemoryError`]; none was taken.
     pub(super) fn add(
         &mut self,
-        mut steps: Vec<Step>,
+        before: Option<&Trust>,
+        steps: &[Step],
         now: Timestamp,
-    ) -> Result<(), ChainLogError> {
-        for step in &steps {
+    ) -> Result<(), MemoryError> {
+        for step in steps {
             step.alarm();
         }
-        let evidence = &self.so_far.evidence;
-        steps.retain(|step| {
+        self.catch_up(before, now)?;
+        match self.append(steps, now) {
+            Ok(()) => {}
+            Err(ChainLogError::Replaced { path }) => {
+                // It may be whole, and still is not what this mirror wrote.
+                set_aside(&path, "replaced")?;
+                self.begin_again(before, steps, now)?;
+            }
+            // What is there now is found out by reading it, as after a crash.
+            Err(ChainLogError::Damaged { .. } | ChainLogError::Unsure { .. }) => {
+                self.begin_again(before, steps, now)?;
+            }
+            Err(error) => return Err(error.into()),
+        }
+        for step in steps {
+            // The counters hold it, too; an operator sends what lies here.
+            if let Err(error) = step.keep_evidence(&self.state.join(EVIDENCE)) {
+                tracing::error!(%error, "evidence could not be written to its own file");
+            }
+        }
+        Ok(())
+    }
+
+    fn begin_again(
+        &mut self,
+        before: Option<&Trust>,
+        steps: &[Step],
+        now: Timestamp,
+    ) -> Result<(), MemoryError> {
+        self.open = None;
+        self.catch_up(before, now)?;
+        Ok(self.append(steps, now)?)
+    }
+
+    fn append(&mut self, steps: &[Step], now: Timestamp) -> Result<(), ChainLogError> {
+        let Some(open) = &mut self.open else {
+            return Ok(());
+        };
+        let evidence = &open.so_far.evidence;
+        let wanted = |step: &&Step| {
             let accused = step.accused();
             let told = accused.and_then(|key| evidence.get(&key).copied());
             told.is_none_or(|told| told < EVIDENCE_PER_KEY)
-        });
+        };
+        let mut steps: Vec<Step> = steps.iter().filter(wanted).cloned().collect();
         if steps.is_empty() {
             return Ok(());
         }
-        if self.log.is_empty() && !matches!(steps.first(), Some(Step::Began { .. })) {
+        if open.log.is_empty() {
             let began = Step::Began {
                 feed: self.feed,
                 root: RootVersion(0),
@@ -336,14 +392,25 @@ impl History {
             };
             steps.insert(0, began);
         }
+        open.append(&steps, now)
+    }
+}
+
+impl Open {
+    fn read(path: &Path) -> Result<Self, ChainLogError> {
+        let mut so_far = SoFar::default();
+        let log = ChainLog::open(path, &FORMAT, &mut |record| so_far.take(record))?;
+        Ok(Self { log, so_far })
+    }
+
+    fn append(&mut self, steps: &[Step], now: Timestamp) -> Result<(), ChainLogError> {
+        if steps.is_empty() {
+            return Ok(());
+        }
         let records: Vec<_> = steps.iter().map(|step| step.encode(now)).collect();
         self.log.begin(&mut |_| {})?.append(&records)?;
-        for step in &steps {
+        for step in steps {
             self.so_far.step(step);
-            // The counters hold it, too; an operator sends what lies here.
-            if let Err(error) = step.keep_evidence(&self.state.join(EVIDENCE)) {
-                tracing::error!(%error, "evidence could not be written to its own file");
-            }
         }
         Ok(())
     }
@@ -407,7 +474,8 @@ pub(crate) fn damaged_name(number: u32) -> String {
     format!("{TRUST_LOG}.damaged.{number}")
 }
 
-fn set_aside(path: &Path) -> Result<PathBuf, FileError> {
+/// Takes a log that was found to be `what` out of the way; one of no bytes is nothing to keep.
+fn set_aside(path: &Path, what: &str) -> Result<(), FileError> {
     let mut names = (1..=DAMAGED_MAX).map(|number| path.with_file_name(damaged_name(number)));
     // The last one is overwritten: whoever never looks keeps the first eight.
     let aside = names
@@ -415,7 +483,14 @@ fn set_aside(path: &Path) -> Result<PathBuf, FileError> {
         .find(|name| !name.exists())
         .or(names.next_back())
         .unwrap_or_else(|| path.with_extension("damaged"));
-    std::fs::rename(path, &aside).map_err(FileError::at("rename", path))?;
-    durable::sync_folder_of(path)?;
-    Ok(aside)
+    if std::fs::metadata(path).is_ok_and(|file| file.len() == 0) {
+        std::fs::remove_file(path).map_err(FileError::at("remove", path))?;
+        tracing::error!(log = %path.display(),
+            "the record of what this mirror believed is gone; a new one is begun");
+    } else {
+        std::fs::rename(path, &aside).map_err(FileError::at("rename", path))?;
+        tracing::error!(log = %path.display(), aside = %aside.display(),
+            "the record of what this mirror believed is {what}; a new one is begun");
+    }
+    durable::sync_folder_of(path)
 }

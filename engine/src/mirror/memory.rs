@@ -2,7 +2,7 @@
 //! `anchor.manifest`. SPEC §8.1, §8.2.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tidecast_proto::id::{FeedId, RootVersion};
 use tidecast_proto::limits;
@@ -69,23 +69,24 @@ impl Memory {
         })
     }
 
-    /// Opens the record of what was believed when.
-    ///
-    /// # Errors
-    /// [`MemoryError`].
+    /// Opens the record of what was believed when. Where that fails, nothing new is believed until it no longer does;
+    /// what is installed is served.
     pub(super) fn record(
         self,
         feed: FeedId,
         trust: Option<&Trust>,
         clock: Arc<dyn Clock>,
-    ) -> Result<Recorded, MemoryError> {
-        let roots = roots::load(&self.roots())?;
-        let history = History::open(&self.state, feed, trust, &roots, clock.now())?;
-        Ok(Recorded {
+    ) -> Recorded {
+        let history = History::new(&self.state, feed);
+        let recorded = Recorded {
             memory: self,
             history: Mutex::new(history),
+            trouble: Mutex::default(),
+            on_disk: Mutex::default(),
             clock,
-        })
+        };
+        recorded.catch_up(trust);
+        recorded
     }
 }
 
@@ -94,35 +95,36 @@ impl Memory {
 pub(super) struct Recorded {
     memory: Memory,
     history: Mutex<History>,
+    /// Why nothing can be added to the record at present.
+    trouble: Mutex<Option<String>>,
+    /// What the disk knows, where that is less than what is believed.
+    on_disk: Mutex<Option<Trust>>,
     clock: Arc<dyn Clock>,
 }
 
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 impl Recorded {
-    /// Raises the installed release to what `docroot` serves, where that is newer: the state folder is another than the
-    /// docroot's, or was restored from a backup, or the switch was carried out after a crash. The counter rises only with
-    /// a manifest whose signatures are good.
-    ///
-    /// # Errors
-    /// [`MemoryError`].
-    pub(super) fn catch_up(
-        &self,
-        trust: Option<Trust>,
-        docroot: &Docroot,
-    ) -> Result<Option<Trust>, MemoryError> {
+    /// What is believed once the installed release is raised to what `docroot` serves, where that is newer: the state folder
+    /// is another than the docroot's, or was restored from a backup, or the switch was carried out after a crash. The
+    /// counter rises only with a manifest whose signatures are good.
+    pub(super) fn raise_to(&self, docroot: &Docroot, trust: Option<Trust>) -> Option<Trust> {
         let (Some(before), Some(live)) = (&trust, docroot.current()) else {
-            return Ok(trust);
+            return trust;
         };
         if live.release() <= before.installed_release() {
-            return Ok(trust);
+            return trust;
         }
         let signed = live.manifest().signed().clone();
         let Ok(vouched) = signed.vouch(before.root(), &docroot.feed()) else {
-            return Ok(trust);
+            return trust;
         };
         let mut after = before.clone();
         after.install_found(vouched);
-        self.keep(Some(before), &after, None)?;
-        Ok(Some(after))
+        self.keep_if_possible(before, &after);
+        Some(after)
     }
 
     /// Keeps a step of what is believed, to be called before anything is done in its name: first in the log, then the
@@ -136,19 +138,59 @@ impl Recorded {
         after: &Trust,
         root: Option<&SignedRoot>,
     ) -> Result<(), MemoryError> {
+        let mut on_disk = lock(&self.on_disk);
+        let before = on_disk.as_ref().or(before);
         let steps = Step::between(before, after, root);
         if !steps.is_empty() {
-            self.history
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .add(steps, self.clock.now())?;
+            let added = lock(&self.history).add(before, &steps, self.clock.now());
+            self.note(added.as_ref().err());
+            added?;
         }
         if let Some(root) = root {
             roots::store(&self.memory.roots(), after.root().version, root)?;
         }
         let path = self.memory.state.join("counters");
         durable::write(&path, &after.to_bytes(), Access::OwnerOnly)?;
+        *on_disk = None;
         Ok(())
+    }
+
+    /// As [`Self::keep`], for what is known to be so already: where it cannot be written it is believed all the same, and
+    /// written with the next step.
+    pub(super) fn keep_if_possible(&self, before: &Trust, after: &Trust) {
+        if let Err(error) = self.keep(Some(before), after, None) {
+            tracing::error!(%error, "what this mirror believes cannot be written down; it is tried again");
+            *lock(&self.on_disk) = Some(before.clone());
+        }
+    }
+
+    /// Opens the record if that could not be done before.
+    pub(super) fn catch_up(&self, trust: Option<&Trust>) {
+        let on_disk = lock(&self.on_disk);
+        let trust = on_disk.as_ref().or(trust);
+        let opened = lock(&self.history).catch_up(trust, self.clock.now());
+        self.note(opened.as_ref().err());
+    }
+
+    /// Why nothing can be added to the record at present: until that is over, nothing is installed.
+    pub(super) fn trouble(&self) -> Option<String> {
+        lock(&self.trouble).clone()
+    }
+
+    fn note(&self, error: Option<&MemoryError>) {
+        let mut trouble = lock(&self.trouble);
+        let is = error.map(ToString::to_string);
+        if *trouble == is {
+            return;
+        }
+        match &is {
+            Some(why) => tracing::error!(
+                why,
+                "the record of what this mirror believes cannot be written: nothing new is installed until it can; what is installed is served"
+            ),
+            None => tracing::info!("the record of what this mirror believes is written again"),
+        }
+        *trouble = is;
     }
 }
 
@@ -227,6 +269,26 @@ impl Beliefs {
     /// Where it is kept.
     pub(super) fn memory(&self) -> &Memory {
         &self.memory.memory
+    }
+
+    /// Opens the record again if it could not be opened before, and says what keeps it from that.
+    pub(super) async fn look_after_record(&self, disk: &Disk) {
+        if self.memory.trouble().is_some() {
+            let change = self.change().await;
+            let (memory, one) = (self.memory.clone(), change.one.clone());
+            let trust = change.trust();
+            let looked = disk.run(move |_| {
+                memory.catch_up(trust.as_ref());
+                drop(one);
+            });
+            // Only a panic there makes this fail, and whatever comes next says so.
+            let _ = looked.await;
+        }
+    }
+
+    /// See [`Recorded::trouble`].
+    pub(super) fn trouble(&self) -> Option<String> {
+        self.memory.trouble()
     }
 
     /// Waits for the right to change.

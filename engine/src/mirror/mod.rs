@@ -8,6 +8,7 @@ mod events;
 pub(crate) mod history;
 mod import;
 mod memory;
+mod node_keys;
 mod once;
 mod plan;
 mod receipt;
@@ -34,10 +35,11 @@ pub use disk::{DiskGone, DiskMode};
 pub use error::SyncError;
 pub use import::ImportError;
 pub use memory::MemoryError;
+pub use node_keys::{FormerKey, OLD_NODE_KEY};
 pub use once::SyncFailure;
 pub use plan::plan;
 pub use road::BundleFault;
-pub use rotate::{NEXT_NODE_KEY, NextKey, RotateError, rotate};
+pub use rotate::{NEXT_NODE_KEY, NextKey, RotateError, masters, rotate};
 pub use status::{
     ConnectionStatus, Fault, FileRoad, MirrorStatus, Progress, RoadTotal, SyncPlan, SyncReport,
     status_on_disk,
@@ -50,7 +52,7 @@ use crate::control::{Command, Handler, Refusal};
 use crate::docroot::{Docroot, DocrootError, Options, Recovery};
 use crate::durable;
 use crate::http::{HealthHandle, SiteHandle};
-use crate::keyfile::{self, KeyFileError};
+use crate::keyfile::KeyFileError;
 use crate::metrics::MirrorCounters;
 use crate::network::{Network, SystemNetwork};
 use crate::quic::{Link, LinkError};
@@ -59,6 +61,7 @@ use course::Running;
 use disk::Disk;
 use events::{Notice, Wish};
 use memory::{Beliefs, Memory};
+use node_keys::{NodeKeys, Shown};
 use work::Work;
 
 /// The configuration's name in the state folder: what makes a folder a mirror's.
@@ -124,6 +127,8 @@ impl Surroundings {
 struct Present {
     connection: ConnectionStatus,
     link: Option<Link>,
+    /// The key that the link was dialled with.
+    shown: Shown,
     last_sync: Option<SyncReport>,
     last_error: Option<Fault>,
     switched_ms: Option<u64>,
@@ -165,10 +170,10 @@ pub struct Mirror {
     config: MirrorConfig,
     state: PathBuf,
     feed: FeedId,
-    /// Changes when `node rotate` has been through.
-    node_key: Mutex<SecretKey>,
-    /// Held while a new node key is shown to upstreams.
-    rotating: tokio::sync::Mutex<()>,
+    /// Change when `node rotate` has been through.
+    keys: NodeKeys,
+    /// Held while keys are shown to upstreams.
+    rotating: Arc<tokio::sync::Mutex<()>>,
     clock: Arc<dyn Clock>,
     network: Arc<dyn Network>,
     jitter: Option<u64>,
@@ -216,7 +221,7 @@ impl Mirror {
             jitter,
         } = surroundings;
         let feed = config.feed_id(&state.join(MIRROR_CONFIG))?;
-        let node_key = keyfile::load(&state.join(NODE_KEY))?;
+        let keys = NodeKeys::load(state)?;
         let memory = Memory::new(state);
         let trust = memory.load(&feed)?;
         let options = Options {
@@ -228,15 +233,15 @@ impl Mirror {
         let (path, now) = (config.docroot.clone(), clock.clone());
         let (disk, (recovery, memory, trust)) = Disk::start(disk, move || {
             let (docroot, recovery) = Docroot::open(&path, feed, options, now.clone())?;
-            let memory = memory.record(feed, trust.as_ref(), now)?;
-            let trust = memory.catch_up(trust, &docroot)?;
+            let memory = memory.record(feed, trust.as_ref(), now);
+            let trust = memory.raise_to(&docroot, trust);
             Ok((docroot, (recovery, memory, trust)))
         })?;
         let mirror = Arc::new(Self {
             state: state.to_owned(),
             feed,
-            node_key: Mutex::new(node_key),
-            rotating: tokio::sync::Mutex::default(),
+            keys,
+            rotating: Arc::default(),
             clock,
             network,
             jitter,
@@ -296,14 +301,7 @@ impl Mirror {
     /// This node's public key.
     #[must_use]
     pub fn node_key(&self) -> tidecast_proto::key::PublicKey {
-        self.secret_key().public()
-    }
-
-    fn secret_key(&self) -> SecretKey {
-        self.node_key
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.keys.present().public()
     }
 
     /// Keeps the docroot at the newest release until `shutdown` completes. Everything that goes wrong is logged,
@@ -352,8 +350,8 @@ impl Mirror {
         }
     }
 
-    async fn dial(&self, upstream: &str) -> Result<Link, LinkError> {
-        upstream::dial(upstream, &self.secret_key(), &*self.network).await
+    async fn dial(&self, upstream: &str, key: &SecretKey) -> Result<Link, LinkError> {
+        upstream::dial(upstream, key, &*self.network).await
     }
 
     fn present(&self) -> MutexGuard<'_, Present> {
@@ -368,8 +366,9 @@ impl Mirror {
         }
     }
 
-    fn set_link(&self, link: Option<Link>) {
+    fn set_link(&self, link: Option<Link>, shown: Shown) {
         let mut present = self.present();
+        present.shown = shown;
         present.connection.upstream_key = link.as_ref().map(|l| l.upstream().to_string());
         present.replace_link(link);
     }
@@ -427,6 +426,7 @@ impl Mirror {
             Err(error) => tracing::error!(%error, "disk"),
         }
         // What could not be written may find room now.
+        self.beliefs.look_after_record(&self.disk).await;
         self.present().marked_stale = None;
         self.publish_health();
     }
@@ -460,9 +460,7 @@ impl Handler for Mirror {
         match command {
             Command::Status => json(serde_json::to_value(self.status())),
             Command::Reload => {
-                self.show_next_key()
-                    .await
-                    .map_err(|error| error.to_string())?;
+                self.show_keys().await.map_err(|error| error.to_string())?;
                 json(serde_json::to_value(self.status()))
             }
             Command::Sync => json(serde_json::to_value(self.look().await?)),

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::{Mirror, MirrorStatus};
 use crate::docroot::{TIMESTAMP_BYTES, is_marked_stale};
 use crate::http::{Health, Site, SiteFile, Timestamp};
+use crate::warning::Warning;
 
 impl Mirror {
     /// Hands the live tree to the web server. Requests under way keep the tree they began with.
@@ -75,12 +76,20 @@ impl Mirror {
             role: "mirror".into(),
             fingerprint: self.feed.to_string(),
             node_key: self.node_key().to_string(),
+            former_key: self.keys.status(&self.upstreams().1),
             docroot: self.config.docroot.display().to_string(),
             progress: *self.progress.borrow(),
             ..MirrorStatus::default()
         };
         let clock = self.clock.now();
         self.beliefs.with(|trust| status.believe(trust, clock));
+        let trouble = self.beliefs.trouble();
+        status.warnings.extend(trouble.map(|why| Warning {
+            about: "trust_log".into(),
+            level: "alarm".into(),
+            what: format!("nothing new is installed: trust.log cannot be written: {why}"),
+            days: None,
+        }));
         if let Some(site) = self.site.pin() {
             status.release = site.release;
         }

@@ -7,11 +7,12 @@ use tidecast_proto::id::Timestamp;
 use tidecast_proto::trust::Trust;
 
 use super::memory::Memory;
+use super::node_keys::{FormerKey, NodeKeys};
 use super::staleness::stale_since;
-use super::{MIRROR_CONFIG, MirrorError, NODE_KEY};
+use super::{MIRROR_CONFIG, MirrorError, upstream};
 use crate::config::MirrorConfig;
+use crate::docroot;
 use crate::warning::Warning;
-use crate::{docroot, keyfile};
 
 /// What one sync came to.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -163,6 +164,9 @@ pub struct MirrorStatus {
     pub fingerprint: String,
     /// This mirror's public key.
     pub node_key: String,
+    /// The key it had before, while some upstream may know only that one.
+    #[serde(default)]
+    pub former_key: Option<FormerKey>,
     /// The docroot.
     pub docroot: String,
     /// The release that is served, 0 for none.
@@ -248,18 +252,21 @@ pub fn status_on_disk(
     } else {
         None
     };
+    let keys = NodeKeys::load(state)?;
+    let trust = Memory::new(state).load(&feed)?;
     let mut status = MirrorStatus {
         role: "mirror".into(),
         fingerprint: feed.to_string(),
-        node_key: keyfile::load(&state.join(NODE_KEY))?.public().to_string(),
+        node_key: keys.present().public().to_string(),
+        former_key: keys.status(&upstream::all(config, trust.as_ref())),
         docroot: config.docroot.display().to_string(),
         release: live.map_or(0, |live| live.manifest.release.0),
         ..MirrorStatus::default()
     };
     status.connection.state = "down".into();
     status.connection.upstream = config.upstreams.first().cloned().unwrap_or_default();
-    if let Some(trust) = Memory::new(state).load(&feed)? {
-        status.believe(&trust, now);
+    if let Some(trust) = &trust {
+        status.believe(trust, now);
     }
     Ok(status)
 }

@@ -115,26 +115,21 @@ impl Sync {
     /// # Errors
     /// [`SyncError`]; the caller closes the link.
     pub(super) async fn prove_master(&self, feed: &FeedId) -> Result<(), SyncError> {
-        let change = self.work.beliefs.change().await;
-        let mut trust = match change.trust() {
-            Some(trust) => trust,
-            None => {
-                let root = first_root(&self.link).await?;
-                let trust = Trust::begin(feed, root.clone())?;
+        let beliefs = &self.work.beliefs;
+        if beliefs.trust().is_none() {
+            let root = first_root(&self.link).await?;
+            let trust = Trust::begin(feed, root.clone())?;
+            let change = beliefs.change().await;
+            // Another upstream's answer may have come first; the fingerprint knows only one.
+            if change.trust().is_none() {
                 change.keep(&self.work.disk, &trust, Some(&root)).await?;
                 tracing::info!(feed = %trust.root().feed, "first root accepted: the fingerprint matches");
-                trust
             }
-        };
-        let key = self.link.upstream();
-        if !trust.root().names_master(&key) {
-            let roots = RootSource::Link(&self.link);
-            trust = self.work.walk_roots(&change, trust, roots).await?;
         }
-        if !trust.root().names_master(&key) {
-            return Err(SyncError::NotAMaster(key));
+        if self.check_master().is_err() {
+            self.work.walk_roots(RootSource::Link(&self.link)).await?;
         }
-        Ok(())
+        self.check_master()
     }
 
     /// Says Hello, and fetches newer roots the welcome speaks of.
@@ -152,13 +147,8 @@ impl Sync {
             .greet(&hello(feed, config, trust.as_ref()))
             .await?;
         if trust.is_some_and(|trust| welcome.root_version > trust.root().version) {
-            let change = self.work.beliefs.change().await;
-            if let Some(trust) = change.trust() {
-                let roots = RootSource::Link(&self.link);
-                self.work.walk_roots(&change, trust, roots).await?;
-                drop(change);
-                self.check_master()?;
-            }
+            self.work.walk_roots(RootSource::Link(&self.link)).await?;
+            self.check_master()?;
         }
         Ok(welcome)
     }
@@ -223,6 +213,15 @@ pub(super) fn hello(feed: FeedId, config: &MirrorConfig, trust: Option<&Trust>) 
     }
 }
 
+/// What an upstream said that was asked beside the present one.
+#[derive(Debug, Default)]
+pub(super) struct Opinion {
+    /// Whether it would let us in.
+    pub(super) up: bool,
+    /// Its head, judged and found to be worth a sync.
+    pub(super) head: Option<Vec<u8>>,
+}
+
 impl Mirror {
     /// Whom to ask, under which root.
     pub(super) fn upstreams(&self) -> (RootVersion, Vec<String>) {
@@ -231,19 +230,56 @@ impl Mirror {
         (version, all(&self.config, trust.as_ref()))
     }
 
-    /// Whether `upstream` would let us in. Answering a handshake is not enough: a master restored without its list
-    /// of nodes does that too. Newer roots that it has are taken.
-    pub(super) async fn would_welcome(&self, upstream: &str, mut sync: Sync) -> bool {
-        let Ok(link) = self.dial(upstream).await else {
-            return false;
+    /// What `upstream` says beside the present one, whose link `sync` has. Answering a handshake is not enough to be up: a
+    /// master restored without its list of nodes does that too. Newer roots that it has are taken, and its head is judged
+    /// like any other.
+    pub(super) async fn second_opinion(&self, upstream: &str, mut sync: Sync) -> Opinion {
+        // Each of two keys once, and the first again where neither is known.
+        for _ in 0..3 {
+            let (key, shown) = self.keys.for_upstream(upstream);
+            let Ok(link) = self.dial(upstream, &key).await else {
+                break;
+            };
+            sync.link = link;
+            let answered = match sync.prove_master(&self.feed).await {
+                Ok(()) => self.ask(upstream, &sync).await,
+                Err(error) => Err(error),
+            };
+            sync.link.connection().close(close_code::DONE, b"");
+            match answered {
+                Ok(opinion) => return opinion,
+                Err(SyncError::Link(LinkError::Refused(refused)))
+                    if self.keys.refused(upstream, shown, refused.reason) => {}
+                Err(_) => break,
+            }
+        }
+        Opinion::default()
+    }
+
+    async fn ask(&self, upstream: &str, sync: &Sync) -> Result<Opinion, SyncError> {
+        let welcome = sync.greet(self.feed, &self.config).await?;
+        let mut opinion = Opinion {
+            up: true,
+            head: None,
         };
-        sync.link = link;
-        let welcomed = match sync.prove_master(&self.feed).await {
-            Ok(()) => sync.greet(self.feed, &self.config).await.is_ok(),
-            Err(_) => false,
+        let Some(head) = welcome.head else {
+            return Ok(opinion);
         };
-        sync.link.connection().close(close_code::DONE, b"");
-        welcomed
+        let was_stale = self.stale_since_ms().is_some();
+        let roots = RootSource::Link(&sync.link);
+        match sync.work.judge(&head, self.clock.now(), roots).await {
+            // Of the release that is installed there are as many heads as masters, and one fresh one is enough.
+            Ok((trust, judged)) if was_stale || judged.release > trust.installed_release() => {
+                tracing::info!(upstream, release = %judged.release, "another upstream has a newer head");
+                opinion.head = Some(head);
+            }
+            Ok(_) => {}
+            // Only a word aside: the present upstream is not left for it.
+            Err(error) => {
+                tracing::warn!(upstream, whose = error.whose(), %error, "another upstream's head is of no use");
+            }
+        }
+        Ok(opinion)
     }
 }
 

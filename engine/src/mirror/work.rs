@@ -16,7 +16,7 @@ use tokio::sync::watch;
 use super::addition::Anchors;
 use super::disk::{Disk, DiskState};
 use super::error::SyncError;
-use super::memory::{Beliefs, Change};
+use super::memory::Beliefs;
 use super::road::Cut;
 use super::status::{Progress, SyncReport};
 use crate::clock::Clock;
@@ -75,23 +75,31 @@ impl Work {
     /// Takes the roots we lack, one by one, each kept before the next is looked for. Roots are walked past expiry;
     /// only the last one's counts.
     ///
+    /// Nobody waits for the upstream but the caller: the right to change is taken when an answer is there, and a root that
+    /// somebody else has brought by then is not judged again.
+    ///
     /// # Errors
     /// [`SyncError`]; what was accepted so far stays.
-    pub(super) async fn walk_roots(
-        &self,
-        change: &Change<'_>,
-        mut trust: Trust,
-        mut source: RootSource<'_>,
-    ) -> Result<Trust, SyncError> {
+    pub(super) async fn walk_roots(&self, mut source: RootSource<'_>) -> Result<(), SyncError> {
         for _ in 0..limits::ROOT_WALK {
-            let Some(root) = source.after(&trust).await? else {
+            let Some(known) = self.beliefs.trust() else {
                 break;
             };
+            let Some(root) = source.after(&known).await? else {
+                break;
+            };
+            let change = self.beliefs.change().await;
+            let Some(mut trust) = change.trust() else {
+                break;
+            };
+            if trust.root().version > known.root().version {
+                continue;
+            }
             trust.accept_root(root.clone())?;
             change.keep(&self.disk, &trust, Some(&root)).await?;
             tracing::info!(root = %trust.root().version, "root accepted");
         }
-        Ok(trust)
+        Ok(())
     }
 
     /// Judges a head, after taking the roots it speaks of, and keeps its number. `clock` is what time it is.
@@ -105,17 +113,19 @@ impl Work {
         roots: RootSource<'_>,
     ) -> Result<(Trust, Head), SyncError> {
         let signed = SignedHead::from_bytes(bytes)?;
-        let change = self.beliefs.change().await;
-        let mut trust = change
-            .trust()
-            .ok_or_else(|| LinkError::Protocol("a head before any root".into()))?;
+        let no_root = || LinkError::Protocol("a head before any root".into());
+        let known = self.beliefs.trust().ok_or_else(no_root)?;
         // One moment for the whole update: a clock that jumps meanwhile changes nothing.
-        let mut now = trust.now(clock);
+        let mut now = known.now(clock);
         // Before anything else, who signed it included: a newer root may name the head's key. What a liar wins by
         // this is one more question.
-        let newer = |head: HeadBody| head.root_version > trust.root().version;
-        if trust.root().expired(now) || signed.claims().is_some_and(newer) {
-            trust = self.walk_roots(&change, trust, roots).await?;
+        let newer = |head: HeadBody| head.root_version > known.root().version;
+        if known.root().expired(now) || signed.claims().is_some_and(newer) {
+            self.walk_roots(roots).await?;
+        }
+        let change = self.beliefs.change().await;
+        let trust = change.trust().ok_or_else(no_root)?;
+        if trust.root().epoch != known.root().epoch {
             // A new epoch forgets what the old one's heads made of the time.
             now = trust.now(clock);
         }

@@ -207,7 +207,7 @@ impl<'a> Ingest<'a> {
                 size: found.stamp.size,
                 source,
             })?;
-        let database = check.finish().map_err(at_fault)?;
+        let database = check.finish().map_err(at_fault)?.container();
         let list = match list.entries().len() {
             0 | 1 => None,
             _ => Some(self.writer.put_list(&list)?.0),

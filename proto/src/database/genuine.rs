@@ -12,8 +12,8 @@ use std::{env, eprintln, fs};
 
 use super::samples::gunzip;
 use super::{
-    Cdiff, CvdCheck, Database, DatabaseError, DatabaseVersion, HEADER_BYTES, ScriptCheck, Verified,
-    VerifyPolicy, is_plain_body,
+    Cdiff, CvdCheck, Database, DatabaseError, DatabaseVersion, HEADER_BYTES, OtherScript,
+    ScriptCheck, Verified, VerifyPolicy, is_plain_body,
 };
 
 /// The folder, or `None` after saying loudly that `test` did not run.
@@ -234,9 +234,14 @@ fn genuine_cdiffs_verify_and_their_scripts_read() {
         let content = cdiff.content.unwrap();
         let mut script = ScriptCheck::new();
         script.opened(&gunzip(content.packed).unwrap()).unwrap();
-        let (bytes, commands) = script.finish().unwrap();
-        assert_eq!(bytes, content.script_bytes, "{name}");
-        assert!(commands >= 4, "{name}");
+        let script = script.finish().unwrap();
+        assert_eq!(script.bytes, content.script_bytes, "{name}");
+        assert!(script.commands >= 4, "{name}");
+        assert_eq!(script.is_for("test", DatabaseVersion(version)), Ok(()));
+        assert_eq!(
+            script.is_for("daily", DatabaseVersion(version)),
+            Err(OtherScript::OtherDatabase("test".into()))
+        );
     }
 }
 

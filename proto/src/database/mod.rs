@@ -19,7 +19,8 @@
 //! The outer signature covers neither the version nor any other header field: a forged version passes
 //! it. What stops the forger is that `.info` repeats version, number of signatures, functionality level
 //! and build time under its own signature, and the two must agree. No layer covers the database's
-//! *name*: clients take a genuine `test` database under the name `daily.cvd`, and so do we.
+//! *name*: clients take a genuine `test` database under the name `daily.cvd`, and so do we. Who must not be
+//! handed one in another's place asks for [`Database::own_name`], and of a script [`Script::is_for`].
 //!
 //! **Which layers count depends on the kind.** Clients skip the outer layer of a `.cld`, because they
 //! made it themselves; and they ask no signature of a `.cud`, but show its detections as
@@ -61,7 +62,7 @@ pub use error::DatabaseError;
 pub use file::{Container, DatabaseFile, STOCK_NAMES, SignedFile, is_stock_name};
 pub use header::{HEADER_BYTES, Header};
 pub use info::{INFO_BYTES_MAX, Info, ListedMember};
-pub use script::{COMMAND_BYTES_MAX, ScriptCheck};
+pub use script::{COMMAND_BYTES_MAX, OtherScript, Script, ScriptCheck};
 pub use tar::{MEMBER_BYTES_MAX, MEMBERS_MAX, TarEvent, TarReader};
 
 use alloc::string::String;

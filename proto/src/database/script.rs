@@ -1,13 +1,80 @@
 //! The commands of an opened `.cdiff`.
 
+use alloc::borrow::ToOwned;
+use alloc::string::String;
 use alloc::vec::Vec;
 
-use super::DatabaseError;
 use super::header::decimal;
+use super::{DatabaseError, DatabaseVersion, Header};
 
 /// Longest command kept in memory, in bytes. Only the text that `ADD` and `XCHG` insert may be longer, and
 /// that is not looked at; sigtool cuts the words it compares at 16 characters.
 pub const COMMAND_BYTES_MAX: usize = 1024;
+
+/// Distinct `.info` members, and versions of one, that are remembered: one is right, and a second is enough to tell that
+/// it is not.
+const DISTINCT_MAX: usize = 2;
+
+/// What a whole script says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Script {
+    /// Length of the opened script.
+    pub bytes: u64,
+    /// How many commands it has.
+    pub commands: u64,
+    /// The `.info` members it touches, in order.
+    infos: Vec<TouchedInfo>,
+}
+
+/// An `.info` that a script edits, moves or removes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct TouchedInfo {
+    /// `daily` of `daily.info`.
+    name: String,
+    /// What the first lines that it is given say.
+    versions: Vec<DatabaseVersion>,
+}
+
+/// Why a script does not lead to a version of a database, whatever its file is called.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum OtherScript {
+    /// A client would call what it has made by the old version, and fetch this script for ever.
+    #[error("it edits no .info")]
+    NoInfo,
+    /// Made for another database.
+    #[error("it edits {0}.info")]
+    OtherDatabase(String),
+    /// Made for another version.
+    #[error("it makes version {0}")]
+    OtherVersion(DatabaseVersion),
+    /// It leaves the version as it was, or names two.
+    #[error("it does not say which version it makes")]
+    NoVersion,
+}
+
+impl Script {
+    /// Whether it turns a database `name` into its `version`.
+    ///
+    /// The header of a cdiff says a version, and nothing outside the script says whose. But every database lists its
+    /// members and says its version in its one `<name>.info`, so that every script edits that: sigtool compares it
+    /// like any other member, and clients read name and version of what they have made from it (`sigtool/sigtool.c`,
+    /// `compare`; `libfreshclam/libfreshclam_internal.c`, `buildcld`).
+    ///
+    /// # Errors
+    /// [`OtherScript`].
+    pub fn is_for(&self, name: &str, version: DatabaseVersion) -> Result<(), OtherScript> {
+        if let Some(other) = self.infos.iter().find(|info| info.name != name) {
+            return Err(OtherScript::OtherDatabase(other.name.clone()));
+        }
+        let info = self.infos.first().ok_or(OtherScript::NoInfo)?;
+        match info.versions.as_slice() {
+            [only] if *only == version => Ok(()),
+            [only] => Err(OtherScript::OtherVersion(*only)),
+            _ => Err(OtherScript::NoVersion),
+        }
+    }
+}
 
 /// Checks that a script's commands are ones clients can follow, as its bytes stream by.
 ///
@@ -22,6 +89,9 @@ pub struct ScriptCheck {
     bytes: u64,
     commands: u64,
     open: bool,
+    infos: Vec<TouchedInfo>,
+    /// Which of them is open.
+    open_info: Option<usize>,
 }
 
 impl ScriptCheck {
@@ -52,11 +122,11 @@ impl ScriptCheck {
         Ok(())
     }
 
-    /// Says that the script ends here; returns its length in bytes and the number of its commands.
+    /// Says that the script ends here, and returns what it says.
     ///
     /// # Errors
     /// `Script`, also where a member is left open: its edits would be lost.
-    pub fn finish(mut self) -> Result<(u64, u64), DatabaseError> {
+    pub fn finish(mut self) -> Result<Script, DatabaseError> {
         if self.line_bytes > 0 {
             self.end_line()?;
         }
@@ -66,29 +136,35 @@ impl ScriptCheck {
                 what: "the script ends before CLOSE",
             });
         }
-        Ok((self.bytes, self.commands))
+        Ok(Script {
+            bytes: self.bytes,
+            commands: self.commands,
+            infos: self.infos,
+        })
     }
 
     fn end_line(&mut self) -> Result<(), DatabaseError> {
         self.line += 1;
         let cut = self.line_bytes > self.head.len() as u64;
-        let result = self.command(cut);
-        self.head.clear();
+        let mut head = core::mem::take(&mut self.head);
+        let result = self.command(&head, cut);
+        head.clear();
+        self.head = head;
         self.line_bytes = 0;
         let line = self.line;
         result.map_err(|what| DatabaseError::Script { line, what })
     }
 
-    fn command(&mut self, cut: bool) -> Result<(), &'static str> {
+    fn command(&mut self, head: &[u8], cut: bool) -> Result<(), &'static str> {
         // What sigtool notes for long lines.
-        if self.head.starts_with(b"#") {
+        if head.starts_with(b"#") {
             return Ok(());
         }
         self.commands += 1;
-        let blank = self.head.iter().position(|b| *b == b' ');
+        let blank = head.iter().position(|b| *b == b' ');
         let (command, text) = match blank {
-            Some(blank) => (&self.head[..blank], &self.head[blank + 1..]),
-            None => (&self.head[..], &[][..]),
+            Some(blank) => (&head[..blank], &head[blank + 1..]),
+            None => (head, &[][..]),
         };
         if cut && command != b"ADD" && command != b"XCHG" {
             return Err("the command is longer than 1024 bytes");
@@ -100,13 +176,21 @@ impl ScriptCheck {
             b"OPEN" | b"MOVE" | b"UNLINK" if self.open => {
                 return Err("a member is still open at this command");
             }
-            b"ADD" => {}
-            b"OPEN" if is_member(text) => self.open = true,
-            b"UNLINK" if is_member(text) => {}
+            b"ADD" => self.line_given(text),
+            b"OPEN" if is_member(text) => {
+                self.open = true;
+                self.open_info = self.touched(text);
+            }
+            b"UNLINK" if is_member(text) => {
+                self.touched(text);
+            }
             b"OPEN" | b"UNLINK" => {
                 return Err("a member's name has only letters, digits, '.' and '_'");
             }
-            b"CLOSE" => self.open = false,
+            b"CLOSE" => {
+                self.open = false;
+                self.open_info = None;
+            }
             b"DEL" => match words(text).as_slice() {
                 [line, _] if line_number(line).is_some() => {}
                 _ => return Err("not DEL <line> <start of line>"),
@@ -114,13 +198,12 @@ impl ScriptCheck {
             b"XCHG" => {
                 let mut parts = text.splitn(3, |b| *b == b' ');
                 let line = parts.next().and_then(line_number);
-                let (start, new) = (parts.next(), parts.next());
-                if line.is_none()
-                    || start.is_none_or(<[u8]>::is_empty)
-                    || new.is_none_or(<[u8]>::is_empty)
-                {
+                let start = parts.next().filter(|start| !start.is_empty());
+                let new = parts.next().filter(|new| !new.is_empty());
+                let (Some(_), Some(_), Some(new)) = (line, start, new) else {
                     return Err("not XCHG <line> <start of line> <new line>");
-                }
+                };
+                self.line_given(new);
             }
             b"MOVE" => match words(text).as_slice() {
                 [source, target, first, _, last, _] if is_member(source) && is_member(target) => {
@@ -129,12 +212,41 @@ impl ScriptCheck {
                         // Clients search for the end behind the start, for ever.
                         _ => return Err("MOVE must name a first line and a later last one"),
                     }
+                    self.touched(source);
+                    self.touched(target);
                 }
                 _ => return Err("not MOVE <from> <to> <line> <its start> <line> <its start>"),
             },
             _ => return Err("unknown command"),
         }
         Ok(())
+    }
+    /// Remembers that a command names `member`; returns where, if it is an `.info`.
+    fn touched(&mut self, member: &[u8]) -> Option<usize> {
+        let name = core::str::from_utf8(member.strip_suffix(b".info")?).ok()?;
+        let known = self.infos.iter().position(|info| info.name == name);
+        if known.is_none() && self.infos.len() < DISTINCT_MAX {
+            self.infos.push(TouchedInfo {
+                name: name.to_owned(),
+                versions: Vec::new(),
+            });
+            return Some(self.infos.len() - 1);
+        }
+        known
+    }
+
+    /// Looks whether a line that the open member is given says an `.info`'s version.
+    fn line_given(&mut self, line: &[u8]) {
+        let Some(info) = self.open_info.and_then(|at| self.infos.get_mut(at)) else {
+            return;
+        };
+        let header = core::str::from_utf8(line).ok().map(Header::parse_text);
+        if let Some(Ok(header)) = header
+            && !info.versions.contains(&header.version)
+            && info.versions.len() < DISTINCT_MAX
+        {
+            info.versions.push(header.version);
+        }
     }
 }
 
@@ -161,12 +273,16 @@ mod tests {
 
     use super::*;
 
-    fn check(script: &[u8], piece: usize) -> Result<(u64, u64), DatabaseError> {
+    fn check(script: &[u8], piece: usize) -> Result<Script, DatabaseError> {
         let mut check = ScriptCheck::new();
         for bytes in script.chunks(piece) {
             check.opened(bytes)?;
         }
         check.finish()
+    }
+
+    fn length(script: &[u8], piece: usize) -> Result<(u64, u64), DatabaseError> {
+        check(script, piece).map(|script| (script.bytes, script.commands))
     }
 
     const GOOD: &[u8] =
@@ -176,13 +292,13 @@ mod tests {
     #[test]
     fn every_command_is_known_however_the_bytes_arrive() {
         for piece in [1, 2, 7, 1000] {
-            assert_eq!(check(GOOD, piece), Ok((GOOD.len() as u64, 8)));
+            assert_eq!(length(GOOD, piece), Ok((GOOD.len() as u64, 8)));
         }
         assert_eq!(
-            check(&GOOD[..GOOD.len() - 1], 9),
+            length(&GOOD[..GOOD.len() - 1], 9),
             Ok((GOOD.len() as u64 - 1, 8))
         );
-        assert_eq!(check(b"", 1), Ok((0, 0)));
+        assert_eq!(length(b"", 1), Ok((0, 0)));
     }
 
     #[test]
@@ -229,6 +345,55 @@ mod tests {
                 "{bad:?}: {error}"
             );
         }
+    }
+
+    fn is_for_daily_7(script: &str) -> Result<(), OtherScript> {
+        let whole = check(script.as_bytes(), 1000).unwrap();
+        assert_eq!(check(script.as_bytes(), 1).unwrap(), whole);
+        whole.is_for("daily", DatabaseVersion(7))
+    }
+
+    #[test]
+    fn a_script_is_for_the_database_and_version_of_the_info_it_edits() {
+        let info = |name: &str, version: u32| {
+            std::format!(
+                "OPEN {name}.info\nXCHG 1 ClamAV-VDB:1 ClamAV-VDB:1 Jan 2026 00-00 +0000:{version}:9:90:X:X:me:1\nCLOSE\n"
+            )
+        };
+        let members = "OPEN daily.ldb\nADD x\nCLOSE\n";
+        assert_eq!(is_for_daily_7(&(info("daily", 7) + members)), Ok(()));
+        // Members may be called anything: those of `bytecode` are numbers.
+        let numbers = "OPEN 3986187.cbc\nADD x\nCLOSE\n";
+        assert_eq!(is_for_daily_7(&(info("daily", 7) + numbers)), Ok(()));
+        let anew = info("daily", 7).replace("XCHG 1 ClamAV-VDB:1 ", "ADD ");
+        assert_eq!(is_for_daily_7(&anew), Ok(()));
+
+        let other = Err(OtherScript::OtherDatabase("main".into()));
+        assert_eq!(is_for_daily_7(&(info("main", 7) + members)), other);
+        assert_eq!(
+            is_for_daily_7(&(info("daily", 7) + &info("main", 7))),
+            other
+        );
+        let both = info("daily", 7);
+        for moved in [
+            "UNLINK main.info\n",
+            "MOVE main.info daily.ldb 1 a 2 b\n",
+            "MOVE daily.ldb main.info 1 a 2 b\n",
+        ] {
+            assert_eq!(is_for_daily_7(&(both.clone() + moved)), other, "{moved}");
+        }
+        assert_eq!(is_for_daily_7(members), Err(OtherScript::NoInfo));
+        assert_eq!(
+            is_for_daily_7(&info("daily", 8)),
+            Err(OtherScript::OtherVersion(DatabaseVersion(8)))
+        );
+        let two = info("daily", 7) + &info("daily", 8);
+        assert_eq!(is_for_daily_7(&two), Err(OtherScript::NoVersion));
+        let silent = "OPEN daily.info\nADD daily.ldb:1:ab\nCLOSE\n";
+        assert_eq!(is_for_daily_7(silent), Err(OtherScript::NoVersion));
+        // Only what is written into the `.info` counts.
+        let elsewhere = std::format!("{silent}{}", info("daily", 7).replace(".info", ".ldb"));
+        assert_eq!(is_for_daily_7(&elsewhere), Err(OtherScript::NoVersion));
     }
 
     proptest! {

@@ -93,6 +93,7 @@ fn the_first_upstream_is_taken_back_when_it_recovers() {
         Event::Probed {
             upstream: 0,
             up: false,
+            head: None,
         },
     );
     assert_eq!(drain(&mut mirror), []);
@@ -101,9 +102,42 @@ fn the_first_upstream_is_taken_back_when_it_recovers() {
         Event::Probed {
             upstream: 0,
             up: true,
+            head: None,
         },
     );
     assert_eq!(drain(&mut mirror), [Action::Disconnect, Action::Connect(0)]);
+}
+
+fn probed(upstream: usize, up: bool, head: Option<&[u8]>) -> Event {
+    let head = head.map(<[u8]>::to_vec);
+    Event::Probed { upstream, up, head }
+}
+
+#[test]
+fn a_newer_head_that_a_second_opinion_brings_is_synced_to_like_any_other() {
+    let mut mirror = up(2);
+    mirror.handle(Millis(1), Event::Announced(b"old".to_vec()));
+    let ended = Event::SyncEnded(SyncOutcome::Done { switched: false });
+    mirror.handle(Millis(2), ended.clone());
+    drain(&mut mirror);
+    mirror.handle(Millis(3), probed(1, true, Some(b"new")));
+    assert_eq!(drain(&mut mirror), [Action::Sync(b"new".to_vec())]);
+    // While that runs, a newer one waits for its end; the one at hand is not taken twice.
+    mirror.handle(Millis(4), probed(1, true, Some(b"newer")));
+    mirror.handle(Millis(5), probed(1, true, Some(b"newer")));
+    assert_eq!(drain(&mut mirror), []);
+    mirror.handle(Millis(6), ended.clone());
+    assert_eq!(drain(&mut mirror), [Action::Sync(b"newer".to_vec())]);
+    mirror.handle(Millis(7), ended);
+    drain(&mut mirror);
+    mirror.handle(Millis(8), probed(1, true, Some(b"newer")));
+    assert_eq!(drain(&mut mirror), []);
+    // Whoever cannot serve it is left for the upstream that has it.
+    mirror.handle(Millis(9), probed(1, true, Some(b"newest")));
+    assert_eq!(drain(&mut mirror), [Action::Sync(b"newest".to_vec())]);
+    let absent = Event::SyncEnded(SyncOutcome::UpstreamAtFault);
+    mirror.handle(Millis(10), absent);
+    assert_eq!(drain(&mut mirror), [Action::Disconnect, Action::Connect(1)]);
 }
 
 #[test]
@@ -117,7 +151,7 @@ fn the_first_upstream_is_compared_with_each_of_the_others_and_kept() {
         for action in drain(&mut mirror) {
             if let Action::Probe(upstream) = action {
                 asked.push(upstream);
-                mirror.handle(now, Event::Probed { upstream, up: true });
+                mirror.handle(now, probed(upstream, true, None));
                 assert_eq!(drain(&mut mirror), []);
             }
         }
@@ -140,7 +174,7 @@ fn another_upstream_than_the_first_is_compared_with_the_rest_as_well() {
             if let Action::Probe(upstream) = action {
                 asked.push(upstream);
                 let up = upstream > 0;
-                mirror.handle(now, Event::Probed { upstream, up });
+                mirror.handle(now, probed(upstream, up, None));
             }
         }
     }

@@ -7,6 +7,7 @@ use tidecast_engine::proposal::Tally;
 use tidecast_engine::publish::Change;
 use tidecast_proto::id::ObjectId;
 use tidecast_proto::manifest::{Flags, ManifestBody};
+use tidecast_proto::root::Root;
 
 use crate::command::publish::{CHANGES_LISTED, ChangeLine, change_line, change_text};
 use crate::shell::Shell;
@@ -119,6 +120,26 @@ pub(super) fn terms(body: &ManifestBody, out: &mut String) {
     out.push_str("notes:\n");
     for line in body.notes.lines() {
         let _ = writeln!(out, "  {}", text::plain(line));
+    }
+}
+
+/// Why `body` takes the whole threshold of `root`, where fewer signatures suffice for additions to `before`.
+pub(super) fn not_an_addition(
+    body: &ManifestBody,
+    before: Option<&ManifestBody>,
+    root: &Root,
+) -> Option<String> {
+    if body.anchor.is_some() || root.added_threshold >= root.release_threshold {
+        return None;
+    }
+    let why = body.additions_to(before?).err()?;
+    Some(why.to_string())
+}
+
+/// The same in a line.
+pub(super) fn more_than_an_addition(why: Option<&str>, out: &mut String) {
+    if let Some(why) = why {
+        let _ = writeln!(out, "it is more than an addition: {why}");
     }
 }
 

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
+use serde::Serialize;
 use tidecast_engine::proposal::{ProposalError, Tally};
 use tidecast_engine::publish::changes;
 use tidecast_proto::id::{ObjectId, ReleaseNumber};
@@ -28,6 +29,14 @@ pub(crate) struct Show {
     /// The feed's roots, where this state has none: the folder of them, or the first one's file.
     #[arg(long, value_name = "PATH")]
     root: Option<PathBuf>,
+}
+
+#[derive(Debug, Serialize)]
+struct Object<'a> {
+    #[serde(flatten)]
+    compared: Compared<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    not_an_addition: Option<&'a str>,
 }
 
 impl Show {
@@ -75,7 +84,13 @@ impl Show {
         let known = body.previous.is_none() || before.is_some();
         let changes = known.then(|| changes(&body, before.as_ref()));
         let shown = render::shown(&body, id, tally.as_ref(), state);
-        let object = Compared::new(shown, changes.as_deref());
+        let not_an_addition = trusted
+            .as_ref()
+            .and_then(|trusted| render::not_an_addition(&body, before.as_ref(), &trusted.root));
+        let object = Object {
+            compared: Compared::new(shown, changes.as_deref()),
+            not_an_addition: not_an_addition.as_deref(),
+        };
         let mut out = header(&body, id, state);
         match &changes {
             Some(changes) => render::changes(changes, shell, &mut out),
@@ -83,7 +98,10 @@ impl Show {
         }
         render::terms(&body, &mut out);
         match &tally {
-            Some(tally) => render::tally(tally, &mut out),
+            Some(tally) => {
+                render::tally(tally, &mut out);
+                render::more_than_an_addition(not_an_addition.as_deref(), &mut out);
+            }
             None => {
                 out.push_str("signatures not counted: the feed's root is not at hand (--root)\n");
             }

@@ -54,6 +54,8 @@ struct Signed {
     contents_checked: bool,
     signers: Vec<String>,
     needed: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    not_an_addition: Option<String>,
     #[serde(flatten)]
     announcement: Announcement,
 }
@@ -72,6 +74,12 @@ impl Sign {
         if let Some(store) = &store {
             proposal.check_open(store)?;
         }
+        let before = match proposal.body().previous {
+            Some(id) => sources::previous(None, id, store.as_ref())?,
+            None => None,
+        };
+        let not_an_addition =
+            super::render::not_an_addition(proposal.body(), before.as_ref(), &trusted.root);
         let key = sources::key(self.key.as_deref(), &self.unlock, shell)?;
         // Known before hours of reading.
         proposal.clone().sign(&key, &trusted.root)?;
@@ -97,6 +105,7 @@ impl Sign {
             out.push_str("CONTENTS NOT CHECKED\n");
         }
         super::render::tally(&tally, &mut out);
+        super::render::more_than_an_addition(not_an_addition.as_deref(), &mut out);
         match (&announcement.released, tally.is_enough(), open) {
             (true, _, _) => announcement.text(shell, &mut out),
             (false, true, false) => {
@@ -116,6 +125,7 @@ impl Sign {
             contents_checked: self.tree.is_some(),
             signers: tally.signers.iter().map(ToString::to_string).collect(),
             needed: tally.needed as u64,
+            not_an_addition,
             announcement,
         };
         shell.result(&signed, &out)?;

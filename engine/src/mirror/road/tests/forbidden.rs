@@ -21,11 +21,8 @@ async fn switch_after(change: impl FnOnce(&mut RootBody, &Release)) -> Result<()
     build(&work, &new).await;
 
     let root = feed.next_root_with(|root| change(root, &new));
-    let believed = work.beliefs.change().await;
     let carried = RootSource::Carried(vec![root].into_iter());
-    let before = believed.trust().unwrap();
-    work.walk_roots(&believed, before, carried).await.unwrap();
-    drop(believed);
+    work.walk_roots(carried).await.unwrap();
     assert_eq!(work.beliefs.root_version().0, 2);
 
     let mut report = SyncReport::default();

@@ -33,7 +33,7 @@ pub(super) const NOW: Timestamp = Timestamp(1_795_286_137_000);
 const HOUR_MS: u64 = 3_600_000;
 
 #[derive(Debug)]
-struct Fixed;
+pub(super) struct Fixed;
 
 impl Clock for Fixed {
     fn now(&self) -> Timestamp {
