@@ -110,12 +110,12 @@ fn play(tracer: &Tracer, scene: &Scene, case: &Case, tally: &mut Tally) -> bool 
         .hits
         .entry(format!("{} {}", case.fault, case.call))
         .or_default() += 1;
-    let result = judge(scene, case, &ran, &hit, &promise);
-    if let Err(why) = result {
+    if let Err(why) = judge(scene, case, &ran, &hit, &promise) {
         let err = ran.err.trim_end();
-        tally.violations.push(format!(
-            "TIDECAST_FAULT={case}\n  at {hit}\n  {why}\n  said: {err}"
-        ));
+        let violation = format!("TIDECAST_FAULT={case}\n  at {hit}\n  {why}\n  said: {err}");
+        // At once: a long run is not to be waited for.
+        println!("{violation}");
+        tally.violations.push(violation);
     }
     true
 }
