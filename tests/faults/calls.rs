@@ -138,16 +138,11 @@ pub(crate) fn unsynced(hit: &str) -> Option<PathBuf> {
     }
     let path = hit.split('<').nth(1)?.split('>').next()?;
     let (_, inside) = path.split_once("/.tidecast/")?;
-    let tree = inside.split('/').next()?;
-    // In a tree that has its name already, only files are synced, and it is whole without a folder's.
-    let is_tree = tree == "new"
-        || tree
-            .strip_prefix('r')
-            .is_some_and(|n| n.parse::<u64>().is_ok());
-    is_tree.then(|| PathBuf::from(path))
+    // A tree that has its name already may be led into: there only times are synced, and they are set anew.
+    (inside.split('/').next() == Some("new")).then(|| PathBuf::from(path))
 }
 
-/// The last components of the paths in a line of a trace, without what is added to temporary names.
+/// The last components of the paths in a line of a trace, or all below our folder, without what is added to temporary names.
 fn names_in(line: &str) -> Vec<String> {
     // What is written is no name.
     let has_names = !matches!(name_of(line), "write" | "writev" | "pwrite64");
@@ -157,7 +152,11 @@ fn names_in(line: &str) -> Vec<String> {
         .skip(1)
         .filter_map(|part| part.split('>').next());
     let paths = quoted.chain(descriptors.filter(|path| path.starts_with('/')));
-    let names = paths.filter_map(|path| path.rsplit('/').next());
+    // A step that goes through a folder of ours is told by that folder's name.
+    let names = paths.flat_map(|path| match path.split_once("/.tidecast/") {
+        Some((_, inside)) => inside.split('/').collect::<Vec<_>>(),
+        None => path.rsplit('/').take(1).collect(),
+    });
     let whole = |name: &str| {
         let name = name.trim_end_matches(" (deleted)");
         let name = name.strip_suffix(".tmp").unwrap_or(name);

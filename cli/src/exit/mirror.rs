@@ -46,6 +46,7 @@ impl Diagnose for MemoryError {
         match self {
             Self::File(error) => error.exit(),
             Self::Log(error) => error.exit(),
+            Self::Roots(error) => error.exit(),
             _ => Exit::Data,
         }
     }
@@ -54,6 +55,7 @@ impl Diagnose for MemoryError {
         match self {
             Self::File(error) => error.hint(),
             Self::Log(error) => error.hint(),
+            Self::Roots(error) => error.hint(),
             _ => Some("restore the state folder, or join again with the fingerprint".into()),
         }
     }

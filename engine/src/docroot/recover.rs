@@ -428,7 +428,7 @@ fn remove_temporaries(folders: &Folders) -> Result<usize, DocrootError> {
             || name.to_str().is_some_and(|name| name.ends_with(".tmp"));
         if ours {
             files::remove_all(&folders.state, name.as_os_str())
-                .map_err(folders.fault("remove", "."))?;
+                .map_err(folders.fault("remove", &name.to_string_lossy()))?;
             removed += 1;
         }
     }

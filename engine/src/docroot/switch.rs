@@ -285,7 +285,10 @@ impl Docroot {
         }
         if stamped.len() <= FSYNC_EACH_MAX {
             for path in &stamped {
-                files::sync_or_discard(&mut cache, path).map_err(folders.fault("sync", path))?;
+                // Not discarded where that fails, as in a build: names may lead straight into this tree by now. What the
+                // file holds is on the disk since `Build::finish`, and the next attempt sets its times anew.
+                let file = cache.open(path).map_err(folders.fault("open", path))?;
+                file.sync_all().map_err(folders.fault("sync", path))?;
             }
         } else {
             rustix::fs::syncfs(tree).map_err(folders.fault("sync", "."))?;
