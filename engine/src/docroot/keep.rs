@@ -29,7 +29,7 @@ pub(super) fn stored_recipe(
     };
     let bytes = match files::read_whole(recipes, &id.to_string(), limits::RECIPE_BYTES) {
         Err(error) if error.kind() == io::ErrorKind::FileTooLarge => None,
-        other => other.map_err(folders.fault("read", RECIPES))?,
+        other => other.map_err(folders.fault("read", &format!("{RECIPES}/{id}")))?,
     };
     Ok(bytes.and_then(|bytes| Recipe::decode_any(&bytes, *id).ok()))
 }

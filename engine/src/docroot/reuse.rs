@@ -32,7 +32,7 @@ pub(super) fn stored_list(
     };
     let bytes = match files::read_whole(lists, &id.to_string(), limits::LIST_BYTES) {
         Err(error) if error.kind() == io::ErrorKind::FileTooLarge => None,
-        other => other.map_err(folders.fault("read", LISTS))?,
+        other => other.map_err(folders.fault("read", &format!("{LISTS}/{id}")))?,
     };
     Ok(bytes.and_then(|bytes| List::decode(&bytes, *id, size).ok()))
 }
