@@ -417,7 +417,7 @@ fn verify_finds_a_flipped_byte_and_sync_mends_it() {
     );
     let told = mirror.run(&["verify"]);
     assert!(
-        told.out.contains("next: ") && told.out.contains("sync"),
+        told.out.contains("next: ") && told.out.contains("verify --heal"),
         "{told:?}"
     );
 

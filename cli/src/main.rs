@@ -7,6 +7,8 @@ mod diagnosis;
 mod exit;
 mod failure;
 mod logging;
+mod manual;
+mod messages;
 mod mirror_daemon;
 mod progress;
 mod secrecy;

@@ -14,7 +14,7 @@ use tidecast_engine::publish::{PublishRequest, publish};
 use tidecast_engine::store::{Store, StoreWriter};
 use tidecast_proto::codec;
 use tidecast_proto::head::{HeadBody, SignedHead};
-use tidecast_proto::id::{ReleaseNumber, RootVersion, Seq};
+use tidecast_proto::id::{ObjectId, ReleaseNumber, RootVersion, Seq};
 use tidecast_proto::key::SecretKey;
 use tidecast_proto::limits;
 use tidecast_proto::manifest::{Flags, SignedManifest};
@@ -34,11 +34,7 @@ const TRUST: Format = Format {
 
 /// A master with two roots and three releases, and a mirror that has installed all of them.
 async fn history() -> World {
-    let world = World::new();
-    world.publish(&[("f", b"one")]);
-    let master = RunningMaster::start(&world);
-    let mirror = world.admitted_mirror("m", &master.upstream());
-    master.master.reload().unwrap();
+    let (world, master, mirror) = support::small_feed();
     mirror.sync_once().await.unwrap();
     world.clock.advance_ms(2 * 3_600_000);
     let state = world.master_state();
@@ -183,16 +179,21 @@ async fn a_record_taken_out_or_moved_is_found() {
     cut.truncate(cut.len() - 2);
     fs::write(&path, cut.concat()).unwrap();
     finds(&world, "m.state", "by the log it is");
+    finds(&world, "m.state", "is served, which the log does not know");
     // The whole log.
     fs::remove_file(&path).unwrap();
     finds(&world, "m.state", "no record");
 }
 
-fn append(world: &World, head: Vec<u8>) {
-    let path = world.path("master/heads.log");
-    let mut log = ChainLog::open(&path, &HEADS, &mut |_| {}).unwrap();
+/// As the log's owner does, so that the chain is whole.
+fn append_to(log: &Path, format: &'static Format, kind: RecordKind, body: Vec<u8>) {
+    let mut log = ChainLog::open(log, format, &mut |_| {}).unwrap();
     let turn = log.begin(&mut |_| {}).unwrap();
-    turn.append(&[(RecordKind(1), head)]).unwrap();
+    turn.append(&[(kind, body)]).unwrap();
+}
+
+fn append(world: &World, head: Vec<u8>) {
+    append_to(&world.path("master/heads.log"), &HEADS, RecordKind(1), head);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -333,11 +334,7 @@ async fn evidence_against_a_key_that_another_key_signed_is_found() {
         let at = (world.now(), accused.public(), claims.release);
         codec::encode(&(at.0, at.1, at.2, claims.manifest, head))
     };
-    let append = |body: Vec<u8>| {
-        let mut log = ChainLog::open(&path, &TRUST, &mut |_| {}).unwrap();
-        let turn = log.begin(&mut |_| {}).unwrap();
-        turn.append(&[(RecordKind(5), body)]).unwrap();
-    };
+    let append = |body| append_to(&path, &TRUST, RecordKind(5), body);
     let innocent = SecretKey::from_seed(&[9; 32]);
     // Also where something else is wrong with the head.
     let changes: [fn(&mut HeadBody); 3] = [
@@ -354,6 +351,99 @@ async fn evidence_against_a_key_that_another_key_signed_is_found() {
         fs::write(&path, &whole).unwrap();
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_step_that_a_mirror_was_not_entitled_to_is_found_although_the_chain_is_whole() {
+    let world = history().await;
+    let path = world.path("m.state/trust.log");
+    let whole = fs::read(&path).unwrap();
+    let key = Feed::load(&world.master_state())
+        .unwrap()
+        .head_key()
+        .unwrap();
+    let newest = tidecast_engine::master::newest_head(&world.master_state()).unwrap();
+    let newest = newest.unwrap();
+    let claims = SignedHead::from_bytes(&newest).unwrap().claims().unwrap();
+    let head = |key: &SecretKey, change: fn(&mut HeadBody)| {
+        let mut body = claims.clone();
+        (body.release, body.manifest) = (ReleaseNumber(4), OTHER);
+        change(&mut body);
+        Some(SignedHead::sign(&body, &[key]).unwrap().to_bytes())
+    };
+    let at = world.now();
+    let root = |version, id: ObjectId| {
+        let body = codec::encode(&(at, RootVersion(version), id));
+        (RecordKind(2), body)
+    };
+    let installed = |release, anchored, head: Option<Vec<u8>>| {
+        let installed = (ReleaseNumber(release), OTHER, ReleaseNumber(anchored));
+        (RecordKind(3), codec::encode(&(at, installed, head)))
+    };
+    let unknown = SecretKey::from_seed(&[9; 32]);
+    let again = (
+        at,
+        world.feed,
+        RootVersion(2),
+        None::<(ReleaseNumber, ObjectId, ReleaseNumber)>,
+    );
+    let cases: [((RecordKind, Vec<u8>), &str); 12] = [
+        (
+            (RecordKind(1), codec::encode(&again)),
+            "begins a second time",
+        ),
+        (root(2, OTHER), "root 2 was accepted as"),
+        (root(3, OTHER), "root 3 was accepted, but is not there"),
+        (installed(2, 2, None), "was installed after release 3"),
+        (installed(3, 3, None), "was installed after release 3"),
+        (installed(4, 2, None), "goes back to release 2"),
+        (installed(4, 5, None), "goes back to 5"),
+        (
+            installed(4, 4, Some(newest.clone())),
+            "for a head that names release 3",
+        ),
+        (
+            installed(4, 4, head(&key, |head| head.manifest.0[0] ^= 1)),
+            "for a head that names release 4",
+        ),
+        (
+            installed(4, 4, head(&unknown, |_| ())),
+            "0 of 1 needed signatures",
+        ),
+        (
+            installed(4, 4, head(&key, |head| head.root_version = RootVersion(3))),
+            "for a head of root 3, unknown then",
+        ),
+        (
+            installed(4, 4, head(&key, |head| head.epoch.0 += 1)),
+            "epoch",
+        ),
+    ];
+    for ((kind, body), what) in cases {
+        append_to(&path, &TRUST, kind, body);
+        finds(&world, "m.state", what);
+        fs::write(&path, &whole).unwrap();
+    }
+    // Such a step by itself is none of these; that nothing else followed it is told.
+    let (kind, body) = installed(4, 4, head(&key, |_| ()));
+    append_to(&path, &TRUST, kind, body);
+    let found = audited(&world, "m.state").findings;
+    assert!(
+        found.is_empty() || found.iter().all(|found| found.place.ends_with("counters")),
+        "{found:?}"
+    );
+    fs::write(&path, &whole).unwrap();
+
+    // Nothing is served where something was installed.
+    let current = world.docroot("m").join(".tidecast/current");
+    let to = fs::read_link(&current).unwrap();
+    fs::remove_file(&current).unwrap();
+    finds(&world, "m.state", "nothing is served, but release 3 was");
+    std::os::unix::fs::symlink(to, &current).unwrap();
+    is_good(&world, "m.state");
+}
+
+/// A manifest that nobody has.
+const OTHER: ObjectId = ObjectId([7; 32]);
 
 /// A release of one file, signed by `key` and made as if `root` were the newest.
 fn publish_as(world: &World, root: &Root, key: &SecretKey, content: &[u8]) {

@@ -48,11 +48,7 @@ fn roots_of(folder: &Path) -> usize {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_running_master_goes_on_under_a_new_root_with_the_keys_it_names_and_mirrors_follow() {
-    let world = World::new();
-    world.publish(&[("f", b"one")]);
-    let master = RunningMaster::start(&world);
-    let mirror = world.admitted_mirror("m", &master.upstream());
-    master.master.reload().unwrap();
+    let (world, master, mirror) = support::small_feed();
     let running = RunningMirror::start(&mirror);
     eventually("release 1", || {
         world.served("m", "f").as_deref() == Some(b"one")
@@ -215,11 +211,7 @@ fn a_next_key_is_taken_only_when_the_root_names_it_and_no_longer_the_present_one
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_running_mirror_goes_on_with_its_next_key_once_that_is_admitted_in_the_old_ones_place() {
-    let world = World::new();
-    world.publish(&[("f", b"one")]);
-    let master = RunningMaster::start(&world);
-    let mirror = world.admitted_mirror("m", &master.upstream());
-    master.master.reload().unwrap();
+    let (world, master, mirror) = support::small_feed();
     let running = RunningMirror::start(&mirror);
     eventually("release 1", || {
         world.served("m", "f").as_deref() == Some(b"one")
@@ -317,11 +309,7 @@ async fn a_master_that_starts_in_an_incident_serves_the_root_that_mirrors_need()
         }),
     ];
     for (incident, change) in changes {
-        let world = World::new();
-        world.publish(&[("f", b"one")]);
-        let master = RunningMaster::start(&world);
-        let mirror = world.admitted_mirror("m", &master.upstream());
-        master.master.reload().unwrap();
+        let (world, master, mirror) = support::small_feed();
         mirror.sync_once().await.unwrap();
         let newest = master.master.status().newest.unwrap().manifest;
         drop(master);

@@ -258,7 +258,7 @@ impl Master {
         let looked = master.look();
         let nodes = looked.nodes.map_err(MasterError::from);
         for error in [looked.roots.err(), nodes.err()].into_iter().flatten() {
-            tracing::error!(%error, "started with what could be read");
+            tracing::error!(%error, "a part of the state cannot be read; going on without it");
         }
         if let Err(error) = looked.head {
             tracing::error!(%error, "no fresh head is signed; {}", error.advice());
@@ -512,7 +512,7 @@ impl Handler for Master {
                     .map_err(|error| format!("{error}; {}", error.advice()))?;
                 status()
             }
-            Command::Sync | Command::Import { .. } => {
+            Command::Sync | Command::Import { .. } | Command::Doubt { .. } => {
                 Err("this daemon is a master; it has nothing to sync".into())
             }
         }

@@ -503,7 +503,10 @@ impl Running {
         self.syncing = false;
         // Also after an error: it may have come after the switch.
         let mirror = self.mirror.clone();
-        tokio::spawn(async move { mirror.publish_site().await });
+        tokio::spawn(async move {
+            mirror.publish_site().await;
+            mirror.look_at_doubted().await;
+        });
         let lost = self.lost.take();
         match result {
             Ok(report) => self.synced_well(report),

@@ -14,6 +14,8 @@ mod plan;
 mod receipt;
 pub(crate) mod road;
 mod rotate;
+mod sampled;
+mod scrub;
 pub(crate) mod site;
 mod staleness;
 mod status;
@@ -40,9 +42,10 @@ pub use once::SyncFailure;
 pub use plan::plan;
 pub use road::BundleFault;
 pub use rotate::{NEXT_NODE_KEY, NextKey, RotateError, masters, rotate};
+pub use sampled::{note_sampled, sampled_to};
 pub use status::{
-    ConnectionStatus, Fault, FileRoad, MirrorStatus, Progress, RoadTotal, SyncPlan, SyncReport,
-    status_on_disk,
+    ConnectionStatus, Fault, FileRoad, MirrorStatus, Progress, RoadTotal, ScrubStatus, SyncPlan,
+    SyncReport, status_on_disk,
 };
 pub use upstream::with_port;
 
@@ -185,6 +188,7 @@ pub struct Mirror {
     site: SiteHandle,
     health: HealthHandle,
     counters: MirrorCounters,
+    scrub: scrub::Scrub,
     present: Mutex<Present>,
     wishes: Mutex<Option<mpsc::Sender<Wish>>>,
     /// Every notice of the loop, for commands that wait for one.
@@ -257,6 +261,7 @@ impl Mirror {
                 recovered: (!recovery.is_clean()).then(|| recovery.to_string()),
                 ..Present::default()
             }),
+            scrub: scrub::Scrub::open(state, &config),
             wishes: Mutex::default(),
             notices: tokio::sync::broadcast::Sender::new(16),
             config,
@@ -331,7 +336,9 @@ impl Mirror {
                 let _ = mirror.notices.send(result);
             }
         });
+        let scrubbing = tokio::spawn(self.clone().scrub());
         shutdown.await;
+        scrubbing.abort();
         *self.wishes.lock().unwrap_or_else(PoisonError::into_inner) = None;
         // Fails only when the loop has ended already. A sync under way is cut; its work is kept on disk.
         let _ = wishes.send(Wish::Stop).await;
@@ -464,6 +471,10 @@ impl Handler for Mirror {
                 json(serde_json::to_value(self.status()))
             }
             Command::Sync => json(serde_json::to_value(self.look().await?)),
+            Command::Doubt { paths } => {
+                let doubted = self.doubt(paths).await.map_err(|error| error.to_string())?;
+                Ok(serde_json::json!({ "doubted": doubted }))
+            }
             Command::Import { path, at_ms } => {
                 let at = at_ms.map(tidecast_proto::id::Timestamp);
                 let report = self.import(&path, at).await.map_err(|error| Refusal {

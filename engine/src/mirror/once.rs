@@ -132,6 +132,7 @@ impl Mirror {
         }
         drop(wishes);
         let _ = running.await;
+        self.look_at_doubted().await;
         // For those whose only word on this mirror is `timestamp`.
         self.mark_timestamp().await;
         result

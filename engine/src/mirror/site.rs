@@ -79,6 +79,7 @@ impl Mirror {
             former_key: self.keys.status(&self.upstreams().1),
             docroot: self.config.docroot.display().to_string(),
             progress: *self.progress.borrow(),
+            scrub: self.scrub.status(),
             ..MirrorStatus::default()
         };
         let clock = self.clock.now();

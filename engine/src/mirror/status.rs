@@ -8,6 +8,7 @@ use tidecast_proto::trust::Trust;
 
 use super::memory::Memory;
 use super::node_keys::{FormerKey, NodeKeys};
+use super::scrub::Scrub;
 use super::staleness::stale_since;
 use super::{MIRROR_CONFIG, MirrorError, upstream};
 use crate::config::MirrorConfig;
@@ -30,6 +31,9 @@ pub struct SyncReport {
     pub reused_bytes: u64,
     /// Bytes of changed files that were fetched, opened.
     pub fetched_bytes: u64,
+    /// Bytes of the lists that were fetched to know which chunks.
+    #[serde(default)]
+    pub list_bytes: u64,
     /// Bytes of files linked as they were.
     pub linked_bytes: u64,
     /// Files added or changed.
@@ -206,6 +210,9 @@ pub struct MirrorStatus {
     /// What was found in the docroot when the daemon started, and put right, in one line.
     #[serde(default)]
     pub recovered: Option<String>,
+    /// How the files are read again and again, to find what rots.
+    #[serde(default)]
+    pub scrub: ScrubStatus,
     /// Keys caught signing two heads under one number.
     pub equivocators: Vec<String>,
     /// Keys that named another manifest for the release that was installed.
@@ -234,6 +241,25 @@ impl MirrorStatus {
             .into_iter()
             .collect();
     }
+}
+
+/// How a mirror looks for rot.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ScrubStatus {
+    /// Every byte is read once in so many seconds; 0 for never.
+    pub every_s: u64,
+    /// When the pass under way began, in Unix milliseconds.
+    pub pass_started_ms: Option<u64>,
+    /// The last file it has read; empty when it begins.
+    pub read_to: String,
+    /// When the last pass ended that read everything, in Unix milliseconds.
+    pub last_pass_ms: Option<u64>,
+    /// Damaged files found since this mirror was set up, also by `verify --heal`.
+    pub found: u64,
+    /// Of these, those that are right again, or gone with their release.
+    pub healed: u64,
+    /// Those that wait to be healed.
+    pub waiting: u64,
 }
 
 /// How a mirror is by what lies on disk, for when no daemon runs. Takes no lock and changes nothing; `now` is what
@@ -265,6 +291,7 @@ pub fn status_on_disk(
     };
     status.connection.state = "down".into();
     status.connection.upstream = config.upstreams.first().cloned().unwrap_or_default();
+    status.scrub = Scrub::open(state, config).status();
     if let Some(trust) = &trust {
         status.believe(trust, now);
     }

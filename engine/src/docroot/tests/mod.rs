@@ -7,6 +7,7 @@ mod full_disk;
 mod mending;
 mod partial;
 mod recovering;
+mod rotting;
 mod switching;
 
 use std::collections::HashMap;
