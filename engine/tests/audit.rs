@@ -315,6 +315,29 @@ async fn another_root_or_a_manifest_that_too_few_signed_is_found() {
     is_good(&world, "master");
 }
 
+/// The log is written before the root, the root before the counters.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_root_that_only_the_log_knows_is_what_a_power_cut_leaves() {
+    let world = history().await;
+    let path = world.path("m.state/trust.log");
+    let whole = fs::read(&path).unwrap();
+    // Where the log begins, and the first root (SPEC §7.14).
+    let mut end = 0;
+    for _ in 0..2 {
+        let length = u32::from_le_bytes(whole[end..end + 4].try_into().unwrap());
+        end += 73 + length as usize;
+    }
+    fs::write(&path, &whole[..end]).unwrap();
+    fs::remove_dir_all(world.path("m.state/roots")).unwrap();
+    let counters = world.path("m.state/counters");
+    finds(&world, "m.state", "root 1 was accepted, but is not there");
+    fs::remove_file(&counters).unwrap();
+    is_good(&world, "m.state");
+    // Whatever follows from a root says that it was there.
+    fs::write(&path, &whole).unwrap();
+    finds(&world, "m.state", "unknown then");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn evidence_against_a_key_that_another_key_signed_is_found() {
     let world = history().await;

@@ -30,6 +30,8 @@ struct Replay {
     last: Option<Seen>,
     before_last: Option<Seen>,
     begun: bool,
+    /// The root that may be in the log without lying in its folder.
+    unstored: Option<RootVersion>,
 }
 
 /// An installed release, and which roots may have been the newest when it was installed: one, but where the log began
@@ -73,7 +75,10 @@ pub(super) fn audit(ledger: &mut Ledger, state: &Path, now: Timestamp) -> Result
     let mut records = Vec::new();
     let read = chain_log::read(&log, &FORMAT, &mut |record| records.push(record.clone()));
     let roots = Roots::walk(ledger, state, &feed)?;
-    let mut replay = Replay::default();
+    let mut replay = Replay {
+        unstored: unstored(state, &roots, &feed, counters.as_deref()),
+        ..Replay::default()
+    };
     for record in &records {
         if let Err(what) = replay.take(ledger, record, &roots, &feed) {
             let place = format!("{}, record {}", log.display(), record.number);
@@ -122,6 +127,25 @@ pub(super) fn audit(ledger: &mut Ledger, state: &Path, now: Timestamp) -> Result
     Ok(())
 }
 
+/// The root that a crash may have left in the log alone: the next one, if the counters do not speak of it. A later
+/// step that names it says that it was there.
+fn unstored(
+    state: &Path,
+    roots: &Roots,
+    feed: &FeedId,
+    counters: Option<&[u8]>,
+) -> Option<RootVersion> {
+    let signed = roots::load(&state.join("roots")).ok()?;
+    let count = roots.0.len() as u64;
+    let all_hold = signed.len() as u64 == count;
+    let spoken_of = match Trust::resume(feed, signed, counters) {
+        Ok(Some(_)) => false,
+        Ok(None) => counters.is_some(),
+        Err(_) => true,
+    };
+    (all_hold && !spoken_of).then(|| RootVersion(count + 1))
+}
+
 impl Replay {
     fn take(
         &mut self,
@@ -166,6 +190,12 @@ impl Replay {
                     }
                     (root, None) => format!("the log begins at root {root}"),
                 }
+            }
+            Step::Root { version, .. } if Some(version) == self.unstored => {
+                ledger.note(format!(
+                    "root {version} was about to be accepted when the mirror was killed or lost its power; nothing was done in its name"
+                ));
+                format!("root {version} is not there")
             }
             Step::Root { version, id } => self.root(version, id, roots)?,
             Step::Installed { installed, head } => {

@@ -349,6 +349,7 @@ mod tests {
             access_log: None,
             metrics: None,
             grace_s: 600,
+            scrub_s: 0,
         };
         let surroundings = Surroundings {
             network: Arc::new(Silence),
