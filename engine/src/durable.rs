@@ -4,8 +4,10 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+
+use tidecast_proto::id::Timestamp;
 
 /// A file operation that failed, with the file's name.
 #[derive(Debug, thiserror::Error)]
@@ -26,12 +28,46 @@ impl FileError {
         action: &'static str,
         path: &'a Path,
     ) -> impl FnOnce(E) -> Self + 'a {
+        Self::writing(action, path, 0)
+    }
+
+    /// Like [`Self::at`] for what needs room: where there is none, the message says how much is needed, `need_bytes` or a
+    /// block, and how much is free.
+    pub fn writing<'a, E: Into<io::Error>>(
+        action: &'static str,
+        path: &'a Path,
+        need_bytes: usize,
+    ) -> impl FnOnce(E) -> Self + 'a {
         move |source| Self {
             action,
             path: path.to_owned(),
-            source: source.into(),
+            source: no_room(path, need_bytes, source.into()),
         }
     }
+}
+
+/// The error with what an operator wants to know of a full disk; any other as it is.
+fn no_room(path: &Path, need_bytes: usize, error: io::Error) -> io::Error {
+    /// What a name or a longer folder takes, in bytes: a block of most file systems.
+    const BLOCK_BYTES: usize = 4096;
+    let need_bytes = need_bytes.max(BLOCK_BYTES);
+    let left = match error.kind() {
+        io::ErrorKind::StorageFull => {
+            let free = path.ancestors().find_map(|folder| {
+                let folder = match folder.as_os_str().is_empty() {
+                    true => Path::new("."),
+                    false => folder,
+                };
+                rustix::fs::statvfs(folder).ok()
+            });
+            let free_bytes = free.map_or(0, |stat| stat.f_bavail.saturating_mul(stat.f_frsize));
+            format!("{free_bytes} free")
+        }
+        io::ErrorKind::QuotaExceeded => "none free in this user's quota".to_owned(),
+        _ => return error,
+    };
+    let text = format!("no space: {need_bytes} bytes needed, {left}");
+    io::Error::new(error.kind(), text)
 }
 
 /// Who may read a written file.
@@ -116,6 +152,49 @@ pub fn sync_folder_of(path: &Path) -> Result<(), FileError> {
         .map_err(FileError::at("sync folder", folder))
 }
 
+/// How long a temporary file that was never renamed stays, for whoever wrote it was killed.
+const TEMPORARY_KEEP_MS: u64 = 7 * 24 * 60 * 60 * 1000;
+
+/// Removes temporary files of [`write()`] and [`create()`] in `folder` that are older than a week; returns how many.
+/// Younger ones may be somebody's who is writing. A missing folder has none.
+///
+/// # Errors
+/// [`FileError`].
+pub fn remove_old_temporaries(folder: &Path, now: Timestamp) -> Result<usize, FileError> {
+    let fault = FileError::at("clear", folder);
+    let entries = match std::fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
+        Err(error) => return Err(fault(error)),
+    };
+    let mut removed = 0;
+    for entry in entries {
+        let entry = entry.map_err(FileError::at("clear", folder))?;
+        let path = entry.path();
+        let name = entry.file_name();
+        let is_temporary = name
+            .to_str()
+            .and_then(|name| name.strip_suffix(".tmp")?.rsplit_once('.'))
+            .is_some_and(|(_, pid)| pid.parse::<u32>().is_ok());
+        // Gone already: it was renamed.
+        let Some(found) = entry
+            .metadata()
+            .ok()
+            .filter(|found| is_temporary && found.is_file())
+        else {
+            continue;
+        };
+        let changed_ms = u64::try_from(found.ctime())
+            .unwrap_or(0)
+            .saturating_mul(1000);
+        if changed_ms.saturating_add(TEMPORARY_KEEP_MS) < now.0 {
+            std::fs::remove_file(&path).map_err(FileError::at("remove", &path))?;
+            removed += 1;
+        }
+    }
+    Ok(removed)
+}
+
 fn temporary_beside(path: &Path) -> PathBuf {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(format!(".{}.tmp", std::process::id()));
@@ -140,8 +219,9 @@ fn write_and_sync(path: &Path, bytes: &[u8], access: Access) -> Result<(), FileE
     }
     .map_err(FileError::at("create", path))?;
     file.write_all(bytes)
-        .map_err(FileError::at("write", path))?;
-    file.sync_all().map_err(FileError::at("sync", path))
+        .map_err(FileError::writing("write", path, bytes.len()))?;
+    file.sync_all()
+        .map_err(FileError::writing("sync", path, bytes.len()))
 }
 
 /// Reads a whole file of at most `limit` bytes; `None` when there is none.
@@ -193,6 +273,37 @@ mod tests {
         assert_eq!(error.source.kind(), io::ErrorKind::AlreadyExists);
         assert_eq!(std::fs::read(&path).unwrap(), b"first");
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn only_temporaries_older_than_a_week_are_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["counters.7.tmp", "counters", "notes.tmp", "x.7.tmp.bak"] {
+            std::fs::write(folder.path().join(name), b"x").unwrap();
+        }
+        let written = folder.path().join("counters").metadata().unwrap().ctime();
+        let at =
+            |days: u64| Timestamp((u64::try_from(written).unwrap() + days * 86_400 + 1) * 1000);
+        assert_eq!(remove_old_temporaries(folder.path(), at(6)).unwrap(), 0);
+        assert_eq!(remove_old_temporaries(folder.path(), at(7)).unwrap(), 1);
+        assert!(!folder.path().join("counters.7.tmp").exists());
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 3);
+        let missing = folder.path().join("missing");
+        assert_eq!(remove_old_temporaries(&missing, at(7)).unwrap(), 0);
+    }
+
+    #[test]
+    fn a_full_disk_is_told_with_the_need_and_what_is_free() {
+        let path = Path::new("/nowhere/counters");
+        let full = || io::Error::from_raw_os_error(rustix::io::Errno::NOSPC.raw_os_error());
+        let told = FileError::writing("write", path, 100_000)(full()).to_string();
+        assert!(
+            told.starts_with("write /nowhere/counters: no space: 100000 bytes needed, "),
+            "{told}"
+        );
+        assert!(told.ends_with(" free"), "{told}");
+        let other = FileError::at("sync", path)(io::Error::other("x")).to_string();
+        assert_eq!(other, "sync /nowhere/counters: x");
     }
 
     #[test]

@@ -16,6 +16,7 @@ pub(crate) mod promise;
 pub(crate) mod relay;
 pub(crate) mod rot;
 pub(crate) mod servers;
+pub(crate) mod small_disk;
 pub(crate) mod world;
 
 use std::fs::OpenOptions;

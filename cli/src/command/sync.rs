@@ -162,6 +162,10 @@ pub(super) async fn sync(
 ) -> Result<SyncReport, Failure> {
     let (mirror, recovery) = mirror::Mirror::open(&shell.state, config, Arc::new(SystemClock))
         .map_err(SyncFailure::from)?;
+    // At once: whatever becomes of the sync, this was done.
+    if !recovery.is_clean() && !shell.json {
+        shell.note(&format!("the docroot was put right: {recovery}"));
+    }
     if !doubted.is_empty() {
         mirror.doubt(doubted).await.map_err(SyncFailure::Sync)?;
     }
@@ -192,7 +196,7 @@ pub(super) async fn sync(
                 }
                 without_fresh_head(&shell.state, failure)
             })?;
-            if !recovery.is_clean() {
+            if !recovery.is_clean() && shell.json {
                 report.warnings.insert(0, format!("the docroot was put right: {recovery}"));
             }
             Ok(report)
@@ -317,7 +321,7 @@ fn render_changes(plan: &SyncPlan, verbose: bool) -> String {
     }
     let _ = writeln!(
         text,
-        "{} added, {} changed, {} removed, {} unchanged\n{} to fetch before compression, {} here already; {} of disk needed meanwhile",
+        "{} added, {} changed, {} removed, {} unchanged\n{} to fetch before compression, {} here already; at most {} of disk beside what is there, {} for the files themselves{}",
         plan.added.len(),
         plan.changed.len(),
         plan.removed.len(),
@@ -325,7 +329,18 @@ fn render_changes(plan: &SyncPlan, verbose: bool) -> String {
         text::bytes(plan.fetch_bytes),
         text::bytes(plan.reuse_bytes),
         text::bytes(plan.disk_bytes),
+        text::bytes(plan.files_disk_bytes),
+        match plan.free_bytes {
+            Some(free) => format!("; {} free", text::bytes(free)),
+            None => String::new(),
+        },
     );
+    if plan
+        .free_bytes
+        .is_some_and(|free| free < plan.files_disk_bytes)
+    {
+        text.push_str("warning: it does not fit: free some space first\n");
+    }
     text
 }
 

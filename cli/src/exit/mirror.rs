@@ -21,6 +21,8 @@ impl Diagnose for DocrootError {
             Self::InUse { .. } | Self::Replaced { .. } => Exit::Temporary,
             Self::Io { .. }
             | Self::NoSpace { .. }
+            | Self::Quota { .. }
+            | Self::TooManyFiles { .. }
             | Self::ReadOnly { .. }
             | Self::DiskFault { .. } => Exit::Io,
             Self::Successor(_)
@@ -45,6 +47,7 @@ impl Diagnose for MemoryError {
         match self {
             Self::File(error) => error.exit(),
             Self::Log(error) => error.exit(),
+            Self::Roots(error) => error.exit(),
             _ => Exit::Data,
         }
     }
@@ -53,6 +56,7 @@ impl Diagnose for MemoryError {
         match self {
             Self::File(error) => error.hint(),
             Self::Log(error) => error.hint(),
+            Self::Roots(error) => error.hint(),
             _ => Some("restore the state folder, or join again with the fingerprint".into()),
         }
     }

@@ -16,9 +16,9 @@ use tidecast_proto::manifest::{self, Manifest};
 use tidecast_proto::name::ReleasePath;
 
 use super::error::DocrootError;
-use super::files::{FSYNC_EACH_MAX, FolderCache};
+use super::files::{self, FSYNC_EACH_MAX, FolderCache};
 use super::layout::Folders;
-use super::leftovers::Leftovers;
+use super::leftovers::{Leftovers, SyncFault};
 use super::spool::Spool;
 use super::targets::Targets;
 use super::tree::LiveTree;
@@ -272,16 +272,7 @@ impl Build {
 
     /// Refuses to go on when the file system has fewer than `need_bytes` free.
     pub(super) fn check_free(&self, need_bytes: u64) -> Result<(), DocrootError> {
-        let free_bytes = self.folders.free_bytes()?;
-        if need_bytes > free_bytes {
-            return Err(DocrootError::NoSpace {
-                action: "build the release in",
-                path: self.folders.path.clone(),
-                need_bytes,
-                free_bytes,
-            });
-        }
-        Ok(())
+        self.folders.check_free(need_bytes)
     }
 
     /// Removes what an earlier build left and this one has no use for.
@@ -335,11 +326,21 @@ impl Build {
         if few {
             for at in std::mem::take(&mut self.written) {
                 let path = self.manifest.files[at as usize].path.as_str();
-                let file = self.cache.open(path).map_err(folders.fault("open", path))?;
-                file.sync_all().map_err(folders.fault("sync", path))?;
+                files::sync_or_discard(&mut self.cache, path)
+                    .map_err(folders.fault("sync", path))?;
             }
         }
-        leftovers::sync_folders(&self.folder, few).map_err(folders.fault("sync", self.folder_name))
+        leftovers::sync_folders(&self.folder, few).map_err(|fault| {
+            let error = match fault {
+                SyncFault::Look(error) => error,
+                SyncFault::Sync(error) => {
+                    // Nobody says what of it is not on the disk, so nothing of it is believed.
+                    let _ = files::remove_all(&folders.state, self.folder_name);
+                    error
+                }
+            };
+            folders.fault("sync", self.folder_name)(error)
+        })
     }
 }
 

@@ -65,8 +65,9 @@ impl Build {
         // A link changes the ctime of both names; without this the next build would hash everything again.
         live.replace_records(records);
         let name = layout::index_name(live.release());
-        files::write_whole(&self.folders.state, &name, &live.index().encode())
-            .map_err(self.folders.fault("write", &name))?;
+        let index = live.index().encode();
+        files::write_whole(&self.folders.state, &name, &index)
+            .map_err(self.folders.write_fault(&name, index.len()))?;
         Ok(report)
     }
 

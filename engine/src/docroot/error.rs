@@ -50,13 +50,28 @@ pub enum DocrootError {
         #[source]
         source: io::Error,
     },
-    /// The disk or a quota is full.
+    /// The disk is full.
     #[error("no space to {action} {}: {need_bytes} bytes needed, {free_bytes} free", path.display())]
     NoSpace {
         action: &'static str,
         path: PathBuf,
         need_bytes: u64,
         free_bytes: u64,
+    },
+    /// What this user may store is used up.
+    #[error("no space to {action} {}: {need_bytes} bytes needed, none free in this user's quota", path.display())]
+    Quota {
+        action: &'static str,
+        path: PathBuf,
+        need_bytes: u64,
+    },
+    /// The process holds as many files open as it, or the system, may.
+    #[error("cannot {action} {}: too many open files", path.display())]
+    TooManyFiles {
+        action: &'static str,
+        path: PathBuf,
+        #[source]
+        source: io::Error,
     },
     /// The file system is mounted read-only, often after a disk error.
     #[error("cannot {action} {}: the file system is read-only", path.display())]
@@ -113,6 +128,9 @@ pub enum DocrootError {
     Stopped(String),
 }
 
+/// What a name or a longer folder takes on a full disk, in bytes: a block of most file systems.
+const BLOCK_BYTES: u64 = 4096;
+
 impl DocrootError {
     /// For use with `map_err`: sorts what the system said into the variants an operator can act on.
     pub(super) fn at<'a, E: Into<io::Error>>(
@@ -133,12 +151,23 @@ impl DocrootError {
     fn sort(action: &'static str, path: &Path, need_bytes: u64, source: io::Error) -> Self {
         use rustix::io::Errno;
         let path = path.to_owned();
+        let need_bytes = need_bytes.max(BLOCK_BYTES);
         match Errno::from_io_error(&source) {
-            Some(Errno::NOSPC | Errno::DQUOT) => Self::NoSpace {
+            Some(Errno::NOSPC) => Self::NoSpace {
                 action,
                 need_bytes,
                 free_bytes: free_bytes_near(&path),
                 path,
+            },
+            Some(Errno::DQUOT) => Self::Quota {
+                action,
+                path,
+                need_bytes,
+            },
+            Some(Errno::MFILE | Errno::NFILE) => Self::TooManyFiles {
+                action,
+                path,
+                source,
             },
             Some(Errno::ROFS) => Self::ReadOnly { action, path },
             Some(Errno::ACCESS | Errno::PERM) => Self::Denied {
@@ -157,6 +186,12 @@ impl DocrootError {
                 source,
             },
         }
+    }
+
+    /// Whether there is no room, on the disk or in a quota.
+    #[must_use]
+    pub fn is_no_room(&self) -> bool {
+        matches!(self, Self::NoSpace { .. } | Self::Quota { .. })
     }
 
     /// What an operator can do about it.
@@ -178,6 +213,12 @@ impl DocrootError {
             Self::NotExchangeable { obstacle, .. } => obstacle.advice(),
             Self::NoSpace { .. } => {
                 "free some space; a release needs room for its new files beside the old ones"
+            }
+            Self::Quota { .. } => {
+                "raise the quota; a release needs room for its new files beside the old ones"
+            }
+            Self::TooManyFiles { .. } => {
+                "raise the limit of open files (`LimitNOFILE=` in the unit, `ulimit -n` in a shell)"
             }
             Self::ReadOnly { .. } => "look for disk errors in the kernel log, then remount",
             Self::DiskFault { .. } => {

@@ -10,7 +10,7 @@ use super::files::{self, FileRecord, FolderCache};
 use super::layout;
 use super::switch::record_live;
 use super::tree::{self, LiveTree};
-use super::{Docroot, adopt, keep, removed, reuse};
+use super::{Docroot, adopt, keep, leftovers, removed, reuse, spool};
 
 /// What was deleted because its time was over.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -19,6 +19,8 @@ pub struct ExpireReport {
     pub trees: Vec<ReleaseNumber>,
     /// Days of `.tidecast/removed`.
     pub removed_days: usize,
+    /// Whether a release that was begun was given up, for nothing had been added to it for a week.
+    pub given_up: bool,
     /// Files of an adopted docroot that differ from the release, and where they are now.
     pub moved_away: Vec<String>,
 }
@@ -37,6 +39,8 @@ impl Docroot {
         // trees pile up.
         let removed = removed::expire(&folders, now, self.options.removed_keep)
             .map(|days| report.removed_days = days);
+        let partial = self.expire_partial(now).map(|gone| report.given_up = gone);
+        let removed = removed.and(partial);
         let Some(live) = self.live.clone() else {
             return removed.map(|()| report);
         };
@@ -79,13 +83,45 @@ impl Docroot {
             report.trees.push(oldest);
         }
         // The lists of a tree that is being built are known to nobody but its build; the switch to it prunes then.
-        let building = files::look(&folders.state, layout::NEW)
-            .map_err(folders.fault("look at", layout::NEW))?
-            .is_some();
-        if !report.trees.is_empty() && !building {
+        if !report.trees.is_empty() && !self.is_building()? {
             self.prune_lists()?;
         }
         Ok(())
+    }
+
+    /// Removes what was fetched for a release that is not complete, once nothing has been added to it for as long as the
+    /// options say: a feed that publishes daily has left it behind. Says whether there was such a release.
+    ///
+    /// # Errors
+    /// [`DocrootError`] of the disk; what is left goes the next time.
+    pub(super) fn expire_partial(&self, now: Timestamp) -> Result<bool, DocrootError> {
+        let folders = &self.folders;
+        let keep_ms = u64::try_from(self.options.partial_keep.as_millis()).unwrap_or(u64::MAX);
+        let Some(limit) = now.0.checked_sub(keep_ms).map(Timestamp) else {
+            return Ok(false);
+        };
+        let fault = |name| folders.fault("look at", name);
+        let spool = files::look(&folders.state, layout::SPOOL).map_err(fault(layout::SPOOL))?;
+        if spool.is_some_and(|found| !leftovers::is_before(&found, limit)) {
+            return Ok(false);
+        }
+        let mut begun = spool.is_some();
+        if self.is_building()? {
+            begun = true;
+            let new =
+                files::open_folder(&folders.state, layout::NEW).map_err(fault(layout::NEW))?;
+            if !leftovers::untouched_since(&new, limit).map_err(fault(layout::NEW))? {
+                return Ok(false);
+            }
+        }
+        if !begun {
+            return Ok(false);
+        }
+        spool::remove(folders)?;
+        files::remove_all(&folders.state, layout::NEW)
+            .map_err(folders.fault("remove", layout::NEW))?;
+        self.prune_lists()?;
+        Ok(true)
     }
 
     /// Deletes a tree that is not live. Its files' link counts fall, and with them the live files' ctimes change,

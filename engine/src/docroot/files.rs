@@ -120,15 +120,17 @@ pub(super) fn open_folder(at: impl AsFd, name: impl rustix::path::Arg) -> io::Re
 
 /// Makes the folder `name` with exactly `mode`, whatever the umask, or opens the one that is there.
 pub(super) fn make_folder(at: impl AsFd, name: &str, mode: u32) -> io::Result<OwnedFd> {
-    match rustix::fs::mkdirat(&at, name, Mode::from_raw_mode(mode)) {
-        Ok(()) => {
-            let folder = open_folder(&at, name)?;
-            rustix::fs::fchmod(&folder, Mode::from_raw_mode(mode))?;
-            Ok(folder)
-        }
-        Err(Errno::EXIST) => open_folder(&at, name),
-        Err(error) => Err(error.into()),
+    let made = match rustix::fs::mkdirat(&at, name, Mode::from_raw_mode(mode)) {
+        Ok(()) => true,
+        Err(Errno::EXIST) => false,
+        Err(error) => return Err(error.into()),
+    };
+    let folder = open_folder(&at, name)?;
+    // Whoever made the other one may have been killed before it got its mode: then nobody else can look into it.
+    if made || look_at(&folder)?.mode & mode != mode {
+        rustix::fs::fchmod(&folder, Mode::from_raw_mode(mode))?;
     }
+    Ok(folder)
 }
 
 /// The names in a folder, in no order, without `.` and `..`.
@@ -245,11 +247,18 @@ fn create_new(at: impl AsFd, name: &str, mode: Mode) -> io::Result<File> {
 /// anywhere else, is replaced and never written to. It is judged once it is open: before, it could become another.
 pub(super) fn open_own(at: impl AsFd, name: &str, mode: Mode) -> io::Result<File> {
     let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
-    if let Ok(opened) = rustix::fs::openat(&at, name, flags, Mode::empty()) {
-        let found = look_at(&opened)?;
-        if found.kind == Kind::File && found.links == 1 {
-            return Ok(opened.into());
+    match rustix::fs::openat(&at, name, flags, Mode::empty()) {
+        Ok(opened) => {
+            let found = look_at(&opened)?;
+            if found.kind == Kind::File && found.links == 1 {
+                return Ok(opened.into());
+            }
         }
+        // It may be whole: what it holds is not thrown away for want of a descriptor.
+        Err(error @ (Errno::MFILE | Errno::NFILE | Errno::NOMEM | Errno::IO | Errno::ROFS)) => {
+            return Err(error.into());
+        }
+        Err(_) => {}
     }
     create_new(at, name, mode)
 }
@@ -311,6 +320,24 @@ pub(super) fn set_mtime(at: impl AsFd, name: &str, mtime_s: i64, mtime_ns: u32) 
     };
     rustix::fs::utimensat(at, name, &times, AtFlags::SYMLINK_NOFOLLOW)?;
     Ok(())
+}
+
+/// Brings the file at `path` to the disk. Where that fails it is removed: the system tells of a failed write once and then
+/// takes what it still holds in memory for written, so a file that is found right when read may be lost all the same.
+pub(super) fn sync_or_discard(cache: &mut FolderCache, path: &str) -> io::Result<()> {
+    let file = cache.open(path)?;
+    file.sync_all().inspect_err(|_| {
+        // The error that matters is the first one.
+        let _ = cache
+            .place(path)
+            .and_then(|(folder, name)| unlink(folder, name));
+    })
+}
+
+/// Has what is read of `file` come from the disk, as far as it is there: memory may hold what a failed write left.
+pub(super) fn forget_cached(file: &File) {
+    // Only advice; where it is not taken, content is still compared with its hash.
+    let _ = rustix::fs::fadvise(file, 0, None, rustix::fs::Advice::DontNeed);
 }
 
 /// The folders of one tree, opened once each: 50,000 files in a few folders cost a few opens.

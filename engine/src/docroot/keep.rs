@@ -29,7 +29,7 @@ pub(super) fn stored_recipe(
     };
     let bytes = match files::read_whole(recipes, &id.to_string(), limits::RECIPE_BYTES) {
         Err(error) if error.kind() == io::ErrorKind::FileTooLarge => None,
-        other => other.map_err(folders.fault("read", RECIPES))?,
+        other => other.map_err(folders.fault("read", &format!("{RECIPES}/{id}")))?,
     };
     Ok(bytes.and_then(|bytes| Recipe::decode_any(&bytes, *id).ok()))
 }
@@ -37,8 +37,9 @@ pub(super) fn stored_recipe(
 /// Stores a recipe. It is hashed whenever it is read, so it is not synced.
 fn store_recipe(folders: &Folders, id: &RecipeId, recipe: &Recipe) -> Result<(), DocrootError> {
     let recipes = folders.subfolder(RECIPES, 0o755)?;
-    files::write_unsynced(recipes, &id.to_string(), &recipe.encode(), false)
-        .map_err(folders.fault("write", RECIPES))
+    let bytes = recipe.encode();
+    files::write_unsynced(recipes, &id.to_string(), &bytes, false)
+        .map_err(folders.write_fault(&format!("{RECIPES}/{id}"), bytes.len()))
 }
 
 /// Removes recipes that are not in `keep`.

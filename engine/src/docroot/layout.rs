@@ -143,7 +143,10 @@ impl Folders {
 
     /// The path of something of ours, for messages.
     pub(super) fn state_path(&self, name: &str) -> PathBuf {
-        self.path.join(STATE).join(name)
+        match name {
+            "." => self.path.join(STATE),
+            name => self.path.join(STATE).join(name),
+        }
     }
 
     /// For `map_err` after an operation on something of ours.
@@ -154,6 +157,15 @@ impl Folders {
     ) -> impl FnOnce(E) -> DocrootError {
         // The path only when it is needed: this stands beside every system call.
         move |source| DocrootError::at(action, &self.state_path(name))(source)
+    }
+
+    /// For `map_err` after a file of ours of `need_bytes` could not be written.
+    pub(super) fn write_fault<E: Into<io::Error>>(
+        &self,
+        name: &str,
+        need_bytes: usize,
+    ) -> impl FnOnce(E) -> DocrootError {
+        move |source| DocrootError::writing(&self.state_path(name), need_bytes as u64)(source)
     }
 
     /// For `map_err` after an operation on a top-level name.
@@ -176,6 +188,20 @@ impl Folders {
     /// Opens a subfolder of ours, made where it is missing.
     pub(super) fn subfolder(&self, name: &str, mode: u32) -> Result<OwnedFd, DocrootError> {
         files::make_folder(&self.state, name, mode).map_err(self.fault("make", name))
+    }
+
+    /// Refuses to go on when the file system has fewer than `need_bytes` free.
+    pub(super) fn check_free(&self, need_bytes: u64) -> Result<(), DocrootError> {
+        let free_bytes = self.free_bytes()?;
+        if need_bytes > free_bytes {
+            return Err(DocrootError::NoSpace {
+                action: "build the release in",
+                path: self.path.clone(),
+                need_bytes,
+                free_bytes,
+            });
+        }
+        Ok(())
     }
 
     /// Free bytes for this user.

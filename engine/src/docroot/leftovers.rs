@@ -4,10 +4,11 @@ use std::collections::HashSet;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
+use tidecast_proto::id::Timestamp;
 use tidecast_proto::manifest;
 
 use super::build::FileState;
-use super::files::{self, Kind};
+use super::files::{self, Found, Kind};
 
 /// What an earlier build left that this one can use, by place in the manifest.
 #[derive(Debug, Default)]
@@ -73,20 +74,54 @@ pub(super) fn clear(
 
 /// Brings a tree's folders to the disk, the inner ones first; with `few` files written these have been synced one
 /// by one, otherwise the whole file system is.
-pub(super) fn sync_folders(folder: &OwnedFd, few: bool) -> io::Result<()> {
+pub(super) fn sync_folders(folder: &OwnedFd, few: bool) -> Result<(), SyncFault> {
     if !few {
-        rustix::fs::syncfs(folder)?;
-        return Ok(());
+        return rustix::fs::syncfs(folder).map_err(|error| SyncFault::Sync(error.into()));
     }
     sync_bottom_up(folder)
 }
 
-fn sync_bottom_up(folder: &OwnedFd) -> io::Result<()> {
-    for name in files::names(folder.as_fd())? {
-        if files::look(folder, name.as_os_str())?.is_some_and(|found| found.kind == Kind::Folder) {
-            sync_bottom_up(&files::open_folder(folder, name.as_os_str())?)?;
+/// Why a tree's folders were not brought to the disk.
+#[derive(Debug)]
+pub(super) enum SyncFault {
+    /// One could not be looked into: nothing was tried.
+    Look(io::Error),
+    /// What is on the disk is not known.
+    Sync(io::Error),
+}
+
+fn sync_bottom_up(folder: &OwnedFd) -> Result<(), SyncFault> {
+    let look = SyncFault::Look;
+    for name in files::names(folder.as_fd()).map_err(look)? {
+        let found = files::look(folder, name.as_os_str()).map_err(look)?;
+        if found.is_some_and(|found| found.kind == Kind::Folder) {
+            sync_bottom_up(&files::open_folder(folder, name.as_os_str()).map_err(look)?)?;
         }
     }
-    rustix::fs::fsync(folder)?;
-    Ok(())
+    rustix::fs::fsync(folder).map_err(|error| SyncFault::Sync(error.into()))
+}
+
+/// Whether nothing below `folder`, nor itself, was changed since `limit`, as the file system remembers.
+pub(super) fn untouched_since(folder: &OwnedFd, limit: Timestamp) -> io::Result<bool> {
+    if !is_before(&files::look_at(folder)?, limit) {
+        return Ok(false);
+    }
+    for name in files::names(folder.as_fd())? {
+        let Some(found) = files::look(folder, name.as_os_str())? else {
+            continue;
+        };
+        let untouched = match found.kind {
+            Kind::Folder => untouched_since(&files::open_folder(folder, name.as_os_str())?, limit)?,
+            _ => is_before(&found, limit),
+        };
+        if !untouched {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Whether the last change of any kind was before `limit`. Not the mtime, which files get that others show.
+pub(super) fn is_before(found: &Found, limit: Timestamp) -> bool {
+    u64::try_from(found.record.ctime_s).is_ok_and(|seconds| seconds < limit.seconds())
 }

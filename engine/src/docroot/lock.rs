@@ -1,6 +1,7 @@
 //! One process per docroot. SPEC §8.5.
 
 use std::fs::File;
+use std::io::ErrorKind;
 use std::os::unix::fs::FileExt;
 
 use rustix::fs::{FlockOperation, Mode, OFlags};
@@ -58,7 +59,10 @@ impl Lock {
             path: folders.path.clone(),
             what,
         };
-        let by_path = files::look_through(&folders.path).map_err(|_| replaced("the folder"))?;
+        let by_path = files::look_through(&folders.path).map_err(|error| match error.kind() {
+            ErrorKind::NotFound | ErrorKind::NotADirectory => replaced("the folder"),
+            _ => DocrootError::at("look at", &folders.path)(error),
+        })?;
         let docroot =
             files::look_at(&folders.docroot).map_err(DocrootError::at("look at", &folders.path))?;
         if identity(by_path) != identity(docroot) {

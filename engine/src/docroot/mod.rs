@@ -70,6 +70,7 @@ pub use keep::Gaps;
 pub use mend::MendReport;
 pub use peek::{Peek, peek};
 pub use placement::PutOutcome;
+pub(crate) use rebuilt::on_disk;
 pub use recover::Recovery;
 pub use rot::Damage;
 pub use sample::{Amount, AmountError, Extent};
@@ -93,6 +94,8 @@ pub struct Options {
     pub keep_trees_min: usize,
     /// How long what was moved out of the docroot stays in `.tidecast/removed`.
     pub removed_keep: Duration,
+    /// How long what was fetched for a release that is not complete stays without anything being added to it.
+    pub partial_keep: Duration,
     /// Make the docroot where it is missing. For the first time only: later its absence means a missing mount.
     pub create: bool,
 }
@@ -103,6 +106,7 @@ impl Default for Options {
             grace: Duration::from_secs(GRACE_S),
             keep_trees_min: 2,
             removed_keep: Duration::from_secs(30 * 24 * 60 * 60),
+            partial_keep: Duration::from_secs(7 * 24 * 60 * 60),
             create: false,
         }
     }
@@ -231,6 +235,14 @@ impl Docroot {
     pub fn give_up_switch(&mut self) -> Result<(), DocrootError> {
         self.check_still_ours()?;
         self.clear_up()
+    }
+
+    /// Refuses to go on when the file system has fewer than `need_bytes` free.
+    ///
+    /// # Errors
+    /// [`DocrootError::NoSpace`], or of the disk.
+    pub fn check_free(&self, need_bytes: u64) -> Result<(), DocrootError> {
+        self.folders.check_free(need_bytes)
     }
 
     /// Begins the tree of a release, or goes on with what an earlier attempt left.

@@ -46,7 +46,9 @@ impl Build {
         let path = file.path.as_str();
         let list = self.list_of(file)?;
         let existing = if self.there.written.contains(&at) {
-            Some(self.open_file(at)?)
+            let file = self.open_file(at)?;
+            files::forget_cached(&file);
+            Some(file)
         } else {
             None
         };
@@ -198,18 +200,23 @@ impl Build {
 
     /// Hashes a file that has just been written. The disk writes a large one meanwhile: the sync that comes before
     /// the switch then finds little to do.
-    fn hash_and_sync(&mut self, opened: &File, size: u64) -> std::io::Result<FileHash> {
+    fn hash_and_sync(
+        &mut self,
+        opened: &File,
+        size: u64,
+    ) -> (std::io::Result<()>, std::io::Result<FileHash>) {
         if size < SYNC_EARLY_BYTES {
-            return files::hash_file(opened, &mut self.buffer);
+            return (Ok(()), files::hash_file(opened, &mut self.buffer));
         }
         std::thread::scope(|scope| {
-            let syncing = scope.spawn(|| opened.sync_data());
-            let hash = files::hash_file(opened, &mut self.buffer)?;
+            let buffer = &mut self.buffer;
+            let hashing = scope.spawn(|| files::hash_file(opened, buffer));
             // An error is told once, to whoever syncs first: it must not get lost here.
-            syncing
+            let synced = opened.sync_data();
+            let hash = hashing
                 .join()
-                .unwrap_or_else(|_| Err(std::io::Error::other("the sync ended without a word")))?;
-            Ok(hash)
+                .unwrap_or_else(|_| Err(std::io::Error::other("the hash ended without a word")));
+            (synced, hash)
         })
     }
 
@@ -230,7 +237,12 @@ impl Build {
         }
         // The only chunk of a file without a list has been hashed already, and its hash is the file's.
         if file.list.is_some() {
-            let hash = self.hash_and_sync(opened, file.size);
+            let (synced, hash) = self.hash_and_sync(opened, file.size);
+            if let Err(error) = synced {
+                // What is in memory now may not be on the disk: it is not to be found right later.
+                let _ = opened.set_len(0);
+                return Err(folders.fault("sync", path)(error));
+            }
             if hash.map_err(folders.fault("read", path))? != file.hash {
                 // Nothing of it is to be trusted again.
                 opened

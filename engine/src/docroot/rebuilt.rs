@@ -20,6 +20,13 @@ use crate::rebuild::Source;
 /// What `st_blocks` counts in, whatever the file system (stat(2)).
 const BLOCK_BYTES: u64 = 512;
 
+/// What a file of `bytes` takes on most file systems: whole blocks.
+pub(crate) fn on_disk(bytes: u64) -> u64 {
+    /// Of ext4, xfs and btrfs as they are made, and of memory.
+    const BLOCK: u64 = 4096;
+    bytes.div_ceil(BLOCK).saturating_mul(BLOCK)
+}
+
 impl Build {
     /// The tree it builds on.
     #[must_use]
@@ -72,6 +79,7 @@ impl Build {
             if found.record.size != file.size {
                 continue;
             }
+            files::forget_cached(&opened);
             let hash =
                 files::hash_file(&opened, &mut self.buffer).map_err(folders.fault("read", path))?;
             if hash == file.hash {
@@ -214,12 +222,21 @@ impl Build {
             .fold(0, |sum, (file, _)| sum.saturating_add(file.size))
     }
 
-    /// Refuses a build that cannot fit, before anything is fetched or rebuilt for it: every file that is to be built needs
-    /// its length, less what an earlier build of it occupies.
+    /// Refuses a build that cannot fit, before anything is fetched or rebuilt for it: [`Self::lacking_room_bytes`].
     ///
     /// # Errors
     /// [`DocrootError::NoSpace`], or of the disk; what is there stays for the next attempt.
     pub fn check_room(&mut self) -> Result<(), DocrootError> {
+        let need_bytes = self.lacking_room_bytes()?;
+        self.check_free(need_bytes)
+    }
+
+    /// What the files that are to be built take on the disk, in bytes: their lengths in whole blocks, less what an earlier
+    /// build of them occupies.
+    ///
+    /// # Errors
+    /// [`DocrootError`] of the disk.
+    pub fn lacking_room_bytes(&mut self) -> Result<u64, DocrootError> {
         let written: Vec<u32> = self.there.written.iter().copied().collect();
         let mut here_bytes = 0_u64;
         for at in written {
@@ -232,7 +249,13 @@ impl Build {
             let found = found.map_err(self.folders.fault("look at", path))?;
             here_bytes = here_bytes.saturating_add(found.blocks().saturating_mul(BLOCK_BYTES));
         }
-        self.check_free(self.lacking_bytes().saturating_sub(here_bytes))
+        let files = self.manifest.files.iter().zip(&self.states);
+        let all_bytes = files
+            .filter(|(_, state)| matches!(state, FileState::ToBuild { .. }))
+            .fold(0_u64, |sum, (file, _)| {
+                sum.saturating_add(on_disk(file.size))
+            });
+        Ok(all_bytes.saturating_sub(here_bytes))
     }
 
     /// Takes file number `at` out of the build again: what lies there is damaged, though nothing but its content shows it.
@@ -256,8 +279,9 @@ impl Build {
             rot::doubt(&mut records[before]);
             live.replace_records(records);
             let name = layout::index_name(live.release());
-            files::write_whole(&folders.state, &name, &live.index().encode())
-                .map_err(folders.fault("write", &name))?;
+            let index = live.index().encode();
+            files::write_whole(&folders.state, &name, &index)
+                .map_err(folders.write_fault(&name, index.len()))?;
         }
         if !self.has(at as usize) {
             return Ok(());

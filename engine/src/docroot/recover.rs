@@ -18,7 +18,7 @@ use super::files::{self, FileRecord, FolderCache, Kind};
 use super::layout::{self, Folders};
 use super::links::{self, Settled, Standing};
 use super::tree::{self, LiveTree};
-use super::{Docroot, adopt, switch};
+use super::{Docroot, adopt, spool, switch};
 
 /// What was found when the docroot was opened, and what was done about it. Prints as one line.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -31,6 +31,8 @@ pub struct Recovery {
     pub postponed: Option<String>,
     /// An unfinished tree is there; the next build goes on from it.
     pub unfinished: bool,
+    /// An unfinished tree was there to which nothing had been added for a week; it is gone.
+    pub given_up: bool,
     /// `current` led nowhere; the newest complete tree took its place, or its links were removed.
     pub fell_back: bool,
     /// Links and leftovers of ours that were corrected or removed.
@@ -72,6 +74,9 @@ impl fmt::Display for Recovery {
         if self.unfinished {
             f.write_str("; an unfinished release will be continued")?;
         }
+        if self.given_up {
+            f.write_str("; an unfinished release without progress for a week was removed")?;
+        }
         if self.corrected > 0 {
             write!(f, "; {} leftovers corrected", self.corrected)?;
         }
@@ -101,7 +106,7 @@ impl Docroot {
                         recovery.warnings = report.warnings;
                     }
                     // What is served stays whole and in service; the next sync builds on the tree.
-                    Err(error @ DocrootError::NoSpace { .. }) => {
+                    Err(error) if error.is_no_room() => {
                         recovery.postponed = Some(error.to_string());
                     }
                     Err(error) => return Err(error),
@@ -115,17 +120,27 @@ impl Docroot {
         if let Some(live) = &self.live
             && recovery.completed.is_some()
         {
-            // The last step of a switch that was cut off right after the rename.
+            // The last step of a switch that was cut off right after the rename, which may never have reached the disk.
+            adopt::set_current(&folders, &layout::tree_name(live.release()))?;
             switch::record_live(&folders, live)?;
         }
         switch::forget_intent(&folders)?;
         self.demote_prepared()?;
         recovery.corrected += self.remove_stray_trees()?;
         recovery.live = self.live.as_ref().map(|live| live.release());
-        recovery.unfinished = files::look(&folders.state, layout::NEW)
-            .map_err(folders.fault("look at", layout::NEW))?
-            .is_some();
+        recovery.given_up = self.expire_partial(self.now())?;
+        recovery.unfinished = self.is_building()?;
+        if !recovery.unfinished {
+            recovery.corrected += usize::from(spool::remove(&folders)?);
+        }
         Ok(recovery)
+    }
+
+    /// Whether there is a tree that is being built.
+    pub(super) fn is_building(&self) -> Result<bool, DocrootError> {
+        let found = files::look(&self.folders.state, layout::NEW)
+            .map_err(self.folders.fault("look at", layout::NEW))?;
+        Ok(found.is_some())
     }
 
     /// The tree `current` leads to, or else the newest complete one.
@@ -271,7 +286,9 @@ impl Docroot {
             .map_err(folders.fault("look at", layout::INTENT))?;
         if intent.is_some() {
             if let Some(live) = &self.live {
-                // It may be the one that was switched to and not recorded.
+                // It may be the one that was switched to and not recorded. The rename is done anew as well: a sync that
+                // failed is no proof that a later one, which finds nothing left to write, brought it to the disk.
+                adopt::set_current(&folders, &layout::tree_name(live.release()))?;
                 switch::record_live(&folders, live)?;
             }
             switch::forget_intent(&folders)?;
@@ -417,7 +434,7 @@ fn remove_temporaries(folders: &Folders) -> Result<usize, DocrootError> {
             || name.to_str().is_some_and(|name| name.ends_with(".tmp"));
         if ours {
             files::remove_all(&folders.state, name.as_os_str())
-                .map_err(folders.fault("remove", "."))?;
+                .map_err(folders.fault("remove", &name.to_string_lossy()))?;
             removed += 1;
         }
     }

@@ -51,7 +51,7 @@ fn open_day(folders: &Folders, now: Timestamp) -> Result<(String, OwnedFd), Docr
     let removed = folders.subfolder(layout::REMOVED, 0o700)?;
     let day = day_name(now);
     let folder = files::make_folder(&removed, &day, 0o700)
-        .map_err(folders.fault("make", layout::REMOVED))?;
+        .map_err(folders.fault("make", &format!("{}/{day}", layout::REMOVED)))?;
     Ok((day, folder))
 }
 

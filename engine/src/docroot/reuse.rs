@@ -34,7 +34,7 @@ pub(super) fn stored_list(
     };
     let bytes = match files::read_whole(lists, &id.to_string(), limits::LIST_BYTES) {
         Err(error) if error.kind() == io::ErrorKind::FileTooLarge => None,
-        other => other.map_err(folders.fault("read", LISTS))?,
+        other => other.map_err(folders.fault("read", &format!("{LISTS}/{id}")))?,
     };
     Ok(bytes.and_then(|bytes| List::decode(&bytes, *id, size).ok()))
 }
@@ -42,8 +42,9 @@ pub(super) fn stored_list(
 /// Stores a list. It is hashed whenever it is read, so it is not synced.
 pub(super) fn store_list(folders: &Folders, id: &ListId, list: &List) -> Result<(), DocrootError> {
     let lists = folders.subfolder(LISTS, 0o755)?;
-    files::write_unsynced(lists, &id.to_string(), &list.encode(), false)
-        .map_err(folders.fault("write", LISTS))
+    let bytes = list.encode();
+    files::write_unsynced(lists, &id.to_string(), &bytes, false)
+        .map_err(folders.write_fault(&format!("{LISTS}/{id}"), bytes.len()))
 }
 
 /// Whether any list is stored.

@@ -125,9 +125,14 @@ impl Spool {
     }
 }
 
-/// Removes the spool; a release that is complete needs it no more.
-pub(super) fn remove(folders: &Folders) -> Result<(), DocrootError> {
-    files::unlink(&folders.state, SPOOL).map_err(folders.fault("remove", SPOOL))
+/// Removes the spool; a release that is complete needs it no more. Says whether there was one.
+pub(super) fn remove(folders: &Folders) -> Result<bool, DocrootError> {
+    let fault = || folders.fault("remove", SPOOL);
+    let found = files::look(&folders.state, SPOOL).map_err(fault())?;
+    if found.is_some() {
+        files::unlink(&folders.state, SPOOL).map_err(fault())?;
+    }
+    Ok(found.is_some())
 }
 
 impl Build {

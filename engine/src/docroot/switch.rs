@@ -102,8 +102,9 @@ impl Build {
         self.passed(Step::FilesSynced)?;
         let name = layout::manifest_name(manifest.release);
         // The folder is synced with the tree's rename.
-        files::write_unsynced(&folders.state, &name, &manifest.to_bytes(), true)
-            .map_err(folders.fault("write", &name))?;
+        let bytes = manifest.to_bytes();
+        files::write_unsynced(&folders.state, &name, &bytes, true)
+            .map_err(folders.write_fault(&name, bytes.len()))?;
         self.passed(Step::ManifestWritten)?;
         let name = layout::tree_name(manifest.release);
         let fault = || folders.fault("rename the tree to", &name);
@@ -284,6 +285,8 @@ impl Docroot {
         }
         if stamped.len() <= FSYNC_EACH_MAX {
             for path in &stamped {
+                // Not discarded where that fails, as in a build: names may lead straight into this tree by now. What the
+                // file holds is on the disk since `Build::finish`, and the next attempt sets its times anew.
                 let file = cache.open(path).map_err(folders.fault("open", path))?;
                 file.sync_all().map_err(folders.fault("sync", path))?;
             }
@@ -302,8 +305,9 @@ impl Docroot {
         };
         let name = layout::index_name(manifest.release);
         // Were it lost, the next build would hash the files instead of comparing their times.
-        files::write_unsynced(&folders.state, &name, &index.encode(), false)
-            .map_err(folders.fault("write", &name))?;
+        let bytes = index.encode();
+        files::write_unsynced(&folders.state, &name, &bytes, false)
+            .map_err(folders.write_fault(&name, bytes.len()))?;
         Ok(Stamp {
             seconds,
             any_at_switch,
@@ -426,14 +430,15 @@ impl Stamp {
 fn write_intent(folders: &Folders, manifest: &Manifest) -> Result<(), DocrootError> {
     let text = format!("{}\n{}\n", manifest.release, manifest.id());
     files::write_whole(&folders.state, layout::INTENT, text.as_bytes())
-        .map_err(folders.fault("write", layout::INTENT))
+        .map_err(folders.write_fault(layout::INTENT, text.len()))
 }
 
 /// Writes the index of the live tree with the moment of its switch.
 pub(super) fn record_live(folders: &Folders, live: &LiveTree) -> Result<(), DocrootError> {
     let name = layout::index_name(live.release());
-    files::write_whole(&folders.state, &name, &live.index().encode())
-        .map_err(folders.fault("write", &name))
+    let index = live.index().encode();
+    files::write_whole(&folders.state, &name, &index)
+        .map_err(folders.write_fault(&name, index.len()))
 }
 
 /// Removes the intent, once it has been carried out or cannot be.

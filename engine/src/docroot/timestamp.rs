@@ -54,7 +54,7 @@ impl Docroot {
 
     fn replace_timestamp(&self, text: &str) -> Result<(), DocrootError> {
         files::write_unsynced(&self.folders.state, TIMESTAMP, text.as_bytes(), true)
-            .map_err(self.folders.fault("write", TIMESTAMP))
+            .map_err(self.folders.write_fault(TIMESTAMP, text.len()))
     }
 }
 

@@ -176,7 +176,7 @@ pub(super) fn record_all(
     for file in &manifest.files {
         let found = cache
             .look(file.path.as_str())
-            .map_err(folders.fault("look at", &name))?;
+            .map_err(folders.fault("look at", &format!("{name}/{}", file.path)))?;
         match found {
             Some(found) if found.kind == Kind::File && found.record.size == file.size => {
                 records.push(found.record);

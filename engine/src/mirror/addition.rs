@@ -139,7 +139,10 @@ impl Work {
         let memory = self.beliefs.memory();
         let (judged, anchor) = judge(memory, trust, signed, head, live, anchors).await?;
         if let Some(anchor) = anchor {
-            memory.keep_anchor(&anchor)?;
+            let memory = memory.clone();
+            self.disk
+                .run(move |_| memory.keep_anchor(&anchor))
+                .await??;
         }
         Ok(judged)
     }

@@ -1,15 +1,21 @@
-//! The disk thread: every step on the docroot happens there, one after another, off the network's tasks.
+//! The disk thread: every step on the docroot, and every change of the state folder that goes with it, happens there, one
+//! after another, off the network's tasks.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use tidecast_proto::id::ObjectId;
 use tokio::sync::{mpsc, oneshot};
 
+use super::MirrorError;
 use crate::docroot::{Build, Docroot};
 
 /// Jobs that wait for the disk. With chunks of at most 256 KiB this bounds what a slow disk can pile up; when
 /// it is full, reading from the network pauses and so does the sender.
 const JOBS: usize = 64;
+
+/// What the thread is called, in `top -H` and in traces.
+const THREAD: &str = "tidecast-disk";
 
 /// What the thread owns.
 #[derive(Debug)]
@@ -17,6 +23,8 @@ pub(super) struct DiskState {
     pub(super) docroot: Docroot,
     /// The tree being built.
     pub(super) build: Option<Build>,
+    /// The release that did not fit when it was last begun, and the bytes it needs.
+    pub(super) no_room: Option<(ObjectId, u64)>,
 }
 
 type Job = Box<dyn FnOnce(&mut DiskState) + Send>;
@@ -45,24 +53,46 @@ pub(super) enum Disk {
 pub struct DiskGone;
 
 impl Disk {
-    /// Starts the thread.
-    pub(super) fn start(docroot: Docroot, mode: DiskMode) -> std::io::Result<Self> {
-        let mut state = DiskState {
+    /// Starts the thread, and waits for what `open` does there before anything else; brings back what it found beside the
+    /// docroot.
+    ///
+    /// # Errors
+    /// Of `open`; or the system gave no thread.
+    pub(super) fn start<T: Send + 'static>(
+        mode: DiskMode,
+        open: impl FnOnce() -> Result<(Docroot, T), MirrorError> + Send + 'static,
+    ) -> Result<(Self, T), MirrorError> {
+        let state = |docroot| DiskState {
             docroot,
             build: None,
+            no_room: None,
         };
         if let DiskMode::Inline(job) = mode {
-            return Ok(Self::Inline(Arc::new(Mutex::new(state)), job));
+            let (docroot, found) = open()?;
+            let state = Arc::new(Mutex::new(state(docroot)));
+            return Ok((Self::Inline(state, job), found));
         }
         let (jobs, mut queue) = mpsc::channel::<Job>(JOBS);
+        let (opened, found) = std::sync::mpsc::sync_channel(1);
         std::thread::Builder::new()
-            .name("tidecast-disk".into())
+            .name(THREAD.into())
             .spawn(move || {
+                let (docroot, outcome) = match open() {
+                    Ok((docroot, found)) => (Some(docroot), Ok(found)),
+                    Err(error) => (None, Err(error)),
+                };
+                // Whoever started this waits for it.
+                let _ = opened.send(outcome);
+                let Some(mut state) = docroot.map(state) else {
+                    return;
+                };
                 while let Some(job) = queue.blocking_recv() {
                     job(&mut state);
                 }
-            })?;
-        Ok(Self::Thread(jobs))
+            })
+            .map_err(MirrorError::Thread)?;
+        let found = found.recv().map_err(|_| DiskGone)??;
+        Ok((Self::Thread(jobs), found))
     }
 
     /// Whether jobs are done by whoever hands them in, who must not block then.

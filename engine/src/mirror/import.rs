@@ -174,7 +174,9 @@ impl Mirror {
         let work = self.work();
         // Not while a sync builds.
         let turn = work.turn.clone().lock_owned().await;
-        let mut report = import(&work, path, at).await?;
+        let imported = import(&work, path, at).await;
+        work.let_go().await;
+        let mut report = imported?;
         drop(turn);
         report.seconds = started.elapsed().as_secs_f64();
         self.set_report(&report);

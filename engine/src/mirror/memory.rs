@@ -9,10 +9,14 @@ use tidecast_proto::limits;
 use tidecast_proto::manifest::SignedManifest;
 use tidecast_proto::root::{RootError, SignedRoot};
 use tidecast_proto::trust::Trust;
+use tokio::sync::OwnedMutexGuard;
 
+use super::SyncError;
+use super::disk::Disk;
 use super::history::{History, Step};
 use crate::chain_log::ChainLogError;
 use crate::clock::Clock;
+use crate::docroot::Docroot;
 use crate::durable::{self, Access, FileError};
 use crate::roots::{self, RootsError};
 
@@ -103,6 +107,26 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Recorded {
+    /// What is believed once the installed release is raised to what `docroot` serves, where that is newer: the state folder
+    /// is another than the docroot's, or was restored from a backup, or the switch was carried out after a crash. The
+    /// counter rises only with a manifest whose signatures are good.
+    pub(super) fn raise_to(&self, docroot: &Docroot, trust: Option<Trust>) -> Option<Trust> {
+        let (Some(before), Some(live)) = (&trust, docroot.current()) else {
+            return trust;
+        };
+        if live.release() <= before.installed_release() {
+            return trust;
+        }
+        let signed = live.manifest().signed().clone();
+        let Ok(vouched) = signed.vouch(before.root(), &docroot.feed()) else {
+            return trust;
+        };
+        let mut after = before.clone();
+        after.install_found(vouched);
+        self.keep_if_possible(before, &after);
+        Some(after)
+    }
+
     /// Keeps a step of what is believed, to be called before anything is done in its name: first in the log, then the
     /// root if it is a new one, then the counters.
     ///
@@ -201,23 +225,24 @@ impl Memory {
 /// before anybody sees the change.
 #[derive(Debug)]
 pub(super) struct Beliefs {
-    memory: Recorded,
-    trust: Mutex<Option<Trust>>,
-    changing: tokio::sync::Mutex<()>,
+    memory: Arc<Recorded>,
+    trust: Arc<Mutex<Option<Trust>>>,
+    changing: Arc<tokio::sync::Mutex<()>>,
 }
 
 /// The right to change the beliefs.
 pub(super) struct Change<'a> {
     beliefs: &'a Beliefs,
-    _one: tokio::sync::MutexGuard<'a, ()>,
+    /// Shared with the disk: a change whose task is dropped is done all the same, and nobody may begin another before.
+    one: Arc<OwnedMutexGuard<()>>,
 }
 
 impl Beliefs {
     pub(super) fn new(memory: Recorded, trust: Option<Trust>) -> Self {
         Self {
-            memory,
-            trust: Mutex::new(trust),
-            changing: tokio::sync::Mutex::default(),
+            memory: Arc::new(memory),
+            trust: Arc::new(Mutex::new(trust)),
+            changing: Arc::default(),
         }
     }
 
@@ -247,10 +272,17 @@ impl Beliefs {
     }
 
     /// Opens the record again if it could not be opened before, and says what keeps it from that.
-    pub(super) async fn look_after_record(&self) {
+    pub(super) async fn look_after_record(&self, disk: &Disk) {
         if self.memory.trouble().is_some() {
             let change = self.change().await;
-            self.memory.catch_up(change.trust().as_ref());
+            let (memory, one) = (self.memory.clone(), change.one.clone());
+            let trust = change.trust();
+            let looked = disk.run(move |_| {
+                memory.catch_up(trust.as_ref());
+                drop(one);
+            });
+            // Only a panic there makes this fail, and whatever comes next says so.
+            let _ = looked.await;
         }
     }
 
@@ -263,7 +295,7 @@ impl Beliefs {
     pub(super) async fn change(&self) -> Change<'_> {
         Change {
             beliefs: self,
-            _one: self.changing.lock().await,
+            one: Arc::new(self.changing.clone().lock_owned().await),
         }
     }
 }
@@ -277,16 +309,22 @@ impl Change<'_> {
     /// Believes `trust` from now on, once its counters are on disk; with `root` if that is new.
     ///
     /// # Errors
-    /// [`MemoryError`]; what was believed before stays.
-    pub(super) fn keep(&self, trust: &Trust, root: Option<&SignedRoot>) -> Result<(), MemoryError> {
-        self.beliefs
-            .memory
-            .keep(self.beliefs.trust().as_ref(), trust, root)?;
-        *self
-            .beliefs
-            .trust
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner) = Some(trust.clone());
-        Ok(())
+    /// [`MemoryError`], what was believed before stays; or the disk thread is gone.
+    pub(super) async fn keep(
+        &self,
+        disk: &Disk,
+        trust: &Trust,
+        root: Option<&SignedRoot>,
+    ) -> Result<(), SyncError> {
+        let (memory, believed) = (self.beliefs.memory.clone(), self.beliefs.trust.clone());
+        let (one, before) = (self.one.clone(), self.beliefs.trust());
+        let (trust, root) = (trust.clone(), root.cloned());
+        let kept = disk.run(move |_| {
+            memory.keep(before.as_ref(), &trust, root.as_ref())?;
+            *believed.lock().unwrap_or_else(PoisonError::into_inner) = Some(trust);
+            drop(one);
+            Ok::<_, MemoryError>(())
+        });
+        Ok(kept.await??)
     }
 }

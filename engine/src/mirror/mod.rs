@@ -63,6 +63,7 @@ use crate::clock::Clock;
 use crate::config::{ConfigError, Layout, MirrorConfig};
 use crate::control::{Command, Handler, Refusal};
 use crate::docroot::{Docroot, DocrootError, Options, Recovery};
+use crate::durable;
 use crate::http::{HealthHandle, SiteHandle};
 use crate::keyfile::KeyFileError;
 use crate::metrics::MirrorCounters;
@@ -155,6 +156,8 @@ struct Present {
     marked_stale: Option<bool>,
     reminder: Reminder,
     last_success_ms: Option<u64>,
+    /// What was found and put right at the start, in one line.
+    recovered: Option<String>,
     /// UDP payload received and sent on the connections before this one.
     traffic_before: (u64, u64),
 }
@@ -242,34 +245,27 @@ impl Mirror {
         let after = After::of(state, &config)?;
         let keys = NodeKeys::load(state)?;
         let memory = Memory::new(state);
-        let mut trust = memory.load(&feed)?;
+        let trust = memory.load(&feed)?;
         let options = Options {
             grace: Duration::from_secs(config.grace_s),
             // Only before the first contact: later a missing docroot means a missing mount.
             create: trust.is_none(),
             ..Options::default()
         };
-        let (mut docroot, recovery) =
-            Docroot::open(&config.kept_docroot(), feed, options, clock.clone())?;
-        if config.layout == Layout::Exchange {
-            docroot.set_front(&config.docroot);
-            for to in docroot.show()?.moved_away {
-                tracing::warn!("a file that is not of the release was moved to {to}");
+        let (path, now) = (config.kept_docroot(), clock.clone());
+        let front = (config.layout == Layout::Exchange).then(|| config.docroot.clone());
+        let (disk, (recovery, memory, trust)) = Disk::start(disk, move || {
+            let (mut docroot, recovery) = Docroot::open(&path, feed, options, now.clone())?;
+            if let Some(front) = front {
+                docroot.set_front(&front);
+                for to in docroot.show()?.moved_away {
+                    tracing::warn!("a file that is not of the release was moved to {to}");
+                }
             }
-        }
-        let memory = memory.record(feed, trust.as_ref(), clock.clone());
-        if let (Some(trust), Some(live)) = (&mut trust, docroot.current())
-            && live.release() > trust.installed_release()
-        {
-            // Another state folder than the docroot's, or one restored from a backup. The counter rises only
-            // with a manifest whose signatures are good.
-            let signed = live.manifest().signed().clone();
-            if let Ok(vouched) = signed.vouch(trust.root(), &feed) {
-                let before = trust.clone();
-                trust.install_found(vouched);
-                memory.keep_if_possible(&before, trust);
-            }
-        }
+            let memory = memory.record(feed, trust.as_ref(), now);
+            let trust = memory.raise_to(&docroot, trust);
+            Ok((docroot, (recovery, memory, trust)))
+        })?;
         let mirror = Arc::new(Self {
             state: state.to_owned(),
             feed,
@@ -279,17 +275,20 @@ impl Mirror {
             network,
             jitter,
             beliefs: Arc::new(Beliefs::new(memory, trust)),
-            disk: Disk::start(docroot, disk).map_err(MirrorError::Thread)?,
             hold: Arc::new(Hold::of(state)),
             after,
+            disk,
             progress: watch::Sender::new(Progress::default()),
             turn: Arc::default(),
             cut: road::Cut::default(),
             site: SiteHandle::default(),
             health: HealthHandle::default(),
             counters: MirrorCounters::default(),
+            present: Mutex::new(Present {
+                recovered: (!recovery.is_clean()).then(|| recovery.to_string()),
+                ..Present::default()
+            }),
             scrub: scrub::Scrub::open(state, &config),
-            present: Mutex::default(),
             wishes: Mutex::default(),
             notices: tokio::sync::broadcast::Sender::new(16),
             config,
@@ -438,12 +437,25 @@ impl Mirror {
 
     /// Lets go of trees whose grace is over and of what was moved away long ago, and keeps health current.
     async fn tidy(&self) {
-        let now = self.clock.now();
-        match self.disk.run(move |disk| disk.docroot.expire(now)).await {
+        let (now, state) = (self.clock.now(), self.state.clone());
+        let expiring = self.disk.run(move |disk| {
+            for folder in ["", "roots", "evidence"] {
+                if let Err(error) = durable::remove_old_temporaries(&state.join(folder), now) {
+                    tracing::warn!(%error, "what somebody who was killed left stays");
+                }
+            }
+            disk.docroot.expire(now)
+        });
+        match expiring.await {
             // Said by whoever looks after the docroot.
             Ok(Err(DocrootError::Replaced { .. })) => {}
             Ok(Err(error)) => tracing::warn!(%error, "cannot remove old trees"),
             Ok(Ok(expired)) => {
+                if expired.given_up {
+                    tracing::info!(
+                        "a release that was begun and not added to for a week was removed"
+                    );
+                }
                 for to in &expired.moved_away {
                     tracing::warn!(
                         "a file of the docroot's time before tidecast was moved to {to}"
@@ -453,7 +465,7 @@ impl Mirror {
             Err(error) => tracing::error!(%error, "disk"),
         }
         // What could not be written may find room now.
-        self.beliefs.look_after_record().await;
+        self.beliefs.look_after_record(&self.disk).await;
         self.present().marked_stale = None;
         self.publish_health();
     }

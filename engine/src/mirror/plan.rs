@@ -23,7 +23,7 @@ use super::status::{FILES_TOLD, FileRoad};
 use super::{MIRROR_CONFIG, MirrorError, NODE_KEY, SyncError, SyncFailure, SyncPlan, upstream};
 use crate::clock::Clock;
 use crate::config::MirrorConfig;
-use crate::docroot::{self, Peek};
+use crate::docroot::{self, Peek, SPOOL_BYTES, on_disk};
 use crate::keyfile;
 use crate::network::SystemNetwork;
 use crate::quic::{BundleAnswer, Link, LinkError, close_code};
@@ -95,6 +95,76 @@ fn open_road(
         Err(LinkError::Busy) => Ok(None),
         answer => answer,
     }
+}
+
+/// What a sync takes on the disk beside what is there, at its peak.
+struct Room {
+    files_bytes: u64,
+    spool_bytes: u64,
+    /// Lists, recipes, the manifest, and the indexes of two trees, each of which is written anew beside the old one.
+    around_bytes: u64,
+}
+
+impl Room {
+    fn new(manifest: &Manifest) -> Self {
+        let index_bytes = on_disk(INDEX_RECORD_BYTES * manifest.files.len() as u64 + 64);
+        let manifest_bytes = on_disk(manifest.to_bytes().len() as u64);
+        let folders: BTreeSet<&str> = manifest
+            .files
+            .iter()
+            .filter_map(|file| file.path.as_str().rsplit_once('/'))
+            .map(|(folder, _)| folder)
+            .collect();
+        Self {
+            files_bytes: 0,
+            spool_bytes: 0,
+            around_bytes: manifest_bytes
+                + 2 * index_bytes
+                + on_disk(1) * (folders.len() as u64 + 1),
+        }
+    }
+
+    fn add(&mut self, file: &File) {
+        self.files_bytes = self.files_bytes.saturating_add(on_disk(file.size));
+        if file.list.is_some() {
+            // As many entries as there are chunks of the usual length at most.
+            let entries = file.size / LIST_CHUNK_BYTES + 1;
+            self.around_bytes += on_disk(entries * LIST_ENTRY_BYTES);
+        }
+        if file.recipe.is_some() {
+            self.around_bytes += on_disk(1);
+        }
+    }
+
+    fn keep_list(&mut self, list: &List) {
+        self.around_bytes += on_disk(list.entries().len() as u64 * LIST_ENTRY_BYTES);
+    }
+
+    fn spool(&mut self, bytes: u64) {
+        if self.spool_bytes < SPOOL_BYTES {
+            self.spool_bytes += bytes + LIST_ENTRY_BYTES;
+        }
+    }
+
+    fn peak_bytes(&self) -> u64 {
+        self.files_bytes
+            .saturating_add(on_disk(self.spool_bytes))
+            .saturating_add(self.around_bytes)
+    }
+}
+
+/// One record of an index (SPEC §8.4).
+const INDEX_RECORD_BYTES: u64 = 40;
+/// One entry of a list (SPEC §5.2), and what stands before each chunk in the spool (SPEC §8.3).
+const LIST_ENTRY_BYTES: u64 = 36;
+/// Chunks are longer than this on average.
+const LIST_CHUNK_BYTES: u64 = 32 * 1024;
+
+/// Free bytes for this user where the docroot is, or will be.
+fn free_bytes(docroot: &Path) -> Option<u64> {
+    let mut folders = docroot.ancestors();
+    let stat = folders.find_map(|folder| rustix::fs::statvfs(folder).ok())?;
+    Some(stat.f_bavail.saturating_mul(stat.f_frsize))
 }
 
 struct Look<'a> {
@@ -213,9 +283,11 @@ impl Look<'_> {
             _ => 0,
         };
         let mut files = Vec::new();
+        let mut room = Room::new(manifest);
         for file in plan.to_build() {
             let (choice, bytes) = self.road(file, bundle, &mut on_this_machine).await?;
             fetch_bytes += bytes;
+            self.makes_room(file, choice.road, &mut room).await?;
             if files.len() < FILES_TOLD {
                 files.push(FileRoad {
                     path: file.path.to_string(),
@@ -236,7 +308,9 @@ impl Look<'_> {
             unchanged: plan.unchanged.len() as u64,
             fetch_bytes,
             reuse_bytes: plan.build_bytes().saturating_sub(fetch_bytes),
-            disk_bytes: plan.build_bytes(),
+            disk_bytes: room.peak_bytes(),
+            files_disk_bytes: room.files_bytes,
+            free_bytes: free_bytes(&self.config.docroot),
             bundle_bytes,
             files,
             reason: if self.live.is_some() {
@@ -318,6 +392,35 @@ impl Look<'_> {
                 }
             }
         }
+    }
+
+    /// Counts what building `file` takes on the disk.
+    async fn makes_room(&self, file: &File, road: Road, room: &mut Room) -> Result<(), SyncError> {
+        room.add(file);
+        let Some(live) = self.live.filter(|_| !matches!(road, Road::Whole)) else {
+            return Ok(());
+        };
+        // What is not on this machine yet waits in the spool for its file. Recipe and list are asked for once more: they
+        // are small, and the plan of a feed of many files must not hold all of them.
+        let old = live.manifest.file(file.path.as_str());
+        let base = match old {
+            Some(old) => live.opened_list(old)?,
+            None => None,
+        };
+        let (list, here): (_, BTreeSet<ChunkId>) = match self.opened_list(file).await? {
+            Some(list) => {
+                room.keep_list(&list);
+                let base = base.iter().flat_map(|base| base.entries());
+                (list, base.map(|entry| entry.id).collect())
+            }
+            None => (self.list(file).await?, BTreeSet::new()),
+        };
+        for entry in list.entries() {
+            if !here.contains(&entry.id) && !live.chunks.contains(&entry.id) {
+                room.spool(u64::from(entry.len));
+            }
+        }
+        Ok(())
     }
 
     /// Bytes of the chunks that would be fetched, each once, however often it occurs.

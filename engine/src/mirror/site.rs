@@ -107,6 +107,7 @@ impl Mirror {
             status.mended = present.mended.clone();
             status.switched_ms = present.switched_ms;
             status.last_success_ms = present.last_success_ms;
+            status.recovered = present.recovered.clone();
             if let Some(link) = &present.link {
                 let (received, sent) = link.traffic();
                 status.connection.received_bytes = received;

@@ -121,8 +121,15 @@ pub struct SyncPlan {
     /// [`Self::bundle_bytes`] only.
     #[serde(default)]
     pub files: Vec<FileRoad>,
-    /// Most bytes the disk needs on top of what is there.
+    /// Most bytes the disk holds meanwhile on top of what is there: [`Self::files_disk_bytes`], chunks that wait for a
+    /// rebuild, lists, recipes, manifest and index.
     pub disk_bytes: u64,
+    /// Bytes of it without which the release cannot be built: its new files, in whole blocks.
+    #[serde(default)]
+    pub files_disk_bytes: u64,
+    /// Bytes that are free for this user on the docroot's file system, as far as that is there.
+    #[serde(default)]
+    pub free_bytes: Option<u64>,
     /// Why: as in [`SyncReport::reason`].
     pub reason: String,
     /// That the operator has said to stay, so that none of this would be done.
@@ -212,6 +219,9 @@ pub struct MirrorStatus {
     /// The last thing that went wrong, until something goes right: what, and whose fault it is
     /// (`network`, `operator`, `feed`, `upstream`, `clock`, `disk`, `tidecast`).
     pub last_error: Option<Fault>,
+    /// What was found in the docroot when the daemon started, and put right, in one line.
+    #[serde(default)]
+    pub recovered: Option<String>,
     /// How the files are read again and again, to find what rots.
     #[serde(default)]
     pub scrub: ScrubStatus,

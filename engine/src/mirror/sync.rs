@@ -58,7 +58,9 @@ impl Sync {
         self.link.be_patient_anew();
         let started = tokio::time::Instant::now();
         let (received, sent) = self.link.traffic();
-        let mut report = self.bring_to(head).await?;
+        let brought = self.bring_to(head).await;
+        self.work.let_go().await;
+        let mut report = brought?;
         let (received_now, sent_now) = self.link.traffic();
         // A bundle that came with the head was here before this sync began; the release cost it all the same.
         let news_bytes = self.pushed.as_ref().map_or(0, |pushed| pushed.news_bytes);
@@ -100,6 +102,7 @@ impl Sync {
             report.held_back(&held, head.release, &trust);
             return Ok(report);
         }
+        self.work.fits(head.manifest).await?;
         let mut by_bundle = match &live {
             Some(live) => self.by_bundle(&trust, &head, live).await?,
             None => ByBundle::default(),

@@ -122,7 +122,7 @@ impl Sync {
             let change = beliefs.change().await;
             // Another upstream's answer may have come first; the fingerprint knows only one.
             if change.trust().is_none() {
-                change.keep(&trust, Some(&root))?;
+                change.keep(&self.work.disk, &trust, Some(&root)).await?;
                 tracing::info!(feed = %trust.root().feed, "first root accepted: the fingerprint matches");
             }
         }

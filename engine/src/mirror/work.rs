@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tidecast_proto::chunker::Chunker;
 use tidecast_proto::head::{Head, HeadBody, SignedHead};
-use tidecast_proto::id::{ReleaseNumber, RootVersion, Timestamp};
+use tidecast_proto::id::{ObjectId, ReleaseNumber, RootVersion, Timestamp};
 use tidecast_proto::limits;
 use tidecast_proto::manifest::Manifest;
 use tidecast_proto::name::ReleasePath;
@@ -98,7 +98,7 @@ impl Work {
                 continue;
             }
             trust.accept_root(root.clone())?;
-            change.keep(&trust, Some(&root))?;
+            change.keep(&self.disk, &trust, Some(&root)).await?;
             tracing::info!(root = %trust.root().version, "root accepted");
         }
         Ok(())
@@ -135,7 +135,7 @@ impl Work {
         let verdict = accepted.accept_head(signed, now);
         // Equivocation changes the counters too: its evidence must survive.
         if accepted.to_bytes() != trust.to_bytes() {
-            change.keep(&accepted, None)?;
+            change.keep(&self.disk, &accepted, None).await?;
         }
         match verdict? {
             Verdict::Newer(head) | Verdict::Current(head) => Ok((accepted, head)),
@@ -178,7 +178,9 @@ impl Work {
                     tracing::warn!(%path, "a served file was changed by somebody; it is fetched again");
                 }
                 build.take_complete()?;
+                disk.no_room = Some((build.manifest().id(), build.lacking_room_bytes()?));
                 build.check_room()?;
+                disk.no_room = None;
                 let begun = Begun {
                     lacking_bytes: build.lacking_bytes(),
                     damaged: linked.damaged,
@@ -187,6 +189,27 @@ impl Work {
                 Ok::<_, DocrootError>(begun)
             })
             .await??)
+    }
+
+    /// Refuses the release of `manifest` if it was begun before and did not fit, as long as it still would not: an upstream
+    /// need not send it again for that to be found out.
+    ///
+    /// # Errors
+    /// [`SyncError`] of the docroot: no space.
+    pub(super) async fn fits(&self, manifest: ObjectId) -> Result<(), SyncError> {
+        Ok(self
+            .disk
+            .run(move |disk| match disk.no_room {
+                Some((id, need_bytes)) if id == manifest => disk.docroot.check_free(need_bytes),
+                _ => Ok(()),
+            })
+            .await??)
+    }
+
+    /// Closes what a build that ended, well or not, still holds open. What it wrote is found by the next one.
+    pub(super) async fn let_go(&self) {
+        // Only a panic on the thread makes this fail, and whatever comes next says so.
+        let _ = self.disk.run(|disk| disk.build = None).await;
     }
 
     /// Judges head and manifest again if there is a newer root than the one of `judged`: fetching takes minutes, and
@@ -243,7 +266,7 @@ impl Work {
             self.still_allowed(judged, &installed, head, clock, manifest)
                 .await?;
             installed.install(manifest);
-            change.keep(&installed, None)?;
+            change.keep(&self.disk, &installed, None).await?;
         }
         let switched = self
             .disk

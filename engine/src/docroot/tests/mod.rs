@@ -5,6 +5,7 @@ mod building;
 mod failing;
 mod full_disk;
 mod mending;
+mod partial;
 mod recovering;
 mod rotting;
 mod switching;

@@ -105,11 +105,10 @@ impl Sync {
         let anchors = Anchors::Ask(&self.link);
         if let Some(pushed) = &self.pushed {
             if (pushed.header.from, pushed.header.to) == (fetch.from, fetch.to) {
-                let bytes = pushed.bytes.len() as u64;
                 let parts = Parts::new(Cursor::new(Bytes::from(pushed.bytes.clone())));
                 return self
                     .work
-                    .by_bundle(parts, bytes, trust, head, live, anchors)
+                    .by_bundle(parts, || 0, trust, head, live, anchors)
                     .await;
             }
             tracing::debug!("a bundle that came unasked starts elsewhere or leads elsewhere");
@@ -123,6 +122,7 @@ impl Sync {
                 ..ByBundle::default()
             });
         }
+        let (link, before) = (self.link.clone(), self.link.traffic().0);
         let mut answer = match self.link.bundle(fetch).await {
             Ok(Some(answer)) => answer,
             Ok(None) => return Ok(ByBundle::default()),
@@ -160,13 +160,14 @@ impl Sync {
             let parts = Parts::new(Cursor::new(held));
             return self
                 .work
-                .by_bundle(parts, bytes, trust, head, live, anchors)
+                .by_bundle(parts, || 0, trust, head, live, anchors)
                 .await;
         }
+        let to_come = move || bytes.saturating_sub(link.traffic().0.saturating_sub(before));
         let (fed, taken) = self
             .feed(answer, |parts| {
                 self.work
-                    .by_bundle(parts, bytes, trust, head, live, anchors)
+                    .by_bundle(parts, to_come, trust, head, live, anchors)
             })
             .await;
         let taken = taken?;
@@ -215,11 +216,12 @@ impl Work {
             .await?)
     }
 
-    /// Applies a bundle of `bytes` that is to lead to the release of `head`, which has been judged.
+    /// Applies a bundle that is to lead to the release of `head`, which has been judged. `to_come` says how many bytes of it
+    /// are not here yet.
     async fn by_bundle(
         &self,
         parts: Parts,
-        bytes: u64,
+        to_come: impl Fn() -> u64,
         trust: &Trust,
         head: &Head,
         live: &Arc<Manifest>,
@@ -255,7 +257,9 @@ impl Work {
         let manifest = judged.manifest.clone();
         manifest.check_replaces(live)?;
         let begun = self.begin(&manifest, Begin::Release).await?;
-        if bytes > begun.lacking_bytes {
+        // What came while the build was begun is paid for: leaving it for what an interrupted build still lacks would cost
+        // both.
+        if to_come() > begun.lacking_bytes {
             return Ok(ByBundle {
                 release: Some(judged),
                 damaged: begun.damaged,
