@@ -12,6 +12,7 @@ pub(crate) mod freshclam;
 pub(crate) mod http;
 pub(crate) mod nobody;
 pub(crate) mod process;
+pub(crate) mod promise;
 pub(crate) mod relay;
 pub(crate) mod servers;
 pub(crate) mod world;

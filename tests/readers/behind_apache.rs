@@ -1,0 +1,213 @@
+//! Readers of a real Apache in front of the docroot, and of plain files that are unlinked under it, for comparison.
+//!
+//! Apache looks at a file before it opens it, and answers 403 when the file has gone in between. Of names that go that
+//! cannot be helped; what may be asked is that it happens no more often than with a plain file.
+
+use std::fs;
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use super::connection::Connection;
+use super::feed::{self, ALWAYS, PASSES, SAME};
+use super::tally::{Random, Tally, Wrong};
+use super::web::Server;
+
+pub(crate) const DROPPED: &str = "Apache: names seen to go";
+pub(crate) const DROPPED_403: &str = "Apache: 403 for a name that goes";
+pub(crate) const PLAIN: &str = "Apache: plain files seen to go";
+pub(crate) const PLAIN_403: &str = "Apache: 403 for a plain file that goes";
+
+/// Where the plain files lie: an operator's folder.
+const PLAIN_FOLDER: &str = "local_plain";
+
+/// What Apache says of a name.
+enum Said {
+    Whole,
+    Absent,
+    Forbidden,
+}
+
+/// Asks for `name`; what is neither of these goes to the tally.
+fn ask(connection: &mut Connection, name: &str, tally: &Tally) -> Option<Said> {
+    let response = match connection.ask(&format!("/{name}"), &[]) {
+        Ok(response) => response,
+        Err(broken) => {
+            Server::Stays.is_broken(&broken, tally);
+            return None;
+        }
+    };
+    match response.status {
+        200 => match feed::release_of(name, &response.body) {
+            Ok(release) if name == SAME || feed::has(release, name) => return Some(Said::Whole),
+            Ok(release) => tally.wrong(Wrong::Mixed, format!("Apache: {name} of {release}")),
+            Err(why) => tally.wrong(Wrong::Torn, format!("Apache: {why}")),
+        },
+        403 => return Some(Said::Forbidden),
+        404 => return Some(Said::Absent),
+        status => tally.wrong(Wrong::Refused, format!("Apache: {status} for {name}")),
+    }
+    None
+}
+
+/// Fetches names that every release has.
+pub(crate) fn kept(port: u16, tally: &Tally, seed: u64) {
+    let mut random = Random::new(seed);
+    let mut connection = Connection::to(port);
+    while !tally.is_over() {
+        let name = match random.below(8) {
+            0 => SAME,
+            _ => random.one_of(&ALWAYS),
+        };
+        match ask(&mut connection, name, tally) {
+            Some(Said::Whole) => tally.look("Apache: names that stay"),
+            Some(Said::Absent) => tally.wrong(Wrong::Missing, format!("Apache: {name}")),
+            Some(Said::Forbidden) => tally.wrong(Wrong::Forbidden, format!("Apache: {name}")),
+            None => {}
+        }
+    }
+}
+
+/// Asks for the next new name until it is there.
+pub(crate) fn added(port: u16, tally: &Tally) {
+    let mut connection = Connection::to(port);
+    let mut next = tally.begun() + 1;
+    while !tally.is_over() {
+        let name = feed::passing(next);
+        let said = ask(&mut connection, &name, tally);
+        if tally.begun() >= next + PASSES {
+            // A mirror that was down when it came may never have had it.
+            next = tally.begun() + 1;
+            continue;
+        }
+        match said {
+            Some(Said::Whole) => {
+                tally.look("Apache: names seen to come");
+                next += 1;
+            }
+            Some(Said::Absent) => tally.look("Apache: names that are about to come"),
+            Some(Said::Forbidden) => {
+                tally.wrong(Wrong::Forbidden, format!("Apache: {name}, which comes"));
+            }
+            None => {}
+        }
+    }
+}
+
+/// Asks for the oldest name that will go until it has gone.
+pub(crate) fn dropped(port: u16, tally: &Tally) {
+    let mut connection = Connection::to(port);
+    let mut oldest = tally.begun();
+    let mut was_there = false;
+    while !tally.is_over() {
+        let name = feed::passing(oldest);
+        let said = ask(&mut connection, &name, tally);
+        let goes = tally.begun() >= oldest + PASSES;
+        match said {
+            Some(Said::Whole) => {
+                was_there = true;
+                tally.look("Apache: names that will go");
+            }
+            Some(Said::Forbidden) if goes => tally.look(DROPPED_403),
+            Some(Said::Forbidden) => {
+                tally.wrong(Wrong::Forbidden, format!("Apache: {name}, which stays"));
+            }
+            Some(Said::Absent) if was_there && !goes => {
+                tally.wrong(Wrong::Missing, format!("Apache: {name}, which stays"));
+            }
+            Some(Said::Absent) if was_there || goes => {
+                if was_there {
+                    tally.look(DROPPED);
+                }
+                was_there = false;
+                oldest += 1;
+            }
+            // It has not come yet.
+            Some(Said::Absent) | None => {}
+        }
+    }
+}
+
+/// A plain file and whoever asks for it, in step.
+#[derive(Debug, Default)]
+pub(crate) struct Plain {
+    /// The file that is there.
+    current: AtomicU64,
+    /// The last one that was served.
+    seen: AtomicU64,
+    /// The last one that was found gone.
+    gone: AtomicU64,
+}
+
+impl Plain {
+    /// Makes a file, waits until it was served, unlinks it, and so on.
+    pub(crate) fn unlink(&self, docroot: &Path, tally: &Tally, seed: u64) {
+        let mut random = Random::new(seed);
+        let folder = docroot.join(PLAIN_FOLDER);
+        fs::create_dir_all(&folder).unwrap();
+        let until = |reached: &AtomicU64, number: u64| {
+            while reached.load(Ordering::SeqCst) < number && !tally.is_over() {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        };
+        for number in 1.. {
+            if tally.is_over() {
+                return;
+            }
+            let file = folder.join(number.to_string());
+            let bytes = feed::content(number, &feed::passing(number));
+            fs::write(folder.join("next"), bytes).unwrap();
+            fs::rename(folder.join("next"), &file).unwrap();
+            self.current.store(number, Ordering::SeqCst);
+            until(&self.seen, number);
+            std::thread::sleep(Duration::from_micros(random.below(5_000)));
+            fs::remove_file(&file).unwrap();
+            until(&self.gone, number);
+        }
+    }
+
+    /// Asks for the file until it has gone.
+    pub(crate) fn ask(&self, port: u16, tally: &Tally) {
+        let mut connection = Connection::to(port);
+        while !tally.is_over() {
+            let number = self.current.load(Ordering::SeqCst);
+            if number == self.gone.load(Ordering::SeqCst) {
+                std::thread::sleep(Duration::from_millis(1));
+                continue;
+            }
+            match connection.ask(&format!("/{PLAIN_FOLDER}/{number}"), &[]) {
+                Err(broken) => Server::Stays.is_broken(&broken, tally),
+                Ok(response) => match response.status {
+                    200 => self.seen.store(number, Ordering::SeqCst),
+                    403 => tally.look(PLAIN_403),
+                    404 => {
+                        tally.look(PLAIN);
+                        self.gone.store(number, Ordering::SeqCst);
+                    }
+                    status => tally.wrong(Wrong::Refused, format!("{status} for a plain file")),
+                },
+            }
+        }
+    }
+}
+
+/// Names that go must not be forbidden more often than plain files are, by more than chance.
+#[track_caller]
+pub(crate) fn compare(tally: &Tally) {
+    let [ours, ours_403, plain, plain_403] = [DROPPED, DROPPED_403, PLAIN, PLAIN_403].map(|kind| {
+        #[expect(clippy::cast_precision_loss, reason = "thousands at most")]
+        let count = tally.looks(kind) as f64;
+        count
+    });
+    assert!(
+        ours > 0.0 && plain > 0.0,
+        "{ours} names and {plain} plain files went"
+    );
+    let expected = plain_403 * ours / plain;
+    // Three standard deviations of both counts, and as many again as a single unlucky moment costs.
+    let most = expected + 3.0 * (expected * (1.0 + ours / plain)).sqrt() + 3.0;
+    println!(
+        "403 for {ours_403} of {ours} names that went; for {plain_403} of {plain} plain files, which is {expected:.1} for as many; at most {most:.1} allowed"
+    );
+    assert!(ours_403 <= most, "{ours_403} names that go were forbidden");
+}
