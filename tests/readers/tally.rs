@@ -5,8 +5,8 @@ use std::fmt::{self, Write as _};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-/// Violations told word by word; the others are counted.
-const TOLD_MAX: usize = 20;
+/// Violations of a kind told word by word; the others are counted.
+const TOLD_MAX: u64 = 5;
 
 /// How the promise of SPEC §8 may be broken, as a reader sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -70,8 +70,9 @@ impl Tally {
 
     pub(crate) fn wrong(&self, wrong: Wrong, what: impl fmt::Display) {
         let mut all = self.wrong.lock().unwrap();
-        *all.0.entry(wrong).or_default() += 1;
-        if all.1.len() < TOLD_MAX {
+        let count = all.0.entry(wrong).or_default();
+        *count += 1;
+        if *count <= TOLD_MAX {
             all.1.push(format!("{wrong:?}: {what}"));
         }
     }
