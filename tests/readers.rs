@@ -213,7 +213,7 @@ fn readers_see_whole_releases_while_the_mirror_is_killed() {
     );
     killed.check(newest).unwrap();
     tally.settle();
-    behind_apache::compare(&tally);
+    println!("{}", behind_apache::compare(&tally).unwrap());
     if support::long() {
         killed.fell_everywhere();
     }
@@ -265,4 +265,64 @@ fn the_readers_see_what_an_ordinary_script_breaks() {
         assert!(tally.count(wrong) > 0, "nobody saw: {wrong:?}");
     }
     assert!(http.count(Wrong::Torn) > 0, "nobody saw mixed ranges");
+}
+
+/// A link that leads nowhere, a file that is written in place and one that is deleted first are seen behind Apache, too.
+#[test]
+fn the_readers_behind_apache_see_what_an_ordinary_script_breaks() {
+    let test = "the_readers_behind_apache_see_what_an_ordinary_script_breaks";
+    let seed = seed();
+    let folder = tempfile::tempdir().unwrap();
+    let docroot = folder.path().join("docroot");
+    ordinary::lay_out(&docroot, 1);
+    let Some(apache) = WebServer::start(test, Kind::Apache, &docroot) else {
+        return;
+    };
+    let tally = Tally::default();
+    tally.begin(1);
+    let expected = [Wrong::Torn, Wrong::Missing, Wrong::Forbidden];
+    let over = Ending(&tally);
+    std::thread::scope(|scope| {
+        let over = over;
+        let tally = &tally;
+        scope.spawn(|| behind_apache::kept(apache.port(), tally, seed));
+        let begun = Instant::now();
+        let mut release = 1;
+        while begun.elapsed() < PATIENCE {
+            release += 1;
+            tally.begin(release);
+            ordinary::update(&docroot, release);
+            if expected.iter().all(|wrong| tally.count(*wrong) > 0) {
+                break;
+            }
+        }
+        drop(over);
+    });
+    println!("{tally}");
+    for wrong in expected {
+        assert!(tally.count(wrong) > 0, "nobody saw: {wrong:?}");
+    }
+}
+
+/// The comparison can fail: more than chance, and nothing to compare.
+#[test]
+fn more_403s_than_unlinking_gives_are_too_many() {
+    let counted = |counts: [u64; 4]| {
+        use behind_apache::{DROPPED, DROPPED_403, PLAIN, PLAIN_403};
+        let tally = Tally::default();
+        for (kind, count) in [DROPPED, DROPPED_403, PLAIN, PLAIN_403]
+            .into_iter()
+            .zip(counts)
+        {
+            for _ in 0..count {
+                tally.look(kind);
+            }
+        }
+        behind_apache::compare(&tally)
+    };
+    assert!(counted([500, 10, 5_000, 100]).is_ok());
+    assert!(counted([500, 40, 5_000, 100]).is_err());
+    assert!(counted([500, 0, 5_000, 0]).is_ok());
+    assert!(counted([0, 0, 5_000, 100]).is_err());
+    assert!(counted([500, 1, 0, 0]).is_err());
 }

@@ -154,8 +154,11 @@ pub(crate) fn lay_out_local(docroot: &Path) {
     fs::write(docroot.join("local_site/deep/log"), "one line\n").unwrap();
 }
 
+/// Inode, time of the last change, content; or why it cannot be had.
+type Local = Result<(u64, i64, i64, Vec<u8>), String>;
+
 /// What identifies everything below `local_*`.
-fn local(docroot: &Path) -> BTreeMap<PathBuf, Result<(u64, i64, i64, Vec<u8>), String>> {
+fn local(docroot: &Path) -> BTreeMap<PathBuf, Local> {
     let paths = [
         "local_note",
         "local_site",

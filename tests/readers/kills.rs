@@ -126,7 +126,7 @@ impl Killed {
                     .symlink_metadata()
                     .is_ok(),
                 _ => fs::read_link(ours.join("current"))
-                    .is_ok_and(|to| to != PathBuf::from(format!("r{live}"))),
+                    .is_ok_and(|to| to.as_os_str() != &*format!("r{live}")),
             };
             if reached {
                 return;
@@ -140,7 +140,7 @@ impl Killed {
         let live = fs::read_link(ours.join("current")).unwrap();
         let intent = fs::read_to_string(ours.join("intent")).ok();
         if let Some(release) = intent.as_deref().and_then(|text| text.lines().next()) {
-            return match live == PathBuf::from(format!("r{release}")) {
+            return match live.as_os_str() == &*format!("r{release}") {
                 true => Amid::AfterTheSwitch,
                 false => Amid::BeforeTheSwitch,
             };

@@ -21,7 +21,7 @@ pub(crate) fn lay_out(docroot: &Path, number: u64) {
     fs::write(docroot.join("timestamp"), "1\n").unwrap();
 }
 
-/// One file after the other: most by a rename, as rsync does; one in place; one deleted and made again; one a link that
+/// One file after the other: most by a rename, as rsync does; one in place; one deleted and made again; two a link that
 /// leads nowhere for a while. The operator's note gets lost on the way.
 pub(crate) fn update(docroot: &Path, number: u64) {
     for (at, name) in ALWAYS.iter().enumerate() {
@@ -36,6 +36,13 @@ pub(crate) fn update(docroot: &Path, number: u64) {
             1 => {
                 fs::write(&path, &bytes[..bytes.len() / 2]).unwrap();
                 std::thread::sleep(Duration::from_millis(1));
+                fs::write(&path, &bytes).unwrap();
+            }
+            4 => {
+                fs::remove_file(&path).unwrap();
+                symlink("nowhere", &path).unwrap();
+                std::thread::sleep(Duration::from_millis(2));
+                fs::remove_file(&path).unwrap();
                 fs::write(&path, &bytes).unwrap();
             }
             _ => {
