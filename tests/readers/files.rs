@@ -13,6 +13,9 @@ use super::tally::{Random, Tally, Wrong};
 /// Looks at a name that is being put in its place right now; each takes microseconds.
 const LOOKS_MAX: usize = 1_000;
 
+/// Between two looks, so that readers leave the releases a share of a small machine: there are still thousands a second.
+const BREATH: Duration = Duration::from_micros(200);
+
 /// What a name in the docroot is.
 #[derive(Debug)]
 enum Seen {
@@ -75,6 +78,7 @@ pub(crate) fn pairs(docroot: &Path, tally: &Tally, seed: u64) {
     let mut random = Random::new(seed);
     let mut newest = 0;
     while !tally.is_over() {
+        std::thread::sleep(BREATH);
         let (a, b) = (*random.one_of(&ALWAYS), *random.one_of(&ALWAYS));
         let seen = [a, b, a].map(|name| look_at_kept(docroot, name, tally));
         let [Some(first), Some(between), Some(last)] = seen else {
@@ -106,6 +110,7 @@ pub(crate) fn pairs(docroot: &Path, tally: &Tally, seed: u64) {
 pub(crate) fn comings(docroot: &Path, tally: &Tally, seed: u64) {
     let mut random = Random::new(seed);
     while !tally.is_over() {
+        std::thread::sleep(BREATH);
         let passing = feed::passing(tally.begun().saturating_sub(random.below(6)).max(1));
         let name = match random.below(4) {
             0 => passing.as_str(),

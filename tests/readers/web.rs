@@ -7,6 +7,9 @@ use super::feed::{self, ALWAYS, BIG, SAME, SOMETIMES};
 use super::tally::{Random, Tally, Wrong};
 use crate::support::http::Response;
 
+/// Between two requests, so that the one who is asked has time for the releases.
+const BREATH: Duration = Duration::from_millis(1);
+
 /// What a server that may die looks like to its clients.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Server {
@@ -51,6 +54,7 @@ pub(crate) fn whole_files(port: u16, server: Server, tally: &Tally, seed: u64) {
     let mut connection = Connection::to(port);
     let mut newest = 0;
     while !tally.is_over() {
+        std::thread::sleep(BREATH);
         let name = match random.below(8) {
             0 => "local_note",
             1 | 2 => random.one_of(&SOMETIMES),
