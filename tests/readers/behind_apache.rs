@@ -39,15 +39,20 @@ enum Said {
     Forbidden,
 }
 
-/// Whether this is the beginning of one of `name`'s files, as long as one a few before it.
+/// How many files back Apache may have looked: while it has no processor, plain files are renamed over many times.
+const BEFORE: u64 = 100;
+
+/// Whether this is one of `name`'s files at the length of one before it: its beginning, or all of it and zeros, for Apache
+/// maps files into its memory.
 fn has_another_length(name: &str, body: &[u8]) -> bool {
     let line = body.split(|byte| *byte == b' ').next().unwrap_or_default();
     let Ok(Ok(number)) = std::str::from_utf8(line).map(str::parse::<u64>) else {
         return false;
     };
-    let mut before = number.saturating_sub(PASSES)..number;
-    feed::content(number, name).starts_with(body)
-        && before.any(|number| feed::content(number, name).len() == body.len())
+    let mut content = feed::content(number, name);
+    content.resize(body.len(), 0);
+    let mut before = number.saturating_sub(BEFORE)..number;
+    content == body && before.any(|number| feed::content(number, name).len() == body.len())
 }
 
 /// Asks for `name`; what is neither of these goes to the tally.
