@@ -88,6 +88,7 @@ impl Fleet {
                 access_log: None,
                 metrics: None,
                 grace_s: 600,
+                scrub_s: 0,
             };
             let (mirror, _) = Mirror::open(&state, config, Arc::new(SystemClock)).unwrap();
             admit(world, mirror.node_key());

@@ -125,7 +125,7 @@ impl Command {
             Self::Sync(command) => command.run(shell).await,
             Self::Mirror(command) => command.run(shell).await,
             Self::Status(command) => command.run(shell).await,
-            Self::Verify(command) => command.run(shell),
+            Self::Verify(command) => command.run(shell).await,
             Self::Audit(command) => command.run(shell),
             Self::Bundle(command) => command.run(shell).await,
             Self::Explain(command) => command.run(shell),

@@ -307,6 +307,24 @@ fn judge_master(
     command: impl Fn(&str) -> String,
 ) -> Diagnosis {
     let operator = "this master's operator";
+    let headless = status.heads.alarms.iter().find(|a| a.kind == "heads");
+    if let Some(alarm) = headless
+        && daemon
+        && (status.newest.is_none() || status.stale)
+        && status.root_expires_ms > now
+    {
+        // Not "nothing is published": what is must not be announced, and the alarm says what to do.
+        let serves = match (&status.newest, status.heads.announced) {
+            (Some(newest), _) => {
+                format!("the last head, for release {}, has expired", newest.release)
+            }
+            (None, 0) => "mirrors are told of no release".into(),
+            (None, announced) => format!("mirrors were told of release {announced} last"),
+        };
+        return Diagnosis::fault(operator, format!("{}; {serves}", text::plain(&alarm.what)))
+            .advice(text::plain(&alarm.advice))
+            .exit(Exit::Temporary);
+    }
     let Some(newest) = &status.newest else {
         return Diagnosis::fault(operator, "nothing is published yet")
             .next(command("publish TREE"));

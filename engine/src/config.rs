@@ -127,6 +127,9 @@ pub struct MirrorConfig {
     /// How long the tree before the live one is kept, in seconds.
     #[serde(default = "grace_s")]
     pub grace_s: u64,
+    /// Within how long every byte of the docroot is read once to see whether it rots, in seconds; 0 for never.
+    #[serde(default = "scrub_s")]
+    pub scrub_s: u64,
 }
 
 /// How long a replaced tree stays unless somebody says otherwise, in seconds: a whole main.cvd at 2 Mbit/s.
@@ -134,6 +137,14 @@ pub const GRACE_S: u64 = 600;
 
 fn grace_s() -> u64 {
     GRACE_S
+}
+
+/// Within how long everything is read once unless somebody says otherwise, in seconds: 30 days, as distributions scrub
+/// their arrays. A docroot of 1 GB then costs 400 bytes a second.
+pub const SCRUB_S: u64 = 30 * 24 * 3600;
+
+fn scrub_s() -> u64 {
+    SCRUB_S
 }
 
 /// Why a configuration cannot be used. Nothing was changed.

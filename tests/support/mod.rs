@@ -14,6 +14,7 @@ pub(crate) mod nobody;
 pub(crate) mod process;
 pub(crate) mod promise;
 pub(crate) mod relay;
+pub(crate) mod rot;
 pub(crate) mod servers;
 pub(crate) mod world;
 

@@ -213,6 +213,10 @@ impl Promise {
         if release > 0 {
             for ours in [".tidecast", ".tidecast/current/."] {
                 let folder = docroot.join(ours);
+                // A first release can be seen whole a moment before there is a `current`.
+                if ours != ".tidecast" && !docroot.join(".tidecast/current").is_symlink() {
+                    continue;
+                }
                 let found = fs::metadata(&folder)
                     .map_err(|error| Violation::Unreadable(folder.clone(), error.to_string()))?;
                 if !is_open(&found) {

@@ -106,6 +106,7 @@ impl Join {
             access_log: None,
             metrics: None,
             grace_s: config::GRACE_S,
+            scrub_s: config::SCRUB_S,
         };
         // Last, so that a join that failed can be done again.
         config::store(

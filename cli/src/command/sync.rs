@@ -10,6 +10,7 @@ use tidecast_engine::control::{self, ControlError};
 use tidecast_engine::mirror::{
     self, MIRROR_CONFIG, MirrorStatus, SyncFailure, SyncPlan, SyncReport,
 };
+use tidecast_proto::name::ReleasePath;
 
 use crate::diagnosis;
 use crate::exit::{self, Exit};
@@ -61,7 +62,7 @@ impl Sync {
         }
         let report = match ask_daemon(&shell.state).await? {
             Some(report) => report,
-            None => sync(shell, config).await?,
+            None => sync(shell, config, Vec::new()).await?,
         };
         let mut text = render(&report);
         // A master that has no release any more has no fresh head either.
@@ -106,7 +107,7 @@ fn is_of_this_machine(whose: &str) -> bool {
 }
 
 /// What the running daemon made of it; `None` when none runs.
-async fn ask_daemon(state: &Path) -> Result<Option<SyncReport>, Failure> {
+pub(super) async fn ask_daemon(state: &Path) -> Result<Option<SyncReport>, Failure> {
     match control::ask(state, &control::Command::Sync).await {
         Ok(value) => serde_json::from_value(value)
             .map(Some)
@@ -150,9 +151,17 @@ async fn explain(state: &Path, what: String) -> Failure {
     without_fresh_head(state, failure)
 }
 
-async fn sync(shell: &Shell<'_>, config: MirrorConfig) -> Result<SyncReport, Failure> {
+/// Syncs in this process; `doubted` files are read again before they are believed.
+pub(super) async fn sync(
+    shell: &Shell<'_>,
+    config: MirrorConfig,
+    doubted: Vec<ReleasePath>,
+) -> Result<SyncReport, Failure> {
     let (mirror, recovery) = mirror::Mirror::open(&shell.state, config, Arc::new(SystemClock))
         .map_err(SyncFailure::from)?;
+    if !doubted.is_empty() {
+        mirror.doubt(doubted).await.map_err(SyncFailure::Sync)?;
+    }
     let bar = Bar::new(shell);
     let mut progress = mirror.progress();
     let showing = async {

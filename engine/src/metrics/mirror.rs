@@ -24,6 +24,9 @@ const WHOSE: [&str; 7] = [
     "network", "operator", "feed", "upstream", "clock", "disk", "tidecast",
 ];
 
+/// What becomes of damaged files.
+const DAMAGED: [&str; 2] = ["found", "healed"];
+
 /// The states of a connection. SPEC §10.3.
 const STATES: [&str; 4] = ["connecting", "pending", "connected", "down"];
 
@@ -35,6 +38,8 @@ pub(crate) struct MirrorCounters {
     bytes: Counters,
     files: Counters,
     failures: Counters,
+    damaged: Counters,
+    scrubbed: Counter,
 }
 
 impl Default for MirrorCounters {
@@ -45,6 +50,8 @@ impl Default for MirrorCounters {
             bytes: counters("from", &["fetched", "reused", "linked"]),
             files: counters("road", &Road::ALL.map(Road::code)),
             failures: counters("whose", &WHOSE),
+            damaged: counters("state", &DAMAGED),
+            scrubbed: Counter::default(),
         }
     }
 }
@@ -76,6 +83,18 @@ impl MirrorCounters {
         self.failures.get_or_create(&[("whose", whose)]).inc();
     }
 
+    /// So many damaged files were `found` or `healed`.
+    pub(crate) fn damaged_files(&self, state: &'static str, files: u64) {
+        self.damaged
+            .get_or_create(&[("state", state)])
+            .inc_by(files);
+    }
+
+    /// The scrub has read so much.
+    pub(crate) fn scrubbed(&self, bytes: u64) {
+        self.scrubbed.inc_by(bytes);
+    }
+
     fn register(&self, registry: &mut Registry) {
         registry.register(
             "switches",
@@ -101,6 +120,16 @@ impl MirrorCounters {
             "sync_failures",
             "Failed attempts by whose fault they were",
             self.failures.clone(),
+        );
+        registry.register(
+            "damaged_files",
+            "Served files found to hold other bytes than were signed, and those that are right again",
+            self.damaged.clone(),
+        );
+        registry.register(
+            "scrubbed_bytes",
+            "Bytes the scrub has read",
+            self.scrubbed.clone(),
         );
     }
 }
@@ -169,6 +198,11 @@ impl Collector for Now {
             "last_success_timestamp_seconds",
             "When a sync last ended well",
             status.last_success_ms,
+        )?;
+        page.moment(
+            "scrub_last_pass_timestamp_seconds",
+            "When the scrub had last read every file",
+            status.scrub.last_pass_ms,
         )?;
         page.gauge(
             "equivocating_keys",

@@ -15,6 +15,7 @@ use tokio::time::Instant;
 use super::Mirror;
 use super::error::SyncError;
 use super::events::{Happened, Notice, What, Wish};
+use super::node_keys::Shown;
 use super::staleness;
 use super::status::SyncReport;
 use super::sync::Sync;
@@ -46,6 +47,8 @@ pub(super) struct Running {
     /// The newest bundle that came unasked, with its head; kept until that head's sync begins.
     pushed: Option<(Vec<u8>, Arc<PushedBundle>)>,
     link: Option<Link>,
+    /// The key it was dialled with.
+    shown: Shown,
     syncing: bool,
     /// The next sync also checks a docroot that is current: asked for, or something was found damaged.
     thorough: bool,
@@ -84,6 +87,7 @@ impl Running {
             listening: 0,
             pushed: None,
             link: None,
+            shown: Shown::Present,
             syncing: false,
             thorough,
             thorough_now: false,
@@ -139,7 +143,7 @@ impl Running {
                     // On tasks of their own: they wait for the disk, and this loop must not.
                     let mirror = self.mirror.clone();
                     tokio::spawn(async move { mirror.tidy().await });
-                    self.show_next_key();
+                    self.show_keys();
                     if Instant::now() >= mend_at && !self.syncing {
                         mend_at = Instant::now() + MEND;
                         let mirror = self.mirror.clone();
@@ -222,23 +226,28 @@ impl Running {
         });
     }
 
+    /// Dials an upstream with the key that it knows.
+    fn connect(&mut self, index: usize) {
+        self.connection += 1;
+        self.link = None;
+        let Some(upstream) = self.upstreams.1.get(index).cloned() else {
+            return;
+        };
+        self.mirror.set_connection("connecting", Some(&upstream));
+        let (key, shown) = self.mirror.keys.for_upstream(&upstream);
+        self.shown = shown;
+        let mirror = self.mirror.clone();
+        self.start(async move {
+            match mirror.dial(&upstream, &key).await {
+                Ok(link) => What::Dialled(link),
+                Err(error) => What::Lost(error.into()),
+            }
+        });
+    }
+
     fn carry_out(&mut self, action: Action) {
         match action {
-            Action::Connect(index) => {
-                self.connection += 1;
-                self.link = None;
-                let Some(upstream) = self.upstreams.1.get(index).cloned() else {
-                    return;
-                };
-                self.mirror.set_connection("connecting", Some(&upstream));
-                let mirror = self.mirror.clone();
-                self.start(async move {
-                    match mirror.dial(&upstream).await {
-                        Ok(link) => What::Dialled(link),
-                        Err(error) => What::Lost(error.into()),
-                    }
-                });
-            }
+            Action::Connect(index) => self.connect(index),
             Action::Probe(index) => {
                 let Some(upstream) = self.upstreams.1.get(index).cloned() else {
                     return;
@@ -342,7 +351,8 @@ impl Running {
             What::Greeted(Ok(welcome)) => {
                 tracing::info!(upstream = self.upstream(), "connected");
                 self.mirror.set_connection("connected", None);
-                self.mirror.set_link(self.link.clone());
+                self.mirror.set_link(self.link.clone(), self.shown);
+                self.mirror.keys.welcomed(self.upstream(), self.shown);
                 self.mirror.forget_link_error();
                 if welcome.head.is_none() {
                     self.notice(Notice::NoRelease);
@@ -425,6 +435,14 @@ impl Running {
     }
 
     fn refused(&mut self, refused: Refused) {
+        let keys = &self.mirror.keys;
+        if keys.refused(self.upstream(), self.shown, refused.reason) {
+            // The course waits for an answer of this upstream as before.
+            if let Some(link) = self.link.take() {
+                link.connection().close(close_code::DONE, b"");
+            }
+            return self.connect(self.course.upstream());
+        }
         if refused.reason != RefusalReason::PENDING {
             return self.failed(LinkError::Refused(refused).into());
         }
@@ -441,18 +459,12 @@ impl Running {
         }
     }
 
-    /// Shows upstreams the key that is to replace this node's, if one waits.
-    fn show_next_key(&self) {
-        let mirror = self.mirror.clone();
-        if self.syncing || !mirror.has_next_key() {
-            return;
+    /// Shows upstreams the key that is to replace this node's, or the present one where they know only the former.
+    fn show_keys(&self) {
+        if !self.syncing && self.mirror.is_rotating() {
+            // One that is under way does the same.
+            let _ = self.mirror.show_keys_soon();
         }
-        tokio::spawn(async move {
-            match mirror.show_next_key().await {
-                Ok(_) => {}
-                Err(error) => tracing::warn!(%error, "the next node key cannot be used"),
-            }
-        });
     }
 
     fn failed(&mut self, error: SyncError) {
@@ -460,7 +472,7 @@ impl Running {
             && refused.reason == RefusalReason::REVOKED
         {
             // Its successor may have been admitted in its place.
-            self.show_next_key();
+            self.show_keys();
         }
         if self.syncing {
             // The sync notices by itself; its end is waited for, because it works on the disk.
@@ -484,14 +496,17 @@ impl Running {
         if let Some(link) = self.link.take() {
             link.connection().close(code, b"");
         }
-        self.mirror.set_link(None);
+        self.mirror.set_link(None, Shown::Present);
     }
 
     fn synced(&mut self, result: Result<SyncReport, SyncError>) {
         self.syncing = false;
         // Also after an error: it may have come after the switch.
         let mirror = self.mirror.clone();
-        tokio::spawn(async move { mirror.publish_site().await });
+        tokio::spawn(async move {
+            mirror.publish_site().await;
+            mirror.look_at_doubted().await;
+        });
         let lost = self.lost.take();
         match result {
             Ok(report) => self.synced_well(report),

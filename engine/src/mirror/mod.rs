@@ -8,11 +8,14 @@ mod events;
 pub(crate) mod history;
 mod import;
 mod memory;
+mod node_keys;
 mod once;
 mod plan;
 mod receipt;
 pub(crate) mod road;
 mod rotate;
+mod sampled;
+mod scrub;
 pub(crate) mod site;
 mod staleness;
 mod status;
@@ -34,13 +37,15 @@ pub use disk::{DiskGone, DiskMode};
 pub use error::SyncError;
 pub use import::ImportError;
 pub use memory::MemoryError;
+pub use node_keys::{FormerKey, OLD_NODE_KEY};
 pub use once::SyncFailure;
 pub use plan::plan;
 pub use road::BundleFault;
-pub use rotate::{NEXT_NODE_KEY, NextKey, RotateError, rotate};
+pub use rotate::{NEXT_NODE_KEY, NextKey, RotateError, masters, rotate};
+pub use sampled::{note_sampled, sampled_to};
 pub use status::{
-    ConnectionStatus, Fault, FileRoad, MirrorStatus, Progress, RoadTotal, SyncPlan, SyncReport,
-    status_on_disk,
+    ConnectionStatus, Fault, FileRoad, MirrorStatus, Progress, RoadTotal, ScrubStatus, SyncPlan,
+    SyncReport, status_on_disk,
 };
 pub use upstream::with_port;
 
@@ -49,7 +54,7 @@ use crate::config::{ConfigError, MirrorConfig};
 use crate::control::{Command, Handler, Refusal};
 use crate::docroot::{Docroot, DocrootError, Options, Recovery};
 use crate::http::{HealthHandle, SiteHandle};
-use crate::keyfile::{self, KeyFileError};
+use crate::keyfile::KeyFileError;
 use crate::metrics::MirrorCounters;
 use crate::network::{Network, SystemNetwork};
 use crate::quic::{Link, LinkError};
@@ -58,6 +63,7 @@ use course::Running;
 use disk::Disk;
 use events::{Notice, Wish};
 use memory::{Beliefs, Memory};
+use node_keys::{NodeKeys, Shown};
 use work::Work;
 
 /// The configuration's name in the state folder: what makes a folder a mirror's.
@@ -123,6 +129,8 @@ impl Surroundings {
 struct Present {
     connection: ConnectionStatus,
     link: Option<Link>,
+    /// The key that the link was dialled with.
+    shown: Shown,
     last_sync: Option<SyncReport>,
     last_error: Option<Fault>,
     switched_ms: Option<u64>,
@@ -162,10 +170,10 @@ pub struct Mirror {
     config: MirrorConfig,
     state: PathBuf,
     feed: FeedId,
-    /// Changes when `node rotate` has been through.
-    node_key: Mutex<SecretKey>,
-    /// Held while a new node key is shown to upstreams.
-    rotating: tokio::sync::Mutex<()>,
+    /// Change when `node rotate` has been through.
+    keys: NodeKeys,
+    /// Held while keys are shown to upstreams.
+    rotating: Arc<tokio::sync::Mutex<()>>,
     clock: Arc<dyn Clock>,
     network: Arc<dyn Network>,
     jitter: Option<u64>,
@@ -177,6 +185,7 @@ pub struct Mirror {
     site: SiteHandle,
     health: HealthHandle,
     counters: MirrorCounters,
+    scrub: scrub::Scrub,
     present: Mutex<Present>,
     wishes: Mutex<Option<mpsc::Sender<Wish>>>,
     /// Every notice of the loop, for commands that wait for one.
@@ -213,7 +222,7 @@ impl Mirror {
             jitter,
         } = surroundings;
         let feed = config.feed_id(&state.join(MIRROR_CONFIG))?;
-        let node_key = keyfile::load(&state.join(NODE_KEY))?;
+        let keys = NodeKeys::load(state)?;
         let memory = Memory::new(state);
         let mut trust = memory.load(&feed)?;
         let options = Options {
@@ -239,8 +248,8 @@ impl Mirror {
         let mirror = Arc::new(Self {
             state: state.to_owned(),
             feed,
-            node_key: Mutex::new(node_key),
-            rotating: tokio::sync::Mutex::default(),
+            keys,
+            rotating: Arc::default(),
             clock,
             network,
             jitter,
@@ -252,6 +261,7 @@ impl Mirror {
             site: SiteHandle::default(),
             health: HealthHandle::default(),
             counters: MirrorCounters::default(),
+            scrub: scrub::Scrub::open(state, &config),
             present: Mutex::default(),
             wishes: Mutex::default(),
             notices: tokio::sync::broadcast::Sender::new(16),
@@ -297,14 +307,7 @@ impl Mirror {
     /// This node's public key.
     #[must_use]
     pub fn node_key(&self) -> tidecast_proto::key::PublicKey {
-        self.secret_key().public()
-    }
-
-    fn secret_key(&self) -> SecretKey {
-        self.node_key
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.keys.present().public()
     }
 
     /// Keeps the docroot at the newest release until `shutdown` completes. Everything that goes wrong is logged,
@@ -334,7 +337,9 @@ impl Mirror {
                 let _ = mirror.notices.send(result);
             }
         });
+        let scrubbing = tokio::spawn(self.clone().scrub());
         shutdown.await;
+        scrubbing.abort();
         *self.wishes.lock().unwrap_or_else(PoisonError::into_inner) = None;
         // Fails only when the loop has ended already. A sync under way is cut; its work is kept on disk.
         let _ = wishes.send(Wish::Stop).await;
@@ -353,8 +358,8 @@ impl Mirror {
         }
     }
 
-    async fn dial(&self, upstream: &str) -> Result<Link, LinkError> {
-        upstream::dial(upstream, &self.secret_key(), &*self.network).await
+    async fn dial(&self, upstream: &str, key: &SecretKey) -> Result<Link, LinkError> {
+        upstream::dial(upstream, key, &*self.network).await
     }
 
     fn present(&self) -> MutexGuard<'_, Present> {
@@ -369,8 +374,9 @@ impl Mirror {
         }
     }
 
-    fn set_link(&self, link: Option<Link>) {
+    fn set_link(&self, link: Option<Link>, shown: Shown) {
         let mut present = self.present();
+        present.shown = shown;
         present.connection.upstream_key = link.as_ref().map(|l| l.upstream().to_string());
         present.replace_link(link);
     }
@@ -449,12 +455,14 @@ impl Handler for Mirror {
         match command {
             Command::Status => json(serde_json::to_value(self.status())),
             Command::Reload => {
-                self.show_next_key()
-                    .await
-                    .map_err(|error| error.to_string())?;
+                self.show_keys().await.map_err(|error| error.to_string())?;
                 json(serde_json::to_value(self.status()))
             }
             Command::Sync => json(serde_json::to_value(self.look().await?)),
+            Command::Doubt { paths } => {
+                let doubted = self.doubt(paths).await.map_err(|error| error.to_string())?;
+                Ok(serde_json::json!({ "doubted": doubted }))
+            }
             Command::Import { path, at_ms } => {
                 let at = at_ms.map(tidecast_proto::id::Timestamp);
                 let report = self.import(&path, at).await.map_err(|error| Refusal {

@@ -104,8 +104,8 @@ impl Mirror {
     pub async fn sync_once(self: &Arc<Self>) -> Result<SyncReport, SyncFailure> {
         let started = tokio::time::Instant::now();
         // Where no daemon runs, this is when a next key that was admitted is taken.
-        if self.has_next_key()
-            && let Err(error) = self.show_next_key().await
+        if self.is_rotating()
+            && let Err(error) = self.show_keys().await
         {
             tracing::warn!(%error, "the next node key cannot be used");
         }
@@ -132,6 +132,7 @@ impl Mirror {
         }
         drop(wishes);
         let _ = running.await;
+        self.look_at_doubted().await;
         // For those whose only word on this mirror is `timestamp`.
         self.mark_timestamp().await;
         result

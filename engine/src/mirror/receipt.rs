@@ -26,7 +26,8 @@ impl Mirror {
             issued: self.clock.now(),
             extensions: Vec::new(),
         };
-        let signed = SignedReceipt::sign(&body, &[&self.secret_key()]).ok()?;
+        let shown = self.present().shown;
+        let signed = SignedReceipt::sign(&body, &[&self.keys.shown(shown)]).ok()?;
         Some(frame(FrameType::RECEIPT, &signed.to_bytes()))
     }
 }

@@ -76,8 +76,10 @@ impl Mirror {
             role: "mirror".into(),
             fingerprint: self.feed.to_string(),
             node_key: self.node_key().to_string(),
+            former_key: self.keys.status(&self.upstreams().1),
             docroot: self.config.docroot.display().to_string(),
             progress: *self.progress.borrow(),
+            scrub: self.scrub.status(),
             ..MirrorStatus::default()
         };
         let clock = self.clock.now();

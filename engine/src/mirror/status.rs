@@ -7,11 +7,13 @@ use tidecast_proto::id::Timestamp;
 use tidecast_proto::trust::Trust;
 
 use super::memory::Memory;
+use super::node_keys::{FormerKey, NodeKeys};
+use super::scrub::Scrub;
 use super::staleness::stale_since;
-use super::{MIRROR_CONFIG, MirrorError, NODE_KEY};
+use super::{MIRROR_CONFIG, MirrorError, upstream};
 use crate::config::MirrorConfig;
+use crate::docroot;
 use crate::warning::Warning;
-use crate::{docroot, keyfile};
 
 /// What one sync came to.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -29,6 +31,9 @@ pub struct SyncReport {
     pub reused_bytes: u64,
     /// Bytes of changed files that were fetched, opened.
     pub fetched_bytes: u64,
+    /// Bytes of the lists that were fetched to know which chunks.
+    #[serde(default)]
+    pub list_bytes: u64,
     /// Bytes of files linked as they were.
     pub linked_bytes: u64,
     /// Files added or changed.
@@ -156,6 +161,9 @@ pub struct MirrorStatus {
     pub fingerprint: String,
     /// This mirror's public key.
     pub node_key: String,
+    /// The key it had before, while some upstream may know only that one.
+    #[serde(default)]
+    pub former_key: Option<FormerKey>,
     /// The docroot.
     pub docroot: String,
     /// The release that is served, 0 for none.
@@ -192,6 +200,9 @@ pub struct MirrorStatus {
     /// The last thing that went wrong, until something goes right: what, and whose fault it is
     /// (`network`, `operator`, `feed`, `upstream`, `clock`, `disk`, `tidecast`).
     pub last_error: Option<Fault>,
+    /// How the files are read again and again, to find what rots.
+    #[serde(default)]
+    pub scrub: ScrubStatus,
     /// Keys caught signing two heads under one number.
     pub equivocators: Vec<String>,
     /// Keys that named another manifest for the release that was installed.
@@ -222,6 +233,25 @@ impl MirrorStatus {
     }
 }
 
+/// How a mirror looks for rot.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ScrubStatus {
+    /// Every byte is read once in so many seconds; 0 for never.
+    pub every_s: u64,
+    /// When the pass under way began, in Unix milliseconds.
+    pub pass_started_ms: Option<u64>,
+    /// The last file it has read; empty when it begins.
+    pub read_to: String,
+    /// When the last pass ended that read everything, in Unix milliseconds.
+    pub last_pass_ms: Option<u64>,
+    /// Damaged files found since this mirror was set up, also by `verify --heal`.
+    pub found: u64,
+    /// Of these, those that are right again, or gone with their release.
+    pub healed: u64,
+    /// Those that wait to be healed.
+    pub waiting: u64,
+}
+
 /// How a mirror is by what lies on disk, for when no daemon runs. Takes no lock and changes nothing; `now` is what
 /// time it is.
 ///
@@ -238,18 +268,22 @@ pub fn status_on_disk(
     } else {
         None
     };
+    let keys = NodeKeys::load(state)?;
+    let trust = Memory::new(state).load(&feed)?;
     let mut status = MirrorStatus {
         role: "mirror".into(),
         fingerprint: feed.to_string(),
-        node_key: keyfile::load(&state.join(NODE_KEY))?.public().to_string(),
+        node_key: keys.present().public().to_string(),
+        former_key: keys.status(&upstream::all(config, trust.as_ref())),
         docroot: config.docroot.display().to_string(),
         release: live.map_or(0, |live| live.manifest.release.0),
         ..MirrorStatus::default()
     };
     status.connection.state = "down".into();
     status.connection.upstream = config.upstreams.first().cloned().unwrap_or_default();
-    if let Some(trust) = Memory::new(state).load(&feed)? {
-        status.believe(&trust, now);
+    status.scrub = Scrub::open(state, config).status();
+    if let Some(trust) = &trust {
+        status.believe(trust, now);
     }
     Ok(status)
 }

@@ -20,7 +20,7 @@ use super::memory::Beliefs;
 use super::road::Cut;
 use super::status::{Progress, SyncReport};
 use crate::clock::Clock;
-use crate::docroot::{Build, DocrootError};
+use crate::docroot::{Build, DocrootError, LinkReport};
 use crate::quic::{Link, LinkError};
 
 /// What a change of the docroot works with.
@@ -162,11 +162,16 @@ impl Work {
         Ok(self
             .disk
             .run(move |disk| {
-                let mut build = match begin {
-                    Begin::Release => disk.docroot.begin(release)?,
-                    Begin::Repair(damaged) => disk.docroot.begin_repair(&damaged)?,
+                let (mut build, linked) = match begin {
+                    Begin::Release => {
+                        let mut build = disk.docroot.begin(release)?;
+                        let linked = build.link_unchanged()?;
+                        (build, linked)
+                    }
+                    Begin::Repair(damaged) => {
+                        (disk.docroot.begin_repair(&damaged)?, LinkReport::default())
+                    }
                 };
-                let linked = build.link_unchanged()?;
                 for path in &linked.damaged {
                     tracing::warn!(%path, "a served file was changed by somebody; it is fetched again");
                 }
