@@ -155,6 +155,8 @@ fn names_in(line: &str) -> Vec<String> {
     // A step that goes through a folder of ours is told by that folder's name.
     let names = paths.flat_map(|path| match path.split_once("/.tidecast/") {
         Some((_, inside)) => inside.split('/').collect::<Vec<_>>(),
+        // Who may not make or open that folder is told of the docroot.
+        None if path.ends_with("/.tidecast") => path.rsplit('/').take(2).collect(),
         None => path.rsplit('/').take(1).collect(),
     });
     let whole = |name: &str| {

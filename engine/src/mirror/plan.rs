@@ -410,7 +410,7 @@ impl Look<'_> {
         let (list, here): (_, BTreeSet<ChunkId>) = match self.opened_list(file).await? {
             Some(list) => {
                 room.keep_list(&list);
-                let base = base.iter().flat_map(|base| base.entries());
+                let base = base.iter().flat_map(List::entries);
                 (list, base.map(|entry| entry.id).collect())
             }
             None => (self.list(file).await?, BTreeSet::new()),
