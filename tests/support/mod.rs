@@ -8,12 +8,14 @@
 pub(crate) mod command;
 pub(crate) mod container;
 pub(crate) mod dns;
+pub(crate) mod fake_clock;
 pub(crate) mod freshclam;
 pub(crate) mod http;
 pub(crate) mod nobody;
 pub(crate) mod process;
 pub(crate) mod relay;
 pub(crate) mod servers;
+pub(crate) mod udp;
 pub(crate) mod world;
 
 use std::fs::OpenOptions;

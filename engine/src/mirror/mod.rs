@@ -18,6 +18,7 @@ mod staleness;
 mod status;
 mod sync;
 mod upstream;
+mod vouched_clock;
 mod work;
 
 use std::path::{Path, PathBuf};
@@ -58,6 +59,7 @@ use course::Running;
 use disk::Disk;
 use events::{Notice, Wish};
 use memory::{Beliefs, Memory};
+use vouched_clock::VouchedClock;
 use work::Work;
 
 /// The configuration's name in the state folder: what makes a folder a mirror's.
@@ -167,6 +169,7 @@ pub struct Mirror {
     /// Held while a new node key is shown to upstreams.
     rotating: tokio::sync::Mutex<()>,
     clock: Arc<dyn Clock>,
+    vouched: Arc<VouchedClock>,
     network: Arc<dyn Network>,
     jitter: Option<u64>,
     beliefs: Arc<Beliefs>,
@@ -222,7 +225,8 @@ impl Mirror {
             create: trust.is_none(),
             ..Options::default()
         };
-        let (docroot, recovery) = Docroot::open(&config.docroot, feed, options, clock.clone())?;
+        let vouched = Arc::new(VouchedClock::new(clock.clone()));
+        let (docroot, recovery) = Docroot::open(&config.docroot, feed, options, vouched.clone())?;
         let memory = memory.record(feed, trust.as_ref(), clock.clone());
         if let (Some(trust), Some(live)) = (&mut trust, docroot.current())
             && live.release() > trust.installed_release()
@@ -236,6 +240,8 @@ impl Mirror {
                 memory.keep_if_possible(&before, trust);
             }
         }
+        let beliefs = Arc::new(Beliefs::new(memory, trust));
+        vouched.believe(beliefs.clone());
         let mirror = Arc::new(Self {
             state: state.to_owned(),
             feed,
@@ -244,7 +250,8 @@ impl Mirror {
             clock,
             network,
             jitter,
-            beliefs: Arc::new(Beliefs::new(memory, trust)),
+            beliefs,
+            vouched,
             disk: Disk::start(docroot, disk).map_err(MirrorError::Thread)?,
             progress: watch::Sender::new(Progress::default()),
             turn: Arc::default(),
@@ -402,7 +409,8 @@ impl Mirror {
 
     /// Lets go of trees whose grace is over and of what was moved away long ago, and keeps health current.
     async fn tidy(&self) {
-        let now = self.clock.now();
+        // What was moved away is kept for weeks; a clock that is ahead for a minute must not end them.
+        let now = self.vouched.now();
         match self.disk.run(move |disk| disk.docroot.expire(now)).await {
             Ok(Err(error)) => tracing::warn!(%error, "cannot remove old trees"),
             Ok(Ok(expired)) => {
