@@ -45,7 +45,7 @@ fn settings(world: &World) {
 fn no_grace(state: &Path) {
     let path = state.join("mirror.toml");
     let text = fs::read_to_string(&path).unwrap();
-    fs::write(&path, format!("grace_s = 1\n{text}")).unwrap();
+    fs::write(&path, text.replace("grace_s = 600", "grace_s = 1")).unwrap();
 }
 
 /// One more day for everything in the store.
