@@ -78,12 +78,32 @@ fn files(day: u64) -> Vec<(String, Vec<u8>)> {
     files
 }
 
+/// How long a replaced tree may stay: the mirror looks twice a minute, and machines are busy.
+const TREE_STAYS: Duration = Duration::from_secs(60);
+
+/// The release of a tree in `.tidecast`, or of what describes it.
+fn release_of(name: &str) -> Option<u64> {
+    name.strip_prefix('r')?.split('.').next()?.parse().ok()
+}
+
+/// The oldest tree in a docroot.
+fn oldest_tree(docroot: &Path) -> u64 {
+    let names = fs::read_dir(docroot.join(".tidecast")).unwrap();
+    let names = names.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    names.filter_map(|name| release_of(&name)).min().unwrap()
+}
+
 /// Bytes that a folder takes on the disk, each file once however many links it has; a file that goes meanwhile is not
 /// counted.
-fn disk_bytes(folder: &Path, seen: &mut HashSet<u64>) -> u64 {
+///
+/// Trees before `from` are left out: they wait to be removed, longer in days of the test than of the calendar.
+fn disk_bytes(folder: &Path, from: u64, seen: &mut HashSet<u64>) -> u64 {
     let mut bytes = 0;
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
         let path = entry.path();
+        if release_of(&entry.file_name().to_string_lossy()).is_some_and(|release| release < from) {
+            continue;
+        }
         let Ok(found) = path.symlink_metadata() else {
             continue;
         };
@@ -91,7 +111,7 @@ fn disk_bytes(folder: &Path, seen: &mut HashSet<u64>) -> u64 {
             bytes += found.blocks() * 512;
         }
         if found.is_dir() {
-            bytes += disk_bytes(&path, seen);
+            bytes += disk_bytes(&path, from, seen);
         }
     }
     bytes
@@ -166,18 +186,27 @@ fn once_the_retention_is_reached_neither_disk_nor_memory_nor_descriptors_grow() 
     mirror.start();
     let store = world.path("master/store");
     let begun = Instant::now();
+    let (mut reached, mut longest) = (Vec::new(), Duration::ZERO);
     let mut series = Vec::new();
     for day in 1..=days() {
         let files = files(day);
         let files: Vec<_> = files.iter().map(|(name, b)| (&**name, &**b)).collect();
         assert_eq!(world.publish(&files), day);
         mirror.reaches(day);
+        reached.push(Instant::now());
+        // It was replaced when the next one was reached.
+        let oldest = oldest_tree(&mirror.docroot);
+        if let Some(replaced) = reached.get(usize::try_from(oldest).unwrap())
+            && oldest + 1 < day
+        {
+            longest = longest.max(replaced.elapsed());
+        }
         age(&store);
         let daemons: [&mut Daemon; 2] = [world.master(), mirror.daemon()];
         let processes = daemons.map(|daemon| daemon.id());
         let today = Day {
-            store: disk_bytes(&store, &mut HashSet::new()),
-            docroot: disk_bytes(&mirror.docroot, &mut HashSet::new()),
+            store: disk_bytes(&store, 0, &mut HashSet::new()),
+            docroot: disk_bytes(&mirror.docroot, day - 1, &mut HashSet::new()),
             logs: length(&world.path("master/heads.log")) + length(&mirror.state.join("trust.log")),
             memory: processes.map(memory),
             descriptors: processes.map(descriptors),
@@ -239,5 +268,10 @@ fn once_the_retention_is_reached_neither_disk_nor_memory_nor_descriptors_grow() 
     }
     let logs = drift(full, |day| day.logs);
     judge("logs, bytes", logs, LOGS_PER_RELEASE * full.len() as f64);
+    println!(
+        "a replaced tree stayed {:.0} s at most",
+        longest.as_secs_f64()
+    );
+    assert!(longest < TREE_STAYS, "{longest:?}");
     assert!(failed.is_empty(), "{failed:?}");
 }
