@@ -66,7 +66,7 @@ fn scale_of_form() -> Scale {
             mirrors: 12,
             releases: 4,
             release_every: Duration::from_secs(4),
-            kill_every: Duration::from_secs(1),
+            kill_every: Duration::from_secs(2),
             patience: Duration::from_secs(120),
         }
     }
