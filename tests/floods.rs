@@ -88,6 +88,8 @@ impl Fleet {
                 access_log: None,
                 metrics: None,
                 grace_s: 600,
+                scrub_s: 0,
+                ..MirrorConfig::default()
             };
             let (mirror, _) = Mirror::open(&state, config, Arc::new(SystemClock)).unwrap();
             admit(world, mirror.node_key());

@@ -5,6 +5,7 @@ mod support;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{TcpStream, UdpSocket};
+use std::os::unix::fs::MetadataExt as _;
 use std::time::{Duration, Instant};
 
 use support::command::tidecast;
@@ -416,7 +417,7 @@ fn verify_finds_a_flipped_byte_and_sync_mends_it() {
     );
     let told = mirror.run(&["verify"]);
     assert!(
-        told.out.contains("next: ") && told.out.contains("sync"),
+        told.out.contains("next: ") && told.out.contains("verify --heal"),
         "{told:?}"
     );
 
@@ -555,4 +556,23 @@ fn a_status_counts_what_the_web_server_has_served() {
     mirror.daemon().stop();
     let status = mirror.run(&["status", "--json"]).judged();
     assert!(status["http"].is_null(), "{status}");
+}
+
+#[test]
+fn daemons_leave_no_core_files_and_only_root_may_look_into_them() {
+    let mut world = World::running("none");
+    let first = world.publish(&[("f", b"one")]);
+    let mut mirror = world.serving("mirror");
+    mirror.reaches(first);
+    for id in [world.master().id(), mirror.daemon().id()] {
+        let of = |file: &str| fs::read_to_string(format!("/proc/{id}/{file}")).unwrap();
+        let limits = of("limits");
+        let core = limits.lines().find(|line| line.starts_with("Max core"));
+        let words: Vec<_> = core.unwrap().split_whitespace().collect();
+        assert_eq!(words[..6], ["Max", "core", "file", "size", "0", "0"]);
+        // What everybody may read of a process stays readable.
+        assert!(of("status").contains("VmRSS"));
+        let owner = fs::metadata(format!("/proc/{id}/maps")).unwrap().uid();
+        assert_eq!(owner, 0, "whoever runs it");
+    }
 }

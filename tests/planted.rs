@@ -1,13 +1,13 @@
-//! Another local user plants links in a docroot that everybody may write to, while a mirror syncs: nothing outside is
-//! written.
+//! Another local user plants links in a docroot that everybody may write to: nothing outside is written.
 //!
-//! The mirror is root's, for whom no permission stands in the way; the other user has a process of his own, this program
-//! again. `TIDECAST_LONG` makes it ten times as many releases.
+//! Once before each sync, so that every name a sync uses meets every kind of link, and once while syncs run, at moments nobody
+//! chooses. There the mirror is root's, for whom no permission stands in the way, and the other user has a process of his
+//! own, this program again. `TIDECAST_LONG` makes it many times as many releases.
 
 mod support;
 
 use std::collections::BTreeMap;
-use std::fs::{self, Permissions};
+use std::fs::{self, Metadata, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -15,7 +15,8 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::fs::{Mode, OFlags};
-use support::world::{World, noise};
+use support::command::{Ran, tidecast};
+use support::world::{Mirror, World, noise};
 
 /// `nobody` on Debian and most other systems.
 const NOBODY: u32 = 65_534;
@@ -69,6 +70,148 @@ fn snapshot(folder: &Path) -> BTreeMap<PathBuf, String> {
         }
     }
     all
+}
+
+/// Kinds of links; each leads out of the docroot.
+const KINDS: usize = 6;
+
+/// Plants one at `place`.
+fn plant(kind: usize, outside: &Path, place: &Path) -> std::io::Result<()> {
+    match kind {
+        0 => fs::hard_link(outside.join("nobodys"), place),
+        1 => symlink(outside.join("made"), place),
+        2 => symlink(outside.join("file"), place),
+        3 => symlink("../../outside/folder", place),
+        // The folder that whoever follows it was started in.
+        4 => symlink("/proc/self/cwd", place),
+        _ => symlink(outside.join("folder"), place),
+    }
+}
+
+/// A mirror at release 1, and what lies outside its docroot.
+struct Scene {
+    mirror: Mirror,
+    outside: PathBuf,
+    before: BTreeMap<PathBuf, String>,
+    notes: Metadata,
+}
+
+impl Scene {
+    fn new(world: &World) -> Self {
+        let outside = world.path("outside");
+        fs::create_dir_all(outside.join("folder/folder")).unwrap();
+        for file in [
+            "file",
+            "nobodys",
+            "folder/big",
+            "folder/small",
+            "folder/lock",
+            "folder/folder/inner",
+        ] {
+            fs::write(outside.join(file), format!("content of {file}")).unwrap();
+        }
+        if rustix::process::geteuid().is_root() {
+            chown(outside.join("nobodys"), Some(NOBODY), Some(NOBODY)).unwrap();
+        }
+        publish(world, 1);
+        let mirror = world.admitted("m");
+        mirror.run(&["sync", "--json"]).object();
+        let notes = mirror.docroot.join("local_notes");
+        fs::write(&notes, b"mine").unwrap();
+        Self {
+            before: snapshot(&outside),
+            notes: fs::metadata(notes).unwrap(),
+            mirror,
+            outside,
+        }
+    }
+
+    /// A sync, started in a folder outside.
+    fn sync(&self) -> Ran {
+        let mut sync = tidecast(&self.mirror.state);
+        sync.args(["sync", "--json"])
+            .current_dir(self.outside.join("folder"));
+        Ran::of(sync.output().unwrap())
+    }
+
+    /// Nothing outside has changed, nor what is the operator's.
+    #[track_caller]
+    fn is_whole(&self, after: &str) {
+        assert_eq!(snapshot(&self.outside), self.before, "after {after}");
+        let notes = self.mirror.docroot.join("local_notes");
+        let found = fs::metadata(&notes).unwrap();
+        assert_eq!(
+            (found.ino(), found.modified().unwrap()),
+            (self.notes.ino(), self.notes.modified().unwrap()),
+            "after {after}"
+        );
+        assert_eq!(fs::read(notes).unwrap(), b"mine", "after {after}");
+    }
+}
+
+fn publish(world: &World, number: u64) {
+    let (big, inner) = (noise(number, 300_000), noise(number + 1000, 3_000));
+    let extra = format!("n{}", number % 3);
+    world.publish(&[
+        ("big", &big),
+        ("small", &number.to_le_bytes()),
+        ("folder/inner", &inner),
+        ("folder/deep/er", b"same"),
+        (&extra, b"comes and goes"),
+    ]);
+}
+
+#[test]
+fn a_link_in_the_place_of_any_name_that_a_sync_uses_leads_no_write_outside() {
+    let world = World::running("none");
+    let scene = Scene::new(&world);
+    let kept = world.path("kept");
+    let mut number = 1;
+    let (mut good, mut bad) = (0, BTreeMap::<i32, u32>::new());
+    let of_release = ["", ".manifest", ".index", ".manifest.tmp", ".index.tmp"];
+    let names = NAMES.iter().map(|name| (true, (*name).to_owned()));
+    let ours = OURS.iter().map(|name| (false, (*name).to_owned()));
+    let of_release = of_release.map(|name| (false, format!("r#{name}")));
+    let places = names.chain(ours).chain(of_release);
+    for (at, (in_docroot, name)) in places.enumerate() {
+        // Each is a release and a sync: half of them, unless there is time.
+        let step = if support::long() { 1 } else { 2 };
+        for kind in (at % step..KINDS).step_by(step) {
+            number += 1;
+            publish(&world, number);
+            let name = name.replace('#', &number.to_string());
+            let place = match in_docroot {
+                true => scene.mirror.docroot.join(&name),
+                false => scene.mirror.docroot.join(".tidecast").join(&name),
+            };
+            let was_there = fs::rename(&place, &kept).is_ok();
+            plant(kind, &scene.outside, &place).unwrap();
+            let ran = scene.sync();
+            scene.is_whole(&format!("link {kind} at {name}: {ran:?}"));
+            match ran.code {
+                0 => good += 1,
+                101 | 134 => panic!("link {kind} at {name}: {ran:?}"),
+                code => *bad.entry(code).or_default() += 1,
+            }
+            // What the sync put in its place stays; the link goes, and what stood there before comes back.
+            let stands = fs::symlink_metadata(&place);
+            if stands.is_ok_and(|found| found.is_symlink() || found.nlink() > 1 && found.is_file())
+            {
+                let _ = fs::remove_file(&place);
+            }
+            if was_there && fs::symlink_metadata(&place).is_err() {
+                fs::rename(&kept, &place).unwrap();
+            }
+            let _ = fs::remove_file(&kept);
+            let _ = fs::remove_dir_all(&kept);
+        }
+        let ran = scene.sync();
+        assert_eq!(ran.code, 0, "once {name} is free again: {ran:?}");
+        let small = scene.mirror.file("small");
+        assert_eq!(small.unwrap(), number.to_le_bytes(), "{name}");
+    }
+    let planted = good + bad.values().sum::<u32>();
+    println!("{planted} links before a sync each: {good} ended well, others by exit code {bad:?}");
 }
 
 /// The other user's process, ended with the test.
@@ -140,14 +283,7 @@ fn planter() {
         };
         let kept = place.with_file_name(format!("kept-{}", random(1 << 30)));
         let was_there = fs::rename(&place, &kept).is_ok();
-        let made = match random(6) {
-            0 => fs::hard_link(outside.join("nobodys"), &place),
-            1 => symlink(outside.join(format!("made-{planted}")), &place),
-            2 => symlink(outside.join("file"), &place),
-            3 => symlink("../../outside/folder", &place),
-            4 => symlink("/proc/self/cwd", &place),
-            _ => symlink(outside.join("folder"), &place),
-        };
+        let made = plant(random(KINDS), &outside, &place);
         planted += u64::from(made.is_ok());
         std::thread::sleep(Duration::from_micros(random(3000) as u64));
         let _ = fs::remove_file(&place);
@@ -187,59 +323,26 @@ fn links_planted_by_another_user_lead_no_write_outside() {
         return support::skip(name, "only root can be two users; run it as root");
     }
     fs::set_permissions(world.path(""), Permissions::from_mode(0o755)).unwrap();
-    let outside = world.path("outside");
-    fs::create_dir_all(outside.join("folder/folder")).unwrap();
-    for file in [
-        "file",
-        "nobodys",
-        "folder/big",
-        "folder/small",
-        "folder/lock",
-        "folder/folder/inner",
-    ] {
-        fs::write(outside.join(file), format!("content of {file}")).unwrap();
-    }
-    chown(outside.join("nobodys"), Some(NOBODY), Some(NOBODY)).unwrap();
-
-    let release = |number: u64| {
-        let (big, inner) = (noise(number, 300_000), noise(number + 1000, 3_000));
-        let extra = format!("n{}", number % 3);
-        world.publish(&[
-            ("big", &big),
-            ("small", &number.to_le_bytes()),
-            ("folder/inner", &inner),
-            ("folder/deep/er", b"same"),
-            (&extra, b"comes and goes"),
-        ])
-    };
-    release(1);
-    let mirror = world.admitted("m");
-    mirror.run(&["sync", "--json"]).object();
-    fs::write(mirror.docroot.join("local_notes"), b"mine").unwrap();
-    open_to_all(&mirror.docroot);
-    let before = snapshot(&outside);
-    let notes = fs::metadata(mirror.docroot.join("local_notes"))
-        .unwrap()
-        .modified()
-        .unwrap();
-
+    let scene = Scene::new(&world);
+    let docroot = &scene.mirror.docroot;
+    open_to_all(docroot);
     fs::write(world.path("count"), "0").unwrap();
     chown(world.path("count"), Some(NOBODY), Some(NOBODY)).unwrap();
-    let planter = Planter::start(&world, &mirror.docroot, &outside);
+    let planter = Planter::start(&world, docroot, &scene.outside);
     let releases = if support::long() { 400 } else { 24 };
     let (mut good, mut bad) = (0, BTreeMap::<i32, u32>::new());
     let begun = Instant::now();
     for number in 2..2 + releases {
-        release(number);
+        publish(&world, number);
         for _ in 0..3 {
-            open_to_all(&mirror.docroot);
-            let ran = mirror.run(&["sync", "--json"]);
+            open_to_all(docroot);
+            let ran = scene.sync();
             match ran.code {
                 0 => good += 1,
                 code => *bad.entry(code).or_default() += 1,
             }
+            scene.is_whole(&format!("release {number}: {ran:?}"));
         }
-        assert_eq!(snapshot(&outside), before, "after release {number}");
     }
     drop(planter);
     let planted: u64 = fs::read_to_string(world.path("count"))
@@ -251,15 +354,7 @@ fn links_planted_by_another_user_lead_no_write_outside() {
         releases * 3,
         begun.elapsed().as_secs_f64()
     );
-    assert_eq!(snapshot(&outside), before);
-    let after = fs::metadata(mirror.docroot.join("local_notes"))
-        .unwrap()
-        .modified()
-        .unwrap();
-    assert_eq!(
-        (mirror.file("local_notes"), after),
-        (Some(b"mine".to_vec()), notes)
-    );
+    scene.is_whole("the end");
     // How many depends on how fast the syncs are: at least several for each.
     assert!(planted > releases * 3 * 3 && good > 0, "{planted} {good}");
     // None of them was a crash.

@@ -152,6 +152,17 @@ pub(crate) fn exit_of(whose: &str) -> Exit {
     }
 }
 
+/// The process's end for what a daemon says kept it from carrying out a command. SPEC §10.1.
+pub(crate) fn exit_of_kind(kind: &str) -> Exit {
+    match kind {
+        "no_input" => Exit::NoInput,
+        "permission" => Exit::NoPermission,
+        "content" => Exit::Data,
+        "held" => Exit::General,
+        whose => exit_of(whose),
+    }
+}
+
 /// A fault's owner in words.
 fn owner(whose: &str, upstream: &str) -> String {
     match whose {
@@ -192,6 +203,11 @@ fn judge_mirror(
     let serves = match status.release {
         0 => "no release is here yet".into(),
         release if status.stale => format!("release {release} is served, stale"),
+        release if status.is_held_back() => format!(
+            "release {release} is served, held; release {} is out",
+            status.head_release
+        ),
+        release if status.hold.is_some() => format!("release {release} is served, held"),
         release => format!("release {release} is served"),
     };
     if !daemon {
@@ -239,6 +255,22 @@ fn judge_mirror(
             .advice(text::plain(&fault.advice))
             .next(next);
     }
+    if let Some(hold) = &status.hold {
+        let operator = "this machine's operator, who said to stay";
+        if hold.forbidden {
+            let what = format!(
+                "the feed has taken release {} back, and this mirror is held on it; {serves}",
+                hold.release
+            );
+            return Diagnosis::fault(operator, what).next(command("unhold"));
+        }
+        if status.is_held_back() && hold.is_old(tidecast_proto::id::Timestamp(now)) {
+            let what = format!("held since {}; {serves}", text::ago(hold.since_ms, now));
+            return Diagnosis::fault(operator, what)
+                .advice("clients get old databases; see what is out with `tidecast sync -n`")
+                .next(command("unhold"));
+        }
+    }
     if status.stale && status.release > 0 {
         let root_over = status.root_expires_ms.is_some_and(|end| end <= now);
         let (whose, what) = if root_over {
@@ -278,6 +310,20 @@ fn judge_mirror(
         };
         return Diagnosis::fault(ROOT_HOLDERS, format!("{what}; {serves}")).advice(told);
     }
+    if let Some(failed) = status.after.iter().find(|after| !after.ok) {
+        let what = format!(
+            "{} after the switch to release {}: {}; {serves}",
+            failed.whom,
+            failed.tried_release,
+            text::plain(&failed.what)
+        );
+        return Diagnosis::fault("this machine: what is told of each switch", what)
+            .advice(text::plain(&failed.advice));
+    }
+    if status.hold.is_some() {
+        return Diagnosis::well(format!("held, as its operator said: {serves}"))
+            .next(command("unhold"));
+    }
     if status.connection.state == "connected" {
         Diagnosis::well(format!("all is well: {serves}, the newest there is"))
     } else {
@@ -307,6 +353,24 @@ fn judge_master(
     command: impl Fn(&str) -> String,
 ) -> Diagnosis {
     let operator = "this master's operator";
+    let headless = status.heads.alarms.iter().find(|a| a.kind == "heads");
+    if let Some(alarm) = headless
+        && daemon
+        && (status.newest.is_none() || status.stale)
+        && status.root_expires_ms > now
+    {
+        // Not "nothing is published": what is must not be announced, and the alarm says what to do.
+        let serves = match (&status.newest, status.heads.announced) {
+            (Some(newest), _) => {
+                format!("the last head, for release {}, has expired", newest.release)
+            }
+            (None, 0) => "mirrors are told of no release".into(),
+            (None, announced) => format!("mirrors were told of release {announced} last"),
+        };
+        return Diagnosis::fault(operator, format!("{}; {serves}", text::plain(&alarm.what)))
+            .advice(text::plain(&alarm.advice))
+            .exit(Exit::Temporary);
+    }
     let Some(newest) = &status.newest else {
         return Diagnosis::fault(operator, "nothing is published yet")
             .next(command("publish TREE"));

@@ -7,8 +7,11 @@ mod diagnosis;
 mod exit;
 mod failure;
 mod logging;
+mod manual;
+mod messages;
 mod mirror_daemon;
 mod progress;
+mod secrecy;
 mod shell;
 mod signals;
 mod suggestion;
@@ -52,6 +55,7 @@ fn run(args: Args) -> Outcome {
         args.command.is_daemon(),
     );
     logging::start(args.global.log_format, filter);
+    secrecy::keep_memory_private();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(WORKERS)
         .enable_all()

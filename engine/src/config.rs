@@ -1,5 +1,8 @@
 //! Configuration files: TOML, unknown fields refused with line and column. SPEC §7.1, §8.1.
 
+mod after;
+mod layout;
+
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
@@ -9,6 +12,9 @@ use tidecast_proto::fingerprint;
 use tidecast_proto::id::{FeedId, FeedName};
 
 use crate::durable::{self, Access, FileError};
+pub use after::{ClamdAddress, HookConfig};
+pub use layout::Layout;
+
 use crate::store::{HOLD_MARGIN_MS, PACK_GRACE_MS, Retention};
 
 /// Longest configuration file that is read, in bytes.
@@ -106,6 +112,9 @@ pub struct MirrorConfig {
     pub upstreams: Vec<String>,
     /// The folder web clients see.
     pub docroot: PathBuf,
+    /// Whether web clients see links there, or a plain folder.
+    #[serde(default, skip_serializing_if = "Layout::is_default")]
+    pub layout: Layout,
     /// What the operator calls this mirror.
     #[serde(default)]
     pub name: String,
@@ -127,6 +136,37 @@ pub struct MirrorConfig {
     /// How long the tree before the live one is kept, in seconds.
     #[serde(default = "grace_s")]
     pub grace_s: u64,
+    /// Within how long every byte of the docroot is read once to see whether it rots, in seconds; 0 for never.
+    #[serde(default = "scrub_s")]
+    pub scrub_s: u64,
+    /// The clamd that is to load each new release: the path of its socket, or `host:port`; none without.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clamd: Option<String>,
+    /// What runs after each switch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hook: Option<HookConfig>,
+}
+
+impl Default for MirrorConfig {
+    /// With all that has a default; fingerprint, upstreams and docroot have none.
+    fn default() -> Self {
+        Self {
+            fingerprint: String::new(),
+            upstreams: Vec::new(),
+            docroot: PathBuf::new(),
+            layout: Layout::default(),
+            name: String::new(),
+            contact: String::new(),
+            hosts: Vec::new(),
+            http: None,
+            access_log: None,
+            metrics: None,
+            grace_s: GRACE_S,
+            scrub_s: SCRUB_S,
+            clamd: None,
+            hook: None,
+        }
+    }
 }
 
 /// How long a replaced tree stays unless somebody says otherwise, in seconds: a whole main.cvd at 2 Mbit/s.
@@ -134,6 +174,14 @@ pub const GRACE_S: u64 = 600;
 
 fn grace_s() -> u64 {
     GRACE_S
+}
+
+/// Within how long everything is read once unless somebody says otherwise, in seconds: 30 days, as distributions scrub
+/// their arrays. A docroot of 1 GB then costs 400 bytes a second.
+pub const SCRUB_S: u64 = 30 * 24 * 3600;
+
+fn scrub_s() -> u64 {
+    SCRUB_S
 }
 
 /// Why a configuration cannot be used. Nothing was changed.

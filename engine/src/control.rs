@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use tidecast_proto::name::ReleasePath;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 
@@ -14,7 +15,7 @@ use tokio::net::{UnixListener, UnixStream};
 pub const SOCKET: &str = "control.sock";
 
 /// Longest command, in bytes with its line feed: the longest path of Linux, each byte escaped.
-const COMMAND_BYTES: u64 = 32 * 1024;
+pub const COMMAND_BYTES: u64 = 32 * 1024;
 
 /// Longest answer, in bytes with its line feed: the status of some 30,000 nodes.
 const ANSWER_BYTES: u64 = 16 * 1024 * 1024;
@@ -35,12 +36,24 @@ pub enum Command {
     Reload,
     /// Look for news now and say how that ended.
     Sync,
+    /// Stay on the present release.
+    Hold {
+        /// Why, for those who look at the status; as before if not given.
+        reason: Option<String>,
+    },
+    /// Follow the feed again.
+    Unhold,
     /// Install a bundle that lies on this machine.
     Import {
         /// Where; absolute, for the daemon stands elsewhere.
         path: PathBuf,
         /// What time it is, in Unix milliseconds, if the clock cannot be trusted.
         at_ms: Option<u64>,
+    },
+    /// Read these files of the live release again before believing them; a sync then heals them.
+    Doubt {
+        /// Their paths; a command's length bounds how many.
+        paths: Vec<ReleasePath>,
     },
 }
 
@@ -53,6 +66,10 @@ struct Line {
     path: Option<PathBuf>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     at_ms: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    paths: Option<Vec<String>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
@@ -62,18 +79,38 @@ enum Word {
     Reload,
     Sync,
     Import,
+    Doubt,
+    Hold,
+    Unhold,
 }
 
 impl TryFrom<Line> for Command {
     type Error = &'static str;
 
     fn try_from(line: Line) -> Result<Self, Self::Error> {
-        Ok(match (line.command, line.path, line.at_ms) {
-            (Word::Status, None, None) => Self::Status,
-            (Word::Reload, None, None) => Self::Reload,
-            (Word::Sync, None, None) => Self::Sync,
-            (Word::Import, Some(path), at_ms) => Self::Import { path, at_ms },
-            (Word::Import, None, _) => return Err("import without a path"),
+        let Line {
+            command,
+            path,
+            at_ms,
+            paths,
+            reason,
+        } = line;
+        Ok(match (command, path, at_ms, paths, reason) {
+            (Word::Status, None, None, None, None) => Self::Status,
+            (Word::Reload, None, None, None, None) => Self::Reload,
+            (Word::Sync, None, None, None, None) => Self::Sync,
+            (Word::Hold, None, None, None, reason) => Self::Hold { reason },
+            (Word::Unhold, None, None, None, None) => Self::Unhold,
+            (Word::Import, Some(path), at_ms, None, None) => Self::Import { path, at_ms },
+            (Word::Import, None, ..) => return Err("import without a path"),
+            (Word::Doubt, None, None, Some(paths), None) => Self::Doubt {
+                paths: paths
+                    .into_iter()
+                    .map(ReleasePath::new)
+                    .collect::<Result<_, _>>()
+                    .map_err(|_| "a path that no release can have")?,
+            },
+            (Word::Doubt, _, _, None, _) => return Err("doubt without paths"),
             _ => return Err("a field that this command does not have"),
         })
     }
@@ -81,16 +118,31 @@ impl TryFrom<Line> for Command {
 
 impl From<Command> for Line {
     fn from(command: Command) -> Self {
-        let (command, path, at_ms) = match command {
-            Command::Status => (Word::Status, None, None),
-            Command::Reload => (Word::Reload, None, None),
-            Command::Sync => (Word::Sync, None, None),
-            Command::Import { path, at_ms } => (Word::Import, Some(path), at_ms),
-        };
-        Self {
+        let bare = |command| Self {
             command,
-            path,
-            at_ms,
+            path: None,
+            at_ms: None,
+            paths: None,
+            reason: None,
+        };
+        match command {
+            Command::Status => bare(Word::Status),
+            Command::Reload => bare(Word::Reload),
+            Command::Sync => bare(Word::Sync),
+            Command::Hold { reason } => Self {
+                reason,
+                ..bare(Word::Hold)
+            },
+            Command::Unhold => bare(Word::Unhold),
+            Command::Import { path, at_ms } => Self {
+                path: Some(path),
+                at_ms,
+                ..bare(Word::Import)
+            },
+            Command::Doubt { paths } => Self {
+                paths: Some(paths.iter().map(ToString::to_string).collect()),
+                ..bare(Word::Doubt)
+            },
         }
     }
 }
@@ -318,6 +370,9 @@ mod tests {
                 Command::Import { path, at_ms } => {
                     Ok(serde_json::json!({ "path": path, "at_ms": at_ms }))
                 }
+                Command::Doubt { paths } => Ok(serde_json::json!({ "doubted": paths.len() })),
+                Command::Hold { reason } => Ok(serde_json::json!({ "reason": reason })),
+                Command::Unhold => Ok(serde_json::json!({})),
             }
         }
     }
@@ -377,11 +432,21 @@ mod tests {
 
     #[tokio::test]
     async fn a_bundle_is_named_with_its_path_and_other_commands_take_none() {
-        let sent = "{\"command\":\"import\",\"path\":\"/b\",\"at_ms\":7}\n{\"command\":\"import\"}\n{\"command\":\"status\",\"path\":\"/b\"}\n";
+        let sent = "{\"command\":\"import\",\"path\":\"/b\",\"at_ms\":7}\n{\"command\":\"import\"}\n{\"command\":\"status\",\"path\":\"/b\"}\n\
+            {\"command\":\"doubt\"}\n{\"command\":\"doubt\",\"paths\":[\"../x\"]}\n{\"command\":\"sync\",\"paths\":[]}\n{\"command\":\"doubt\",\"paths\":[\"a/b\"]}\n";
         let answers = talk(sent).await;
         let lines: Vec<&str> = answers.lines().collect();
         assert_eq!(lines[0], "{\"ok\":{\"at_ms\":7,\"path\":\"/b\"}}");
-        for (line, part) in lines[1..].iter().zip(["without a path", "does not have"]) {
+        let refused = [
+            "without a path",
+            "does not have",
+            "without paths",
+            "no release",
+            "does not have",
+        ];
+        assert_eq!(lines.len(), 2 + refused.len());
+        assert_eq!(lines[1 + refused.len()], "{\"ok\":{\"doubted\":1}}");
+        for (line, part) in lines[1..].iter().zip(refused) {
             assert!(line.contains("error") && line.contains(part), "{line}");
         }
         let command = Command::Import {

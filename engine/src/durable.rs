@@ -83,6 +83,25 @@ pub fn create(path: &Path, bytes: &[u8], access: Access) -> Result<(), FileError
     sync_folder_of(path)
 }
 
+/// Gives a file a second name, in place of whatever had that name.
+///
+/// # Errors
+/// [`FileError`]; whatever had that name may be gone.
+pub(crate) fn second_name(file: &Path, name: &Path) -> Result<(), FileError> {
+    for (found, tolerated) in [
+        (std::fs::remove_file(name), name),
+        (std::fs::hard_link(file, name), file),
+    ] {
+        match found {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(FileError::at("keep", tolerated)(error));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
 /// Makes sure that names created, renamed or removed in the folder of `path` survive a power cut.
 ///
 /// # Errors

@@ -17,9 +17,12 @@ use tidecast_proto::limits;
 use tidecast_proto::manifest::{Manifest, SignedManifest};
 use tidecast_proto::wire::Encoding;
 
+use crate::chain_log::{self, ChainLogError, RecordKind};
 use crate::docroot::{index::Index, spool::Spool, timestamp};
+use crate::durable::FileError;
 use crate::http::{conditions, path, range};
 use crate::mirror::BundleFault;
+use crate::mirror::history::Step;
 use crate::mirror::road::Parts;
 use crate::packing;
 use crate::publish::opening::gzip_header;
@@ -233,4 +236,73 @@ pub fn store_name(name: &str) -> Option<String> {
         .map(|hash| snapshot::pack_name(&hash))
         .or_else(|| release_file::number_of(name).map(release_file::file_name))
         .or_else(|| bundle_files::parse(name).map(|(from, to)| bundle_files::name(from, to)))
+}
+
+/// What a reader of a chained log was given.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ChainRead {
+    /// The kind and the body of each record that is whole and follows from the one before.
+    pub records: Vec<(u8, Vec<u8>)>,
+    /// Bytes behind them that a crash left; `None` where the log is damaged.
+    pub torn_bytes: Option<u64>,
+}
+
+/// Longest body in a log that is fuzzed.
+const FUZZED_BODY_BYTES: usize = 512;
+
+const FUZZED: chain_log::Format = chain_log::Format {
+    domain: "tidecast fuzzed log",
+    body_bytes_max: FUZZED_BODY_BYTES,
+};
+
+/// Reads a chained log from front to back.
+///
+/// # Errors
+/// What the system said.
+pub fn chain_log(mut file: File) -> Result<ChainRead, FileError> {
+    let mut records = Vec::new();
+    let read = chain_log::reading::read_on(
+        Path::new("log"),
+        &FUZZED,
+        &mut file,
+        chain_log::reading::End::EMPTY,
+        &mut |record| records.push((record.kind.0, record.body.clone())),
+    );
+    let torn_bytes = match read {
+        Ok(end) => Some(end.torn_bytes),
+        Err(ChainLogError::File(error)) => return Err(error),
+        Err(_) => None,
+    };
+    Ok(ChainRead {
+        records,
+        torn_bytes,
+    })
+}
+
+/// A chained log with these records; `None` when one is too long.
+#[must_use]
+pub fn chain_log_of(records: &[(u8, Vec<u8>)]) -> Option<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let mut previous = chain_log::record::RecordHash::NONE;
+    for (kind, body) in records {
+        let kind = RecordKind(*kind);
+        let (encoded, hash) = chain_log::record::encode(&FUZZED, previous, kind, body).ok()?;
+        bytes.extend_from_slice(&encoded);
+        previous = hash;
+    }
+    Some(bytes)
+}
+
+/// What a step in a mirror's `trust.log` encodes to again.
+#[must_use]
+pub fn trust_step(kind: u8, body: &[u8]) -> Option<(u8, Vec<u8>)> {
+    let record = chain_log::Record {
+        number: 1,
+        at: 0,
+        kind: RecordKind(kind),
+        body: body.to_vec(),
+    };
+    let (at, step) = Step::decode(&record).ok()?;
+    let (kind, body) = step.encode(at);
+    Some((kind.0, body))
 }

@@ -1,9 +1,10 @@
 //! A stored release seen with the newest root: whether mirrors that know only that would install it. SPEC §3.3, §7.7.
 
 use tidecast_proto::addition::{NotAnAddition, Vouched};
-use tidecast_proto::id::{FeedId, ReleaseNumber};
+use tidecast_proto::id::{FeedId, ReleaseNumber, RootVersion};
 use tidecast_proto::manifest::{Anchor, Manifest, ManifestError, SignedManifest};
 use tidecast_proto::root::Root;
+use tidecast_proto::signed::SignedError;
 
 use crate::store::{Store, StoreError};
 
@@ -62,6 +63,27 @@ pub fn concern_of_newest(
         Ok(_) => Ok(None),
         Err(UnacceptableError::Manifest(error)) => Ok(Some((newest.release, error))),
         Err(UnacceptableError::Store(error)) => Err(error),
+    }
+}
+
+/// What to do about a newest release that cannot be announced under `root`, in one line. Its signatures are over a body that
+/// the store has closed, so nothing can be added to it: only a release above it helps.
+#[must_use]
+pub fn advice(release: ReleaseNumber, root: RootVersion, why: &ManifestError) -> String {
+    match why {
+        ManifestError::Signed(SignedError::TooFewSignatures { needed: 1, .. })
+        | ManifestError::NotAnAddition { .. } => format!(
+            "mirrors keep release {release} and take nothing new: publish the same files again with a release key that root {root} names, `tidecast publish --force TREE`"
+        ),
+        ManifestError::Signed(SignedError::TooFewSignatures { needed, .. }) => format!(
+            "mirrors keep release {release} and take nothing new: propose the same files again, `tidecast release propose --force TREE`, and have {needed} holders of release keys that root {root} names sign it, `tidecast release sign`"
+        ),
+        ManifestError::Revoked(_) | ManifestError::BelowFloor { .. } => format!(
+            "root {root} took release {release} back: publish files that are good, `tidecast publish --force TREE`"
+        ),
+        _ => format!(
+            "publish a release above {release}: `tidecast publish --force TREE`; if nobody replaced keys, look who changed the store: `tidecast audit`"
+        ),
     }
 }
 

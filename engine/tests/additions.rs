@@ -8,12 +8,15 @@ use support::{RunningMaster, World};
 use tidecast_engine::keyfile;
 use tidecast_engine::master::{self, Feed, ROOT_KEY};
 use tidecast_engine::mirror::{ImportError, Mirror, SyncError, SyncFailure, Unproved, plan};
-use tidecast_engine::proposal::{self, Accepted, Folder, ProposalError, ProposeRequest, What};
+use tidecast_engine::proposal::{
+    self, Accepted, Folder, ProposalError, ProposeRequest, Proposed, What,
+};
 use tidecast_engine::roots;
 use tidecast_engine::store::{Collection, Fate, KeptFor, Store, StoreWriter};
 use tidecast_proto::database::OtherScript;
 use tidecast_proto::id::ReleaseNumber;
 use tidecast_proto::key::SecretKey;
+use tidecast_proto::limits;
 use tidecast_proto::manifest::{Anchor, Flags, ManifestBody, ManifestError, SignedManifest};
 use tidecast_proto::root::{RootBody, SignedRoot};
 use tidecast_proto::trust::Trust;
@@ -46,6 +49,13 @@ fn writer(world: &World) -> (Feed, StoreWriter) {
 
 /// Proposes these files; how many signatures it needs comes back as well.
 fn propose(world: &World, files: &[(&str, &[u8])]) -> (PathBuf, usize) {
+    let proposed = propose_above(world, files, 0);
+    let root = Feed::load(&world.master_state()).unwrap().root;
+    (proposed.path, proposed.proposal.tally(&root).needed)
+}
+
+/// Proposes these files as a release whose number is above `above`.
+fn propose_above(world: &World, files: &[(&str, &[u8])], above: u64) -> Proposed {
     let tree = world.path("tree");
     let _ = std::fs::remove_dir_all(&tree);
     for (path, content) in files {
@@ -63,12 +73,10 @@ fn propose(world: &World, files: &[(&str, &[u8])]) -> (PathBuf, usize) {
         flags: Flags::default(),
         cache: &feed.publish_cache(),
         now: world.now(),
-        above: ReleaseNumber(0),
-        even_if_unchanged: false,
+        above: ReleaseNumber(above),
+        even_if_unchanged: above > 0,
     };
-    let proposed = proposal::propose(&mut writer, request, &mut |_| {}).unwrap();
-    let needed = proposed.proposal.tally(&feed.root).needed;
-    (proposed.path, needed)
+    proposal::propose(&mut writer, request, &mut |_| {}).unwrap()
 }
 
 /// Has these sigmakers sign it, and makes it the newest release.
@@ -330,6 +338,21 @@ async fn a_kept_anchor_that_lost_a_signer_is_asked_for_again() {
     let root = Feed::load(&world.master_state()).unwrap().root;
     assert_eq!(root.version, body.version);
     assert_eq!(better.signed_by(&root).len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_number_too_far_above_its_anchor_takes_the_whole_threshold() {
+    let world = three_sigmakers();
+    let _running = at_an_addition(&world).await;
+    let files: [(&str, &[u8]); 2] = [("daily.cvd", &made_up(5)), ("f", b"one")];
+    let last = limits::ADDITIONS_PER_ANCHOR as u64;
+    let near = propose_above(&world, &files, last);
+    assert_eq!(near.not_an_addition, None);
+    let far = propose_above(&world, &files, last + 1);
+    let root = Feed::load(&world.master_state()).unwrap().root;
+    assert_eq!(far.proposal.tally(&root).needed, 2);
+    let why = far.not_an_addition.unwrap();
+    assert!(why.contains("number 4098 is more than 4096 above"), "{why}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

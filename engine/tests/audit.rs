@@ -9,15 +9,16 @@ use support::{RunningMaster, World};
 use tidecast_engine::audit::{AuditReport, audit};
 use tidecast_engine::chain_log::{ChainLog, Format, RecordKind};
 use tidecast_engine::keyfile;
-use tidecast_engine::master::{Feed, ROOT_KEY};
-use tidecast_engine::store::Store;
+use tidecast_engine::master::{Feed, RELEASE_KEY, ROOT_KEY};
+use tidecast_engine::publish::{PublishRequest, publish};
+use tidecast_engine::store::{Store, StoreWriter};
 use tidecast_proto::codec;
 use tidecast_proto::head::{HeadBody, SignedHead};
-use tidecast_proto::id::{ReleaseNumber, RootVersion, Seq};
+use tidecast_proto::id::{ObjectId, ReleaseNumber, RootVersion, Seq};
 use tidecast_proto::key::SecretKey;
 use tidecast_proto::limits;
-use tidecast_proto::manifest::SignedManifest;
-use tidecast_proto::root::{RootBody, SignedRoot};
+use tidecast_proto::manifest::{Flags, SignedManifest};
+use tidecast_proto::root::{Root, RootBody, SignedRoot};
 
 /// As SPEC §7.5 has it.
 const HEADS: Format = Format {
@@ -33,11 +34,7 @@ const TRUST: Format = Format {
 
 /// A master with two roots and three releases, and a mirror that has installed all of them.
 async fn history() -> World {
-    let world = World::new();
-    world.publish(&[("f", b"one")]);
-    let master = RunningMaster::start(&world);
-    let mirror = world.admitted_mirror("m", &master.upstream());
-    master.master.reload().unwrap();
+    let (world, master, mirror) = support::small_feed();
     mirror.sync_once().await.unwrap();
     world.clock.advance_ms(2 * 3_600_000);
     let state = world.master_state();
@@ -182,16 +179,21 @@ async fn a_record_taken_out_or_moved_is_found() {
     cut.truncate(cut.len() - 2);
     fs::write(&path, cut.concat()).unwrap();
     finds(&world, "m.state", "by the log it is");
+    finds(&world, "m.state", "is served, which the log does not know");
     // The whole log.
     fs::remove_file(&path).unwrap();
     finds(&world, "m.state", "no record");
 }
 
-fn append(world: &World, head: Vec<u8>) {
-    let path = world.path("master/heads.log");
-    let mut log = ChainLog::open(&path, &HEADS, &mut |_| {}).unwrap();
+/// As the log's owner does, so that the chain is whole.
+fn append_to(log: &Path, format: &'static Format, kind: RecordKind, body: Vec<u8>) {
+    let mut log = ChainLog::open(log, format, &mut |_| {}).unwrap();
     let turn = log.begin(&mut |_| {}).unwrap();
-    turn.append(&[(RecordKind(1), head)]).unwrap();
+    turn.append(&[(kind, body)]).unwrap();
+}
+
+fn append(world: &World, head: Vec<u8>) {
+    append_to(&world.path("master/heads.log"), &HEADS, RecordKind(1), head);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -313,6 +315,29 @@ async fn another_root_or_a_manifest_that_too_few_signed_is_found() {
     is_good(&world, "master");
 }
 
+/// The log is written before the root, the root before the counters.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_root_that_only_the_log_knows_is_what_a_power_cut_leaves() {
+    let world = history().await;
+    let path = world.path("m.state/trust.log");
+    let whole = fs::read(&path).unwrap();
+    // Where the log begins, and the first root (SPEC §7.14).
+    let mut end = 0;
+    for _ in 0..2 {
+        let length = u32::from_le_bytes(whole[end..end + 4].try_into().unwrap());
+        end += 73 + length as usize;
+    }
+    fs::write(&path, &whole[..end]).unwrap();
+    fs::remove_dir_all(world.path("m.state/roots")).unwrap();
+    let counters = world.path("m.state/counters");
+    finds(&world, "m.state", "root 1 was accepted, but is not there");
+    fs::remove_file(&counters).unwrap();
+    is_good(&world, "m.state");
+    // Whatever follows from a root says that it was there.
+    fs::write(&path, &whole).unwrap();
+    finds(&world, "m.state", "unknown then");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn evidence_against_a_key_that_another_key_signed_is_found() {
     let world = history().await;
@@ -332,11 +357,7 @@ async fn evidence_against_a_key_that_another_key_signed_is_found() {
         let at = (world.now(), accused.public(), claims.release);
         codec::encode(&(at.0, at.1, at.2, claims.manifest, head))
     };
-    let append = |body: Vec<u8>| {
-        let mut log = ChainLog::open(&path, &TRUST, &mut |_| {}).unwrap();
-        let turn = log.begin(&mut |_| {}).unwrap();
-        turn.append(&[(RecordKind(5), body)]).unwrap();
-    };
+    let append = |body| append_to(&path, &TRUST, RecordKind(5), body);
     let innocent = SecretKey::from_seed(&[9; 32]);
     // Also where something else is wrong with the head.
     let changes: [fn(&mut HeadBody); 3] = [
@@ -352,4 +373,203 @@ async fn evidence_against_a_key_that_another_key_signed_is_found() {
         is_good(&world, "m.state");
         fs::write(&path, &whole).unwrap();
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_step_that_a_mirror_was_not_entitled_to_is_found_although_the_chain_is_whole() {
+    let world = history().await;
+    let path = world.path("m.state/trust.log");
+    let whole = fs::read(&path).unwrap();
+    let key = Feed::load(&world.master_state())
+        .unwrap()
+        .head_key()
+        .unwrap();
+    let newest = tidecast_engine::master::newest_head(&world.master_state()).unwrap();
+    let newest = newest.unwrap();
+    let claims = SignedHead::from_bytes(&newest).unwrap().claims().unwrap();
+    let head = |key: &SecretKey, change: fn(&mut HeadBody)| {
+        let mut body = claims.clone();
+        (body.release, body.manifest) = (ReleaseNumber(4), OTHER);
+        change(&mut body);
+        Some(SignedHead::sign(&body, &[key]).unwrap().to_bytes())
+    };
+    let at = world.now();
+    let root = |version, id: ObjectId| {
+        let body = codec::encode(&(at, RootVersion(version), id));
+        (RecordKind(2), body)
+    };
+    let installed = |release, anchored, head: Option<Vec<u8>>| {
+        let installed = (ReleaseNumber(release), OTHER, ReleaseNumber(anchored));
+        (RecordKind(3), codec::encode(&(at, installed, head)))
+    };
+    let unknown = SecretKey::from_seed(&[9; 32]);
+    let again = (
+        at,
+        world.feed,
+        RootVersion(2),
+        None::<(ReleaseNumber, ObjectId, ReleaseNumber)>,
+    );
+    let cases: [((RecordKind, Vec<u8>), &str); 12] = [
+        (
+            (RecordKind(1), codec::encode(&again)),
+            "begins a second time",
+        ),
+        (root(2, OTHER), "root 2 was accepted as"),
+        (root(3, OTHER), "root 3 was accepted, but is not there"),
+        (installed(2, 2, None), "was installed after release 3"),
+        (installed(3, 3, None), "was installed after release 3"),
+        (installed(4, 2, None), "goes back to release 2"),
+        (installed(4, 5, None), "goes back to 5"),
+        (
+            installed(4, 4, Some(newest.clone())),
+            "for a head that names release 3",
+        ),
+        (
+            installed(4, 4, head(&key, |head| head.manifest.0[0] ^= 1)),
+            "for a head that names release 4",
+        ),
+        (
+            installed(4, 4, head(&unknown, |_| ())),
+            "0 of 1 needed signatures",
+        ),
+        (
+            installed(4, 4, head(&key, |head| head.root_version = RootVersion(3))),
+            "for a head of root 3, unknown then",
+        ),
+        (
+            installed(4, 4, head(&key, |head| head.epoch.0 += 1)),
+            "epoch",
+        ),
+    ];
+    for ((kind, body), what) in cases {
+        append_to(&path, &TRUST, kind, body);
+        finds(&world, "m.state", what);
+        fs::write(&path, &whole).unwrap();
+    }
+    // Such a step by itself is none of these; that nothing else followed it is told.
+    let (kind, body) = installed(4, 4, head(&key, |_| ()));
+    append_to(&path, &TRUST, kind, body);
+    let found = audited(&world, "m.state").findings;
+    assert!(
+        found.is_empty() || found.iter().all(|found| found.place.ends_with("counters")),
+        "{found:?}"
+    );
+    fs::write(&path, &whole).unwrap();
+
+    // Nothing is served where something was installed.
+    let current = world.docroot("m").join(".tidecast/current");
+    let to = fs::read_link(&current).unwrap();
+    fs::remove_file(&current).unwrap();
+    finds(&world, "m.state", "nothing is served, but release 3 was");
+    std::os::unix::fs::symlink(to, &current).unwrap();
+    is_good(&world, "m.state");
+}
+
+/// A manifest that nobody has.
+const OTHER: ObjectId = ObjectId([7; 32]);
+
+/// A release of one file, signed by `key` and made as if `root` were the newest.
+fn publish_as(world: &World, root: &Root, key: &SecretKey, content: &[u8]) {
+    let feed = Feed::load(&world.master_state()).unwrap();
+    let tree = world.path("tree");
+    fs::create_dir_all(&tree).unwrap();
+    fs::write(tree.join("f"), content).unwrap();
+    let mut writer = StoreWriter::open(&feed.store_folder()).unwrap();
+    let request = PublishRequest {
+        tree: &tree,
+        root,
+        feed: feed.id,
+        keys: std::slice::from_ref(key),
+        verify: feed.verify,
+        notes: String::new(),
+        flags: Flags::default(),
+        cache: &feed.publish_cache(),
+        now: world.now(),
+        even_if_unchanged: true,
+        above: ReleaseNumber(0),
+    };
+    publish(&mut writer, &request, &mut |_| {}).unwrap();
+}
+
+/// Root 2, which gives the release key's part to another.
+fn replace_release_key(world: &World) -> SecretKey {
+    let state = world.master_state();
+    let key = SecretKey::from_seed(&[7; 32]);
+    let root = Feed::load(&state).unwrap().root;
+    let body = RootBody {
+        version: RootVersion(2),
+        release_keys: vec![key.public()],
+        ..RootBody::clone(&root)
+    };
+    let root_key = keyfile::load(&world.path("keys").join(ROOT_KEY)).unwrap();
+    let next = SignedRoot::sign(&body, &[&root_key]).unwrap();
+    tidecast_engine::master::install(&state, vec![next]).unwrap();
+    key
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_release_in_the_store_is_judged_by_a_root_that_was_the_newest_when_it_was_made() {
+    let world = World::new();
+    world.publish(&[("f", b"one")]);
+    let first = Feed::load(&world.master_state()).unwrap().root;
+    let old = keyfile::load(&world.path("keys").join(RELEASE_KEY)).unwrap();
+    let master = RunningMaster::start(&world);
+    let new = replace_release_key(&world);
+    let second = Feed::load(&world.master_state()).unwrap().root;
+    publish_as(&world, &second, &new, b"two");
+    master.master.reload().unwrap();
+    drop(master);
+    let report = is_good(&world, "master");
+    for step in [
+        "release 1: signed by enough release keys, by root 1",
+        "release 2: signed by enough release keys, by root 2",
+    ] {
+        assert!(report.steps.iter().any(|had| had == step), "{report:?}");
+    }
+    // Nobody announced it, and root 1 would allow it; but the one below was announced under root 2.
+    publish_as(&world, &first, &old, b"thr");
+    finds(&world, "master", "release 3: ");
+    finds(&world, "master", "(under root 2)");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_mirror_serves_is_judged_by_the_root_that_was_the_newest_when_it_was_installed() {
+    let world = World::new();
+    world.publish(&[("f", b"one")]);
+    let master = RunningMaster::start(&world);
+    let mirror = world.admitted_mirror("m", &master.upstream());
+    master.master.reload().unwrap();
+    mirror.sync_once().await.unwrap();
+    let new = replace_release_key(&world);
+    let second = Feed::load(&world.master_state()).unwrap().root;
+    publish_as(&world, &second, &new, b"two");
+    master.master.reload().unwrap();
+    mirror.sync_once().await.unwrap();
+    let report = is_good(&world, "m.state");
+    let said = "release 2 is served: signed by enough release keys of root 2, the newest when it was installed";
+    assert!(report.steps.iter().any(|had| had == said), "{report:?}");
+
+    // As if release 2, which only root 2 allows, had been installed before that came.
+    let path = world.path("m.state/trust.log");
+    let mut kept = Vec::new();
+    ChainLog::open(&path, &TRUST, &mut |record| {
+        kept.push((record.kind, record.body.clone()));
+    })
+    .unwrap();
+    let root_2 = kept.iter().rposition(|(kind, _)| *kind == RecordKind(2));
+    let root_2 = kept.remove(root_2.unwrap());
+    let last = kept.last_mut().unwrap();
+    assert_eq!(last.0, RecordKind(3));
+    // Without the head, which speaks of root 2 and is found out by itself: the time, three fields, no head.
+    last.1.truncate(8 + 8 + 32 + 8);
+    last.1.push(0);
+    kept.push(root_2);
+    fs::remove_file(&path).unwrap();
+    let mut log = ChainLog::open(&path, &TRUST, &mut |_| {}).unwrap();
+    log.begin(&mut |_| {}).unwrap().append(&kept).unwrap();
+    finds(
+        &world,
+        "m.state",
+        "(under root 1, the newest when it was installed)",
+    );
 }

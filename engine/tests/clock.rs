@@ -58,6 +58,8 @@ fn mirror(world: &World, name: &str, upstream: Vec<String>, clock: Arc<dyn Clock
         access_log: None,
         metrics: None,
         grace_s: 600,
+        scrub_s: 0,
+        ..MirrorConfig::default()
     };
     let (mirror, _) = Mirror::open(&state, config, clock).unwrap();
     world.admit(mirror.node_key());
@@ -71,6 +73,7 @@ async fn a_clock_that_jumps_during_an_update_changes_nothing() {
     world.publish(&[("big", &content)]);
     let master = RunningMaster::start(&world);
     let base = world.now().0;
+    let mut judged_at = Vec::new();
     for jump in [Jump::Ahead, Jump::Back] {
         let clock = |after| {
             Arc::new(Jumping {
@@ -88,6 +91,11 @@ async fn a_clock_that_jumps_during_an_update_changes_nothing() {
         first.sync_once().await.unwrap();
         let reads = steady.reads.load(Ordering::SeqCst);
         assert!(reads > 2, "{reads}");
+        let stamped = |name: &str| {
+            let text = String::from_utf8(world.served(name, "timestamp").unwrap()).unwrap();
+            text.lines().next().map(str::to_owned)
+        };
+        let steady_stamp = stamped(&name);
 
         let mut went = Vec::new();
         for after in 0..=reads {
@@ -97,7 +105,10 @@ async fn a_clock_that_jumps_during_an_update_changes_nothing() {
             let synced = mirror.sync_once().await;
             let served = world.served(&name, "big");
             match &synced {
-                Ok(report) => assert!(report.switched && served.as_ref() == Some(&content)),
+                Ok(report) => {
+                    assert!(report.switched && served.as_ref() == Some(&content));
+                    assert_eq!(stamped(&name), steady_stamp, "jumped before look {after}");
+                }
                 // The head was judged by a clock that is years off: nothing of the release is there.
                 Err(failure) => {
                     let said = failure.to_string();
@@ -115,20 +126,17 @@ async fn a_clock_that_jumps_during_an_update_changes_nothing() {
         assert!(went[judged..].iter().all(|well| *well), "{went:?}");
         // A few looks come before: when the log of beliefs begins, when a root is written down.
         assert!(!went[0] && judged <= 8, "{went:?}");
+        judged_at.push(judged);
     }
+    // Nor is it judged again by a later moment, which only a jump ahead would show: heads do not get younger.
+    assert_eq!(judged_at[0], judged_at[1]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn time_never_goes_below_the_last_heads_issue_also_across_a_restart() {
-    let world = World::new();
-    world.publish(&[("f", b"one")]);
-    let first = {
-        let master = RunningMaster::start(&world);
-        let mirror = world.admitted_mirror("m", &master.upstream());
-        master.master.reload().unwrap();
-        mirror.sync_once().await.unwrap();
-        mirror
-    };
+    let (world, master, first) = support::small_feed();
+    first.sync_once().await.unwrap();
+    drop(master);
     let config = first.config().clone();
     drop(first);
 

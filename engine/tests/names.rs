@@ -127,23 +127,16 @@ struct Shown {
 fn upstream(feed: &Feed, shown: &Arc<Mutex<Shown>>) -> quinn::Endpoint {
     let bind = Bind::udp(([127, 0, 0, 1], 0).into()).unwrap();
     let endpoint = quic::server(bind, &feed.node_key().unwrap()).unwrap();
-    let (accepting, shown) = (endpoint.clone(), shown.clone());
-    tokio::spawn(async move {
-        while let Some(incoming) = accepting.accept().await {
-            let shown = shown.clone();
-            tokio::spawn(async move {
-                let Ok(connection) = incoming.await else {
-                    return;
-                };
-                while let Ok((mut send, mut receive)) = connection.accept_bi().await {
-                    let Ok(Some((kind, body))) = read_frame(&mut receive).await else {
-                        continue;
-                    };
-                    let answer = answer(&shown, &Request::decode(kind, &body).unwrap());
-                    let _ = send.write_all(&answer).await;
-                    let _ = send.finish();
-                }
-            });
+    let shown = shown.clone();
+    support::upstream::serve(endpoint.clone(), move |_, mut send, mut receive| {
+        let shown = shown.clone();
+        async move {
+            let Ok(Some((kind, body))) = read_frame(&mut receive).await else {
+                return;
+            };
+            let answer = answer(&shown, &Request::decode(kind, &body).unwrap());
+            let _ = send.write_all(&answer).await;
+            let _ = send.finish();
         }
     });
     endpoint

@@ -37,8 +37,8 @@ async fn a_node_gets_no_more_than_its_rate_and_all_of_it_the_moment_that_is_take
         "{report:?}"
     );
 
-    // At the least rate the next megabyte would take a minute.
-    let next = noise(2, 1_000_000);
+    // At the rate until now the next would take 2 s, at the least one half a minute.
+    let next = noise(2, 500_000);
     world.publish(&[("f", &next)]);
     set(
         &world,
@@ -63,10 +63,7 @@ async fn a_node_gets_no_more_than_its_rate_and_all_of_it_the_moment_that_is_take
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_too_many_connections_the_newest_stays_and_the_operator_is_warned() {
-    let world = World::new();
-    world.publish(&[("f", b"one")]);
-    let master = RunningMaster::start(&world);
-    let mirror = world.admitted_mirror("m", &master.upstream());
+    let (world, master, mirror) = support::small_feed();
     let node = mirror.node_key();
     let one = SettingsChange {
         connections: Some(Some(1)),
@@ -117,11 +114,7 @@ async fn of_too_many_connections_the_newest_stays_and_the_operator_is_warned() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn four_connections_are_nobodys_concern() {
-    let world = World::new();
-    world.publish(&[("f", b"one")]);
-    let master = RunningMaster::start(&world);
-    let mirror = world.admitted_mirror("m", &master.upstream());
-    master.master.reload().unwrap();
+    let (world, master, mirror) = support::small_feed();
     let daemon = RunningMirror::start(&mirror);
     eventually("release 1", || mirror.status().release == 1).await;
     let clock = std::sync::Arc::new(world.clock.clone());

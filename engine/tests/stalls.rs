@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use cases::{Case, Start};
 use support::staller::Offer;
+use support::upstream;
 use support::{RunningMaster, RunningMirror, World, noise};
 use tidecast_engine::control::{Command, Handler};
 use tidecast_engine::mirror::Mirror;
@@ -78,7 +79,7 @@ async fn every_upstream_that_stalls_is_left_for_another_within_45_seconds() {
         }
     }
     // Newer than what they have seen: they stay with whoever shows it.
-    let old_head = Offer::sign_head(&world);
+    let old_head = upstream::newest_head(&world);
     feed.advance(Day::Ordinary).unwrap();
     let newest = Arc::new(publish(&world, &feed, &noise(2, 500_000)));
     let offer = Offer::of(&world, old_head);

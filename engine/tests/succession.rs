@@ -11,10 +11,13 @@ use tidecast_engine::master::{
     self, Feed, InstallError, Master, ROOT_KEY, SettingsChange, next_key,
 };
 use tidecast_engine::mirror::{self, NEXT_NODE_KEY, NODE_KEY, NextKey};
+use tidecast_engine::publish::{PublishRequest, publish};
+use tidecast_engine::store::StoreWriter;
 use tidecast_proto::ceremony::{KeyChanges, KeyRole, MasterChange, RootChanges};
 use tidecast_proto::id::{ObjectId, ReleaseNumber, RootVersion};
 use tidecast_proto::key::{PublicKey, SecretKey};
 use tidecast_proto::limits;
+use tidecast_proto::manifest::Flags;
 use tidecast_proto::root::{RootBody, SignedRoot};
 
 const DAY_MS: u64 = 24 * 3600 * 1000;
@@ -45,11 +48,7 @@ fn roots_of(folder: &Path) -> usize {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_running_master_goes_on_under_a_new_root_with_the_keys_it_names_and_mirrors_follow() {
-    let world = World::new();
-    world.publish(&[("f", b"one")]);
-    let master = RunningMaster::start(&world);
-    let mirror = world.admitted_mirror("m", &master.upstream());
-    master.master.reload().unwrap();
+    let (world, master, mirror) = support::small_feed();
     let running = RunningMirror::start(&mirror);
     eventually("release 1", || {
         world.served("m", "f").as_deref() == Some(b"one")
@@ -212,11 +211,7 @@ fn a_next_key_is_taken_only_when_the_root_names_it_and_no_longer_the_present_one
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_running_mirror_goes_on_with_its_next_key_once_that_is_admitted_in_the_old_ones_place() {
-    let world = World::new();
-    world.publish(&[("f", b"one")]);
-    let master = RunningMaster::start(&world);
-    let mirror = world.admitted_mirror("m", &master.upstream());
-    master.master.reload().unwrap();
+    let (world, master, mirror) = support::small_feed();
     let running = RunningMirror::start(&mirror);
     eventually("release 1", || {
         world.served("m", "f").as_deref() == Some(b"one")
@@ -314,11 +309,7 @@ async fn a_master_that_starts_in_an_incident_serves_the_root_that_mirrors_need()
         }),
     ];
     for (incident, change) in changes {
-        let world = World::new();
-        world.publish(&[("f", b"one")]);
-        let master = RunningMaster::start(&world);
-        let mirror = world.admitted_mirror("m", &master.upstream());
-        master.master.reload().unwrap();
+        let (world, master, mirror) = support::small_feed();
         mirror.sync_once().await.unwrap();
         let newest = master.master.status().newest.unwrap().manifest;
         drop(master);
@@ -424,4 +415,51 @@ async fn a_daemon_does_not_touch_its_keys_while_somebody_else_holds_the_state() 
     drop(held);
     let patience = std::time::Duration::from_secs(60);
     assert!(ended.recv_timeout(patience).unwrap());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_release_that_lost_its_signers_says_what_to_do_and_doing_it_helps() {
+    let world = World::new();
+    world.publish(&[("f", b"one")]);
+    let master = RunningMaster::start(&world);
+    let key = SecretKey::from_seed(&[9; 32]);
+    let root = Feed::load(&world.master_state()).unwrap().root;
+    let changes = RootChanges {
+        release: KeyChanges {
+            add: vec![key.public()],
+            remove: root.release_keys.clone(),
+            threshold: None,
+        },
+        ..RootChanges::default()
+    };
+    install(&world, &changes);
+    let error = master.master.reload().unwrap_err().to_string();
+    assert_eq!(
+        error,
+        "release 1 cannot be announced under root 2: manifest: 0 of 1 needed signatures are good (1 present)"
+    );
+    let alarm = master.master.status().heads.alarms.remove(0);
+    assert!(alarm.what.contains(&error), "{}", alarm.what);
+    let advice = "mirrors keep release 1 and take nothing new: publish the same files again with a release key that root 2 names, `tidecast publish --force TREE`";
+    assert_eq!(alarm.advice, advice);
+
+    let feed = Feed::load(&world.master_state()).unwrap();
+    let mut writer = StoreWriter::open(&feed.store_folder()).unwrap();
+    let request = PublishRequest {
+        tree: &world.path("tree"),
+        root: &feed.root,
+        feed: feed.id,
+        keys: &[key],
+        verify: feed.verify,
+        notes: String::new(),
+        flags: Flags::default(),
+        cache: &feed.publish_cache(),
+        now: world.now(),
+        even_if_unchanged: true,
+        above: ReleaseNumber(0),
+    };
+    publish(&mut writer, &request, &mut |_| {}).unwrap();
+    master.master.reload().unwrap();
+    assert!(kinds(&master.master).is_empty());
+    assert_eq!(master.master.status().newest.unwrap().release, 2);
 }

@@ -209,11 +209,7 @@ async fn an_explicit_sync_of_a_current_docroot_mends_it() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_revoked_mirror_is_cut_off_within_a_second_and_told_so() {
-    let world = World::new();
-    world.publish(&[("f", b"one")]);
-    let master = RunningMaster::start(&world);
-    let mirror = world.admitted_mirror("m", &master.upstream());
-    master.master.reload().unwrap();
+    let (world, master, mirror) = support::small_feed();
     let daemon = RunningMirror::start(&mirror);
     eventually("release 1", || world.served("m", "f").is_some()).await;
     world.revoke(&mirror.node_key());

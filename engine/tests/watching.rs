@@ -59,11 +59,7 @@ async fn serving(mirror: &Arc<Mirror>) -> std::net::SocketAddr {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_mirror_without_a_fresh_head_is_stale_everywhere_serves_on_and_recovers() {
-    let world = World::new();
-    world.publish(&[("f", b"one")]);
-    let master = RunningMaster::start(&world);
-    let mirror = world.admitted_mirror("m", &master.upstream());
-    master.master.reload().unwrap();
+    let (world, master, mirror) = support::small_feed();
     let web = serving(&mirror).await;
     let metrics = Metrics::of_mirror(mirror.clone(), None);
     let daemon = RunningMirror::start(&mirror);
@@ -128,11 +124,7 @@ async fn a_mirror_without_a_fresh_head_is_stale_everywhere_serves_on_and_recover
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_expired_root_makes_master_and_mirror_stale_and_the_receipt_says_so() {
-    let world = World::new();
-    world.publish(&[("f", b"one")]);
-    let master = RunningMaster::start(&world);
-    let mirror = world.admitted_mirror("m", &master.upstream());
-    master.master.reload().unwrap();
+    let (world, master, mirror) = support::small_feed();
     let daemon = RunningMirror::start(&mirror);
     let receipt = || master.master.status().nodes[0].serving.clone();
     eventually("a receipt", || receipt().as_deref() == Some("live")).await;
@@ -144,7 +136,17 @@ async fn an_expired_root_makes_master_and_mirror_stale_and_the_receipt_says_so()
     };
     assert_eq!((&*mirrors("newest"), &*mirrors("stale")), ("1", "0"));
 
-    world.clock.advance_ms(ROOT_LIFE_MS);
+    // Half an hour before its end a head is signed that outlives it.
+    let root_expires = world.now().0 + ROOT_LIFE_MS;
+    world.clock.advance_ms(ROOT_LIFE_MS - HOUR_MS / 2);
+    master.master.reload().unwrap();
+    eventually("a fresh head", || {
+        let expires = mirror.status().head_expires_ms;
+        expires.is_some_and(|expires| expires > root_expires)
+    })
+    .await;
+    assert!(!master.master.status().stale && !mirror.status().stale);
+    world.clock.advance_ms(HOUR_MS / 2);
     let status = master.master.status();
     assert!(status.stale);
     assert!(
@@ -167,11 +169,7 @@ async fn an_expired_root_makes_master_and_mirror_stale_and_the_receipt_says_so()
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_root_that_expires_is_told_90_30_and_7_days_ahead_at_both_ends_and_from_disk() {
-    let world = World::new();
-    world.publish(&[("f", b"one")]);
-    let master = RunningMaster::start(&world);
-    let mirror = world.admitted_mirror("m", &master.upstream());
-    master.master.reload().unwrap();
+    let (world, master, mirror) = support::small_feed();
     mirror.sync_once().await.unwrap();
     let (master_state, mirror_state) = (world.master_state(), world.path("m.state"));
     let warnings = || {
@@ -211,11 +209,7 @@ async fn a_root_that_expires_is_told_90_30_and_7_days_ahead_at_both_ends_and_fro
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_look_that_finds_nobody_leaves_its_mark_too() {
-    let world = World::new();
-    world.publish(&[("f", b"one")]);
-    let master = RunningMaster::start(&world);
-    let mirror = world.admitted_mirror("m", &master.upstream());
-    master.master.reload().unwrap();
+    let (world, master, mirror) = support::small_feed();
     mirror.sync_once().await.unwrap();
     assert!(!timestamp(&world)[1].starts_with("stale"));
     drop(master);

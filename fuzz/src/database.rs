@@ -1,9 +1,9 @@
 //! ClamAV's databases, as their publisher reads them.
 
 use tidecast_proto::database::{
-    Cdiff, CvdCheck, DSIG_CHARS_MAX, DatabaseFile, DatabaseVersion, HEADER_BYTES, Header, Info, MEMBER_BYTES_MAX,
-    PublicKey, ScriptCheck, SignedFile, TarEvent, TarReader, Verified, VerifyPolicy, decode_number,
-    encode_number,
+    Cdiff, CvdCheck, DSIG_CHARS_MAX, DatabaseFile, DatabaseVersion, HEADER_BYTES, Header, Info,
+    MEMBER_BYTES_MAX, PublicKey, ScriptCheck, SignedFile, TarEvent, TarReader, Verified,
+    VerifyPolicy, decode_number, encode_number,
 };
 
 const POLICIES: [VerifyPolicy; 3] = [

@@ -81,6 +81,8 @@ targets! {
     index in state: 1024 bytes, 250_000 times;
     timestamp in state: 1024 bytes, 200_000 times;
     spool in state: 1024 bytes, 20_000 times;
+    chain_log in state: 1024 bytes, 15_000 times;
+    trust_log in state: 1024 bytes, 150_000 times;
     pack in store: 2048 bytes, 80_000 times;
     open_pack in store: 2048 bytes, 20_000 times;
     release_file in store: 1024 bytes, 75_000 times;

@@ -1,4 +1,4 @@
-//! What a mirror finds in its docroot after a crash, or after somebody else was there.
+//! What a mirror finds in its docroot and its state after a crash, or after somebody else was there.
 
 use std::io::Seek;
 
@@ -55,4 +55,52 @@ fn chunks_bytes(bytes: &[u8], end: u64) -> u64 {
         at += 36 + u64::from(len);
     }
     at
+}
+
+/// A chained log, as it is and as records put together from the input: what is handed over is what was written, from the
+/// first record on, whatever was changed behind it.
+pub fn chain_log(bytes: &[u8]) {
+    let read = |bytes: &[u8]| foreign::chain_log(memory::file(bytes)).expect("memory");
+    let found = read(bytes);
+    let whole = foreign::chain_log_of(&found.records).expect("it was read");
+    assert!(bytes.starts_with(&whole));
+    if let Some(torn) = found.torn_bytes {
+        assert_eq!(whole.len() as u64 + torn, bytes.len() as u64);
+    }
+
+    // No fuzzer guesses a hash: the first three bytes say where a good log is cut or changed, the rest what it holds.
+    let Some((change, rest)) = bytes.split_first_chunk::<3>() else {
+        return;
+    };
+    let records: Vec<_> = rest
+        .chunks(97)
+        .map(|piece| (piece[0], piece[1..].to_vec()))
+        .collect();
+    let good = foreign::chain_log_of(&records).expect("short");
+    let all = read(&good);
+    assert_eq!((&all.records, all.torn_bytes), (&records, Some(0)));
+    if good.is_empty() {
+        return;
+    }
+    let at = usize::from(u16::from_le_bytes([change[0], change[1]])) % good.len();
+    let cut = read(&good[..at]);
+    assert!(records.starts_with(&cut.records), "cut at {at}");
+    assert!(cut.torn_bytes.is_some(), "cut at {at} is taken for damage");
+    let mut flipped = good;
+    flipped[at] ^= change[2].max(1);
+    let changed = read(&flipped);
+    assert!(
+        records.starts_with(&changed.records) && changed.records.len() < records.len(),
+        "a changed byte at {at} was not seen"
+    );
+}
+
+/// A step of a mirror's `trust.log`, its kind first: one spelling.
+pub fn trust_log(bytes: &[u8]) {
+    let Some((kind, body)) = bytes.split_first() else {
+        return;
+    };
+    if let Some(again) = foreign::trust_step(*kind, body) {
+        assert_eq!(again, (*kind, body.to_vec()));
+    }
 }

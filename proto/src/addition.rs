@@ -49,7 +49,8 @@ pub enum NotAnAddition {
     /// Only what `release_threshold` keys signed can be built on.
     #[error("that release is itself an addition")]
     AnchorAdds,
-    /// Its number leaves too little room for those that follow: whoever has too few keys must not use them up.
+    /// Its number leaves too little room for those that follow, as [`Anchor::bears`] has it: whoever has too few keys must
+    /// not use them up.
     #[error("its number {0} is more than {max} above", max = limits::ADDITIONS_PER_ANCHOR)]
     TooFar(ReleaseNumber),
 }
@@ -174,16 +175,14 @@ impl Addition {
 
 impl ManifestBody {
     /// What this release adds to `anchor`, in path order: newer versions of databases under names ClamAV signs, in
-    /// the place of older ones, and the cdiffs that lead to them.
+    /// the place of older ones, and the cdiffs that lead to them. Whether the anchor bears its number, [`Anchor::bears`]
+    /// says, without which no manifest that names one can be read.
     ///
     /// # Errors
     /// [`NotAnAddition`] for the first thing it does besides.
     pub fn additions_to(&self, anchor: &Self) -> Result<Vec<&File>, NotAnAddition> {
         if self.flags != Flags::default() {
             return Err(NotAnAddition::Flag);
-        }
-        if self.release.0.saturating_sub(anchor.release.0) > limits::ADDITIONS_PER_ANCHOR as u64 {
-            return Err(NotAnAddition::TooFar(self.release));
         }
         if self.extensions != anchor.extensions {
             return Err(NotAnAddition::Extensions);

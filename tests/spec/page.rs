@@ -177,3 +177,12 @@ pub(crate) fn unhex(text: &str) -> Vec<u8> {
         .map(|pair| u8::try_from(pair[0] * 16 + pair[1]).expect("a byte"))
         .collect()
 }
+
+/// A number as tables spell it: with thousands apart, or hexadecimal.
+pub(crate) fn number(text: &str) -> usize {
+    let digits = text.replace(',', "");
+    match digits.strip_prefix("0x") {
+        Some(hex) => usize::from_str_radix(hex, 16).expect("a hexadecimal number"),
+        None => digits.parse().expect("a number"),
+    }
+}

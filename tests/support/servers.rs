@@ -51,6 +51,16 @@ impl WebServer {
     ///
     /// The docroot's parent is made enterable for everyone: workers are not root.
     pub(crate) fn start(test: &str, kind: Kind, docroot: &Path) -> Option<Self> {
+        Self::start_with(test, kind, docroot, str::to_owned)
+    }
+
+    /// The same with other lines in place of those of the README.
+    pub(crate) fn start_with(
+        test: &str,
+        kind: Kind,
+        docroot: &Path,
+        edit: fn(&str) -> String,
+    ) -> Option<Self> {
         let (program, package) = kind.program_and_package();
         let program = super::program(test, program, package)?;
         for folder in docroot.parent().into_iter().chain([docroot]) {
@@ -59,7 +69,7 @@ impl WebServer {
         for _ in 0..PORT_TRIES {
             let folder = tempfile::tempdir().unwrap();
             let port = free_port();
-            let mut running = launch(kind, &program, folder.path(), docroot, port);
+            let mut running = launch(kind, &program, folder.path(), docroot, port, edit);
             if answers(port) && running.ended().is_none() {
                 return Some(Self {
                     port,
@@ -78,11 +88,18 @@ impl WebServer {
     }
 }
 
-fn launch(kind: Kind, program: &Path, folder: &Path, docroot: &Path, port: u16) -> Running {
+fn launch(
+    kind: Kind,
+    program: &Path,
+    folder: &Path,
+    docroot: &Path,
+    port: u16,
+    edit: fn(&str) -> String,
+) -> Running {
     let config = folder.join("server.conf");
     let placed = |snippet: &str| {
         let docroot = docroot.display().to_string();
-        snippet.replace("/srv/mirror", &docroot)
+        edit(snippet).replace("/srv/mirror", &docroot)
     };
     let mut command = Command::new(program);
     match kind {

@@ -1,8 +1,8 @@
 //! `tidecast config check`.
 
 use serde::Serialize;
-use tidecast_engine::config::{self, MirrorConfig};
-use tidecast_engine::docroot::Docroot;
+use tidecast_engine::config::{self, Layout, MirrorConfig};
+use tidecast_engine::docroot::{Docroot, check_front};
 use tidecast_engine::keyfile;
 use tidecast_engine::master::{Feed, MASTER_CONFIG};
 use tidecast_engine::mirror::{MIRROR_CONFIG, NODE_KEY};
@@ -54,6 +54,8 @@ fn check_mirror(shell: &Shell<'_>) -> Result<(), Failure> {
     let path = shell.state.join(MIRROR_CONFIG);
     let config: MirrorConfig = config::load(&path)?;
     let feed = config.feed_id(&path)?;
+    config.clamd_address(&path)?;
+    config.hook(&path)?;
     for upstream in &config.upstreams {
         super::join::check_upstream(upstream).map_err(|failure| Failure {
             exit: Exit::Config,
@@ -62,6 +64,12 @@ fn check_mirror(shell: &Shell<'_>) -> Result<(), Failure> {
         })?;
     }
     keyfile::load(&shell.state.join(NODE_KEY))?;
-    Docroot::survey(&config.docroot, &feed)?;
+    match config.layout {
+        Layout::Links => drop(Docroot::survey(&config.docroot, &feed)?),
+        Layout::Exchange => {
+            check_front(&config.docroot)?;
+            Docroot::survey(&config.kept_docroot(), &feed)?;
+        }
+    }
     Ok(())
 }

@@ -8,12 +8,13 @@ use clap_complete::Shell as CompletionShell;
 use crate::args::Args;
 use crate::exit::Exit;
 use crate::failure::{Failure, Outcome};
+use crate::manual;
 use crate::shell::Shell;
 
 /// Make files for packages out of the command line's own description.
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Generate {
-    /// Write a manual page of section 1 for every command into a folder.
+    /// Write manual pages into a folder: of section 1 for every command, and of section 7 for every message.
     Man {
         /// The folder, which must exist.
         folder: PathBuf,
@@ -30,7 +31,9 @@ impl Generate {
         let mut command = Args::command();
         match self {
             Self::Man { folder } => {
+                let messages = folder.join(manual::MESSAGES_PAGE);
                 clap_mangen::generate_to(command, &folder)
+                    .and_then(|()| std::fs::write(messages, manual::messages_page()))
                     .map_err(|error| Failure::file("write manual pages into", &folder, &error))?;
             }
             Self::Completions { shell: which } => {

@@ -102,10 +102,7 @@ impl Join {
             name: self.name,
             contact: self.contact,
             hosts: self.hosts,
-            http: None,
-            access_log: None,
-            metrics: None,
-            grace_s: config::GRACE_S,
+            ..MirrorConfig::default()
         };
         // Last, so that a join that failed can be done again.
         config::store(

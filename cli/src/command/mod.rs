@@ -8,6 +8,8 @@ pub(crate) mod explain;
 pub(crate) mod feed;
 pub(crate) mod gc;
 pub(crate) mod generate;
+mod heal;
+pub(crate) mod hold;
 pub(crate) mod join;
 pub(crate) mod key;
 pub(crate) mod master;

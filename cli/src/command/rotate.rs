@@ -77,9 +77,15 @@ impl Rotate {
                     Exit::NoPermission,
                     format!("pending: the new key {next} waits to be admitted"),
                 )
-                .hint(format!(
-                    "on the master, type: tidecast node admit {next} --replaces {old}{then}"
-                )))
+                .hint(match mirror::masters(&shell.state, &config)? {
+                    0 | 1 => format!(
+                        "on the master, type: tidecast node admit {next} --replaces {old}{then}"
+                    ),
+                    // One that revokes the old key takes it from this mirror everywhere.
+                    masters => format!(
+                        "on each of the {masters} masters, type: tidecast node admit {next}{then}; once `tidecast status` here shows no old key, type there: tidecast node revoke {old}"
+                    ),
+                }))
             }
         }
     }

@@ -9,7 +9,7 @@ use tidecast_engine::config::{self, MirrorConfig};
 use tidecast_engine::control::{self, ControlError};
 use tidecast_engine::http::KindSnapshot;
 use tidecast_engine::master::{self, MasterStatus};
-use tidecast_engine::mirror::{self, MIRROR_CONFIG, MirrorStatus};
+use tidecast_engine::mirror::{self, MIRROR_CONFIG, MirrorStatus, ScrubStatus};
 use tidecast_engine::warning::Warning;
 
 use super::node;
@@ -134,6 +134,27 @@ fn master_text(status: &MasterStatus, daemon: bool, diagnosis: &Diagnosis, now: 
     text
 }
 
+/// How far a mirror is with reading everything it serves.
+fn scrub_text(scrub: &ScrubStatus, now: u64) -> String {
+    let mut text = match (scrub.every_s, scrub.last_pass_ms) {
+        (0, _) => "off".to_owned(),
+        (every, None) => format!("every {}, not once through yet", text::span(every * 1000)),
+        (every, Some(then)) => format!(
+            "every {}, last through {}",
+            text::span(every * 1000),
+            text::ago(then, now)
+        ),
+    };
+    if scrub.found > 0 {
+        let found = text::plural(scrub.found, "damaged file");
+        let _ = write!(text, "; {found} found so far, {} healed", scrub.healed);
+    }
+    if scrub.waiting > 0 {
+        let _ = write!(text, ", {} waiting for an upstream", scrub.waiting);
+    }
+    text
+}
+
 /// What is well today and will not stay so, one line each.
 fn warnings_text(text: &mut String, warnings: &[Warning]) {
     for warning in warnings {
@@ -155,6 +176,17 @@ fn mirror_text(report: &MirrorReport, diagnosis: &Diagnosis, now: u64) -> String
             .map(|then| format!(", since {}", text::ago(then, now)))
             .unwrap_or_default();
         let _ = writeln!(text, "release      {}{since}", status.release);
+    }
+    if let Some(hold) = &status.hold {
+        let reason = match hold.reason.as_str() {
+            "" => String::new(),
+            reason => format!(": {}", text::plain(reason)),
+        };
+        let since = text::ago(hold.since_ms, now);
+        let _ = writeln!(text, "HELD         since {since}{reason}");
+    }
+    if status.is_held_back() {
+        let _ = writeln!(text, "behind       release {} is out", status.head_release);
     }
     if status.stale
         && let Some(since) = status.stale_since_ms
@@ -185,6 +217,25 @@ fn mirror_text(report: &MirrorReport, diagnosis: &Diagnosis, now: u64) -> String
             sync.seconds
         );
     }
+    let _ = writeln!(text, "scrub        {}", scrub_text(&status.scrub, now));
+    if let Some(mended) = &status.mended {
+        let ago = text::ago(mended.at_ms, now);
+        let _ = writeln!(text, "mended       the docroot, {ago}:");
+        for line in &mended.what {
+            let _ = writeln!(text, "             {}", text::plain(line));
+        }
+        let _ = writeln!(text, "             {}", mended.advice);
+    }
+    for after in &status.after {
+        let _ = writeln!(
+            text,
+            "{:<12} release {}, {}: {}",
+            after.whom,
+            after.tried_release,
+            text::ago(after.at_ms, now),
+            text::plain(&after.what)
+        );
+    }
     if let Some(http) = &report.http {
         let kinds = [http.served.database, http.served.cdiff, http.served.other];
         let answers = |kind: &KindSnapshot| kind.whole + kind.partial + kind.not_modified;
@@ -203,5 +254,20 @@ fn mirror_text(report: &MirrorReport, diagnosis: &Diagnosis, now: u64) -> String
         }
     }
     let _ = writeln!(text, "node key     {}", status.node_key);
+    if let Some(former) = &status.former_key {
+        let _ = writeln!(text, "old key      {}", former.node_key);
+        for upstream in &former.needed_by {
+            let upstream = text::plain(upstream);
+            let _ = writeln!(
+                text,
+                "             {upstream} knows only the old one; type there: tidecast node admit {}",
+                status.node_key
+            );
+        }
+        for upstream in &former.unanswered {
+            let upstream = text::plain(upstream);
+            let _ = writeln!(text, "             {upstream} has not answered yet");
+        }
+    }
     text
 }

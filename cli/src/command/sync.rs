@@ -10,6 +10,7 @@ use tidecast_engine::control::{self, ControlError};
 use tidecast_engine::mirror::{
     self, MIRROR_CONFIG, MirrorStatus, SyncFailure, SyncPlan, SyncReport,
 };
+use tidecast_proto::name::ReleasePath;
 
 use crate::diagnosis;
 use crate::exit::{self, Exit};
@@ -24,7 +25,8 @@ const FILES_LISTED: usize = 40;
 /// Bring the docroot to the newest release, once.
 ///
 /// Fetches only what is not on disk yet, then switches the docroot in one step; local_* stays. While the mirror
-/// daemon runs, it is asked to do it. Exit status: 0 installed or already current, 69 no upstream answered, 74 the
+/// daemon runs, it is asked to do it. Exit status: 0 installed or already current, 1 held (`tidecast hold`) while a
+/// newer release is out, 69 no upstream answered, 74 the
 /// disk, 77 not admitted; 75 instead of 69 or 77 when what is served is stale by now: nobody vouches for it any more.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Sync {
@@ -61,7 +63,7 @@ impl Sync {
         }
         let report = match ask_daemon(&shell.state).await? {
             Some(report) => report,
-            None => sync(shell, config).await?,
+            None => sync(shell, config, Vec::new()).await?,
         };
         let mut text = render(&report);
         // A master that has no release any more has no fresh head either.
@@ -72,6 +74,8 @@ impl Sync {
         shell.result(&report, &text)?;
         Ok(if stale.is_some() {
             Exit::Temporary
+        } else if report.reason == "held" {
+            Exit::General
         } else {
             Exit::Ok
         })
@@ -106,7 +110,7 @@ fn is_of_this_machine(whose: &str) -> bool {
 }
 
 /// What the running daemon made of it; `None` when none runs.
-async fn ask_daemon(state: &Path) -> Result<Option<SyncReport>, Failure> {
+pub(super) async fn ask_daemon(state: &Path) -> Result<Option<SyncReport>, Failure> {
     match control::ask(state, &control::Command::Sync).await {
         Ok(value) => serde_json::from_value(value)
             .map(Some)
@@ -150,9 +154,17 @@ async fn explain(state: &Path, what: String) -> Failure {
     without_fresh_head(state, failure)
 }
 
-async fn sync(shell: &Shell<'_>, config: MirrorConfig) -> Result<SyncReport, Failure> {
+/// Syncs in this process; `doubted` files are read again before they are believed.
+pub(super) async fn sync(
+    shell: &Shell<'_>,
+    config: MirrorConfig,
+    doubted: Vec<ReleasePath>,
+) -> Result<SyncReport, Failure> {
     let (mirror, recovery) = mirror::Mirror::open(&shell.state, config, Arc::new(SystemClock))
         .map_err(SyncFailure::from)?;
+    if !doubted.is_empty() {
+        mirror.doubt(doubted).await.map_err(SyncFailure::Sync)?;
+    }
     let bar = Bar::new(shell);
     let mut progress = mirror.progress();
     let showing = async {
@@ -201,6 +213,7 @@ pub(crate) fn render(report: &SyncReport) -> String {
     let _ = match report.reason.as_str() {
         "no_release" => writeln!(text, "the feed has no release yet ({traffic})"),
         "current" => writeln!(text, "release {} is the newest ({traffic})", report.to),
+        "held" => writeln!(text, "release {} stays ({traffic})", report.to),
         "prepared" => writeln!(
             text,
             "a newer release is fetched and waits for its word to switch; release {} stays ({traffic})",
@@ -243,6 +256,21 @@ pub(crate) fn render(report: &SyncReport) -> String {
 }
 
 fn render_plan(plan: &SyncPlan, verbose: bool) -> String {
+    let mut text = render_changes(plan, verbose);
+    if let (Some(hold), true) = (&plan.hold, plan.to > plan.from) {
+        let _ = match hold.reason.as_str() {
+            "" => writeln!(text, "HELD: none of this is done before `tidecast unhold`"),
+            reason => writeln!(
+                text,
+                "HELD ({}): none of this is done before `tidecast unhold`",
+                text::plain(reason)
+            ),
+        };
+    }
+    text
+}
+
+fn render_changes(plan: &SyncPlan, verbose: bool) -> String {
     match plan.reason.as_str() {
         "no_release" => return "the feed has no release yet: nothing would be done\n".into(),
         "current" => {

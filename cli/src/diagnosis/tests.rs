@@ -239,3 +239,37 @@ fn every_word_for_an_owner_has_an_exit_code() {
         assert_ne!(exit_of(whose), Exit::Internal, "{whose}");
     }
 }
+
+#[test]
+fn a_master_whose_newest_release_must_not_be_announced_is_not_told_to_publish_its_first() {
+    let mut status = master();
+    status.heads.announced = 4;
+    status.heads.alarms = vec![tidecast_engine::master::Alarm {
+        kind: "heads".into(),
+        what: "no head can be signed: release 4 cannot be announced under root 2".into(),
+        advice: "publish the same files again".into(),
+        node_key: None,
+    }];
+    status.root_expires_ms = u64::MAX;
+    let judge =
+        |status: &MasterStatus| of_master(status, true, 10_000, |rest| format!("tidecast {rest}"));
+    let running = judge(&status);
+    assert!(running.what.contains("under root 2"), "{}", running.what);
+    for (newest, stale, told) in [
+        (None, false, "told of release 4 last"),
+        (status.newest.clone(), true, "has expired"),
+    ] {
+        (status.newest, status.stale) = (newest, stale);
+        let diagnosis = judge(&status);
+        assert!(
+            diagnosis.what.contains("under root 2") && diagnosis.what.contains(told),
+            "{}",
+            diagnosis.what
+        );
+        assert_eq!(
+            diagnosis.advice.as_deref(),
+            Some("publish the same files again")
+        );
+        assert_eq!(diagnosis.exit, Exit::Temporary);
+    }
+}

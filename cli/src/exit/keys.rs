@@ -52,6 +52,9 @@ impl Diagnose for KeyFileError {
             Self::Passphrase { .. } | Self::NotText { .. } => {
                 Some("the passphrase is the first line of that file".into())
             }
+            Self::Randomness(_) => {
+                Some("the system gives no random bytes: look at its log, then restart it".into())
+            }
             _ => None,
         }
     }

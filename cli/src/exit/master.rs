@@ -4,6 +4,7 @@ use tidecast_engine::bundle::BundleBuildError;
 use tidecast_engine::master::{ExportError, FeedError, InstallError, MasterError, NodesError};
 use tidecast_engine::publish::PublishError;
 use tidecast_engine::quic::ListenError;
+use tidecast_engine::vouched;
 
 use super::{Diagnose, Exit};
 
@@ -126,6 +127,11 @@ impl Diagnose for MasterError {
             Self::Retired { .. } => {
                 Some("make the key the root names this master's, or stop this master".into())
             }
+            Self::Unannounceable {
+                release,
+                root,
+                source,
+            } => Some(vouched::advice(*release, *root, source)),
             _ => Some("restore the store from a backup, or publish the tree again".into()),
         }
     }

@@ -2,7 +2,8 @@
 
 use tidecast_engine::docroot::DocrootError;
 use tidecast_engine::mirror::{
-    ImportError, MemoryError, MirrorError, RotateError, SyncError, SyncFailure, with_port,
+    HoldError, ImportError, MemoryError, MirrorError, RotateError, SyncError, SyncFailure,
+    with_port,
 };
 use tidecast_engine::quic::LinkError;
 use tidecast_proto::root::RootError;
@@ -16,7 +17,7 @@ impl Diagnose for DocrootError {
             Self::Missing { .. } | Self::NothingLive { .. } => Exit::NoInput,
             Self::NotAFolder { .. } => Exit::CannotCreate,
             Self::NotWritable { .. } | Self::Denied { .. } => Exit::NoPermission,
-            Self::OtherFeed { .. } => Exit::Config,
+            Self::OtherFeed { .. } | Self::NotExchangeable { .. } => Exit::Config,
             Self::InUse { .. } | Self::Replaced { .. } => Exit::Temporary,
             Self::Io { .. }
             | Self::NoSpace { .. }
@@ -114,9 +115,31 @@ impl Diagnose for SyncFailure {
     }
 }
 
+impl Diagnose for HoldError {
+    fn exit(&self) -> Exit {
+        match self {
+            Self::NothingLive => Exit::NoInput,
+            Self::Reason => Exit::Data,
+            Self::File(error) => error.exit(),
+            Self::Docroot(error) => error.exit(),
+            Self::Mirror(error) => error.exit(),
+            _ => Exit::Internal,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::File(error) => error.hint(),
+            Self::Mirror(error) => error.hint(),
+            _ => self.advice().map(Into::into),
+        }
+    }
+}
+
 impl Diagnose for ImportError {
     fn exit(&self) -> Exit {
         match self {
+            Self::Held(_) => Exit::General,
             Self::File { source, .. } => source.exit(),
             Self::NotAFile { .. }
             | Self::NotABundle { .. }

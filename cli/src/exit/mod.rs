@@ -139,6 +139,10 @@ impl Diagnose for ControlError {
     fn hint(&self) -> Option<String> {
         match self {
             Self::Io { source, .. } => source.hint(),
+            Self::NotRunning { .. } => Some(
+                "start it with `tidecast mirror` or `tidecast master`; if it runs, name its state folder with --state"
+                    .into(),
+            ),
             _ => None,
         }
     }

@@ -27,9 +27,20 @@ const FORGED: &str = "somebody can write into this mirror's state: find out who;
 #[derive(Debug, Default)]
 struct Replay {
     root: RootVersion,
-    last: Option<Installed>,
-    before_last: Option<Installed>,
+    last: Option<Seen>,
+    before_last: Option<Seen>,
     begun: bool,
+    /// The root that may be in the log without lying in its folder.
+    unstored: Option<RootVersion>,
+}
+
+/// An installed release, and which roots may have been the newest when it was installed: one, but where the log began
+/// later.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Seen {
+    installed: Installed,
+    oldest: RootVersion,
+    newest: RootVersion,
 }
 
 pub(super) fn audit(ledger: &mut Ledger, state: &Path, now: Timestamp) -> Result<(), AuditError> {
@@ -38,7 +49,7 @@ pub(super) fn audit(ledger: &mut Ledger, state: &Path, now: Timestamp) -> Result
     let config: MirrorConfig = config::load(&path)?;
     let feed = config.feed_id(&path)?;
     // In the order opposite to that in which a mirror takes a step: the log knows every step that shows elsewhere.
-    let live = match docroot::peek(&config.docroot, &feed) {
+    let live = match docroot::peek(&config.kept_docroot(), &feed) {
         Ok(live) => live.map(|live| live.manifest),
         Err(error @ DocrootError::Io { .. }) => {
             ledger.wrong(
@@ -64,7 +75,10 @@ pub(super) fn audit(ledger: &mut Ledger, state: &Path, now: Timestamp) -> Result
     let mut records = Vec::new();
     let read = chain_log::read(&log, &FORMAT, &mut |record| records.push(record.clone()));
     let roots = Roots::walk(ledger, state, &feed)?;
-    let mut replay = Replay::default();
+    let mut replay = Replay {
+        unstored: unstored(state, &roots, &feed, counters.as_deref()),
+        ..Replay::default()
+    };
     for record in &records {
         if let Err(what) = replay.take(ledger, record, &roots, &feed) {
             let place = format!("{}, record {}", log.display(), record.number);
@@ -113,6 +127,25 @@ pub(super) fn audit(ledger: &mut Ledger, state: &Path, now: Timestamp) -> Result
     Ok(())
 }
 
+/// The root that a crash may have left in the log alone: the next one, if the counters do not speak of it. A later
+/// step that names it says that it was there.
+fn unstored(
+    state: &Path,
+    roots: &Roots,
+    feed: &FeedId,
+    counters: Option<&[u8]>,
+) -> Option<RootVersion> {
+    let signed = roots::load(&state.join("roots")).ok()?;
+    let count = roots.0.len() as u64;
+    let all_hold = signed.len() as u64 == count;
+    let spoken_of = match Trust::resume(feed, signed, counters) {
+        Ok(Some(_)) => false,
+        Ok(None) => counters.is_some(),
+        Err(_) => true,
+    };
+    (all_hold && !spoken_of).then(|| RootVersion(count + 1))
+}
+
 impl Replay {
     fn take(
         &mut self,
@@ -138,7 +171,11 @@ impl Replay {
                 }
                 self.begun = true;
                 self.root = root;
-                self.last = installed;
+                self.last = installed.map(|installed| Seen {
+                    installed,
+                    oldest: RootVersion(1),
+                    newest: root,
+                });
                 match (root, installed) {
                     (RootVersion(0), _) => "the log begins at first contact".to_owned(),
                     (root, Some(installed)) => {
@@ -153,6 +190,12 @@ impl Replay {
                     }
                     (root, None) => format!("the log begins at root {root}"),
                 }
+            }
+            Step::Root { version, .. } if Some(version) == self.unstored => {
+                ledger.note(format!(
+                    "root {version} was about to be accepted when the mirror was killed or lost its power; nothing was done in its name"
+                ));
+                format!("root {version} is not there")
             }
             Step::Root { version, id } => self.root(version, id, roots)?,
             Step::Installed { installed, head } => {
@@ -219,7 +262,10 @@ impl Replay {
         feed: &FeedId,
     ) -> Result<String, String> {
         let release = installed.release;
-        if let Some(last) = self.last {
+        if let Some(Seen {
+            installed: last, ..
+        }) = self.last
+        {
             let again = (last.release, last.manifest) == (release, installed.manifest);
             if release < last.release || (release == last.release && !again) {
                 return Err(format!(
@@ -251,7 +297,8 @@ impl Replay {
                     .ok_or_else(|| {
                         format!("installed for a head of root {version}, unknown then")
                     })?;
-                let (head, _) = past_head(signed, root, feed).map_err(|error| error.to_string())?;
+                let (head, keys) =
+                    past_head(signed, root, feed).map_err(|error| error.to_string())?;
                 if (head.release, head.manifest) != (release, installed.manifest) {
                     return Err(format!(
                         "release {release} was installed for a head that names release {}",
@@ -261,6 +308,12 @@ impl Replay {
                 let now = roots.get(self.root).ok_or("no root")?;
                 if head.epoch != now.epoch {
                     return Err(format!("installed for a head of epoch {}", head.epoch));
+                }
+                if !keys.iter().any(|key| now.head_keys.contains(key)) {
+                    return Err(format!(
+                        "release {release} was installed for a head whose key root {}, the newest then, does not name",
+                        now.version
+                    ));
                 }
                 if release < now.release_min {
                     return Err(format!(
@@ -280,20 +333,27 @@ impl Replay {
                 )
             }
         };
+        let seen = Seen {
+            installed,
+            oldest: self.root,
+            newest: self.root,
+        };
         self.before_last = self
             .last
-            .replace(installed)
-            .filter(|b| *b != installed)
+            .replace(seen)
+            .filter(|before| before.installed != installed)
             .or(self.before_last);
         Ok(said)
     }
 
     /// The counters stand where the log ends, or one step before, if the mirror was killed in between.
     fn check_end(&self, ledger: &mut Ledger, state: &Path, counters: Option<Installed>) {
-        if counters == self.last {
+        let [last, before_last] =
+            [self.last, self.before_last].map(|seen| seen.map(|seen| seen.installed));
+        if counters == last {
             return;
         }
-        if counters == self.before_last {
+        if counters == before_last {
             ledger.note("the mirror was killed while it installed its last release, or is about to switch to it");
             return;
         }
@@ -308,7 +368,7 @@ impl Replay {
             format!(
                 "the installed release is {}, by the log it is {}",
                 told(counters),
-                told(self.last)
+                told(last)
             ),
             "one of the two was restored from a backup, or changed by somebody; if it was you, sync once",
         );
@@ -402,7 +462,7 @@ fn check_live(
                 place,
                 format!(
                     "nothing is served, but release {} was installed",
-                    last.release
+                    last.installed.release
                 ),
                 "is the docroot mounted? Then sync once",
             ),
@@ -410,11 +470,8 @@ fn check_live(
         return;
     };
     let known = [replay.last, replay.before_last];
-    if !known
-        .iter()
-        .flatten()
-        .any(|known| known.manifest == live.id())
-    {
+    let mut known = known.iter().flatten();
+    let Some(seen) = known.find(|seen| seen.installed.manifest == live.id()) else {
         ledger.wrong(
             place,
             format!(
@@ -425,43 +482,42 @@ fn check_live(
             "find out who can write into the docroot; then sync once",
         );
         return;
-    }
+    };
     let signed = live.signed();
-    let vouched = roots
-        .0
-        .iter()
-        .rev()
-        .map(|root| signed.clone().vouch(root, feed));
+    // By the root that was the newest when it was installed: what an earlier or a later one allows counts nothing.
+    let then = (seen.oldest.0..=seen.newest.0).rev();
     let mut first = None;
-    for vouched in vouched {
-        match vouched {
-            Ok(Vouched::Whole(_)) => {
-                ledger.report.releases += 1;
-                ledger.good(format!(
-                    "release {} is served: signed by enough release keys",
-                    live.release
-                ));
-                return;
-            }
+    for root in then.filter_map(|version| roots.get(RootVersion(version))) {
+        let how = match signed.clone().vouch(root, feed) {
+            Ok(Vouched::Whole(_)) => "signed by enough release keys",
             Ok(Vouched::Addition(addition)) => {
                 let to = addition.anchor().release;
-                ledger.report.releases += 1;
                 ledger.note(format!("release {} was signed as an addition to release {to}; the mirror compared the two when it installed it", live.release));
-                ledger.good(format!(
-                    "release {} is served: signed as an addition",
-                    live.release
-                ));
-                return;
+                "signed as an addition"
             }
             Err(error) => {
-                first.get_or_insert(error);
+                first.get_or_insert((error, root.version));
+                continue;
             }
-        }
+        };
+        ledger.report.releases += 1;
+        let when = match seen.oldest == seen.newest {
+            true => "the newest when it was installed",
+            false => "which was before the log began",
+        };
+        ledger.good(format!(
+            "release {} is served: {how} of root {}, {when}",
+            live.release, root.version
+        ));
+        return;
     }
-    if let Some(error) = first {
+    if let Some((error, version)) = first {
         ledger.wrong(
             place,
-            format!("release {} is served: {error}", live.release),
+            format!(
+                "release {} is served: {error} (under root {version}, the newest when it was installed)",
+                live.release
+            ),
             "stop serving it; tell the feed's operators, and join again with the fingerprint",
         );
     }

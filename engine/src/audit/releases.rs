@@ -1,10 +1,10 @@
 //! A master's releases: each signed by enough keys under the roots it was announced under, and a legal successor.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use tidecast_proto::addition::Vouched;
-use tidecast_proto::id::{FeedId, ObjectId, ReleaseNumber};
+use tidecast_proto::id::{FeedId, ObjectId, ReleaseNumber, RootVersion};
 use tidecast_proto::manifest::{Manifest, SignedManifest};
 use tidecast_proto::root::Root;
 
@@ -65,30 +65,19 @@ pub(super) fn check(
             }
         };
         let told = announced.get(number).filter(|told| told.manifest == *id);
-        let under: Vec<&Root> = match told {
-            Some(told) => told.roots.iter().filter_map(|v| roots.get(*v)).collect(),
-            None => Vec::new(),
+        let judged = match told {
+            Some(told) => under_all(&store, &signed, &told.roots, roots, feed, anchored),
+            None => under_one(
+                &store,
+                &signed,
+                between(announced, *number, roots),
+                roots,
+                feed,
+                anchored,
+            ),
         };
-        // One that nobody announced must be acceptable under some root: the newest first, for keys are replaced.
-        let judged = if under.is_empty() {
-            let mut all = roots.0.iter().rev();
-            let first = all
-                .next()
-                .map(|root| vouch(&store, &signed, root, feed, anchored));
-            match first {
-                Some(Err(error)) => all
-                    .find_map(|root| vouch(&store, &signed, root, feed, anchored).ok())
-                    .ok_or(error),
-                Some(found) => found,
-                None => Err("there is no root to hold it against".into()),
-            }
-        } else {
-            under.iter().try_fold(Signed::Whole, |_, root| {
-                vouch(&store, &signed, root, feed, anchored)
-            })
-        };
-        let how = match judged {
-            Ok(how) => how,
+        let (how, under) = match judged {
+            Ok(judged) => judged,
             Err(what) => {
                 ledger.wrong(place, format!("release {number}: {what}"), UNSIGNED);
                 continue;
@@ -115,12 +104,65 @@ pub(super) fn check(
                 }
             };
             ledger.report.releases += 1;
-            ledger.good(format!("release {number}: {how}"));
+            ledger.good(format!("release {number}: {how}, by root {under}"));
         }
         anchored = anchored.max(manifest.anchor.map_or(*number, |anchor| anchor.release));
         before = Some(manifest);
     }
     Ok(())
+}
+
+/// Judges a release that was announced by each root that was the newest while it was; says by which, the last.
+fn under_all(
+    store: &Store,
+    signed: &SignedManifest,
+    versions: &BTreeSet<RootVersion>,
+    roots: &Roots,
+    feed: &FeedId,
+    anchored: ReleaseNumber,
+) -> Result<(Signed, RootVersion), String> {
+    let mut judged = Err("there is no root to hold it against".into());
+    for root in versions.iter().filter_map(|version| roots.get(*version)) {
+        judged = Ok((vouch(store, signed, root, feed, anchored)?, root.version));
+    }
+    judged
+}
+
+/// Judges a release that nobody announced by the roots that can have been the newest when it was made: one must allow it.
+fn under_one(
+    store: &Store,
+    signed: &SignedManifest,
+    (oldest, newest): (RootVersion, RootVersion),
+    roots: &Roots,
+    feed: &FeedId,
+    anchored: ReleaseNumber,
+) -> Result<(Signed, RootVersion), String> {
+    let mut first = None;
+    let then = (oldest.0..=newest.0).rev().map(RootVersion);
+    for root in then.filter_map(|version| roots.get(version)) {
+        match vouch(store, signed, root, feed, anchored) {
+            Ok(how) => return Ok((how, root.version)),
+            Err(error) => {
+                first.get_or_insert(error);
+            }
+        }
+    }
+    Err(first.unwrap_or_else(|| "there is no root to hold it against".into()))
+}
+
+/// The first and the last root that can have been the newest when a release was made: releases and roots only go up, so
+/// none older than under which a lower one was announced, nor newer than under which a higher one was.
+fn between(
+    announced: &BTreeMap<ReleaseNumber, Announced>,
+    number: ReleaseNumber,
+    roots: &Roots,
+) -> (RootVersion, RootVersion) {
+    let below = announced.range(..number).next_back();
+    let above = announced.range(number.next()..).next();
+    let first = below.and_then(|(_, told)| told.roots.first().copied());
+    let last = above.and_then(|(_, told)| told.roots.first().copied());
+    let newest = roots.newest().map_or(RootVersion(0), |root| root.version);
+    (first.unwrap_or(RootVersion(1)), last.unwrap_or(newest))
 }
 
 /// What was announced is in the store, or was collected.

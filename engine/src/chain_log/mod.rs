@@ -4,8 +4,8 @@
 //! append; a record that was changed, taken out or moved is an error for everybody who reads on from it. Several
 //! processes may append: each locks the file and first reads what the others have written.
 
-mod reading;
-mod record;
+pub(crate) mod reading;
+pub(crate) mod record;
 #[cfg(test)]
 mod tests;
 

@@ -21,7 +21,7 @@ pub struct End {
 }
 
 impl End {
-    pub(super) const EMPTY: Self = Self {
+    pub(crate) const EMPTY: Self = Self {
         bytes: 0,
         records: 0,
         torn_bytes: 0,
@@ -47,7 +47,7 @@ pub fn read(
 }
 
 /// Reads what stands behind `from`.
-pub(super) fn read_on(
+pub(crate) fn read_on(
     path: &Path,
     format: &Format,
     file: &mut File,

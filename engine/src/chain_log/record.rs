@@ -8,11 +8,11 @@ pub struct RecordKind(pub u8);
 
 /// A record's name: the hash of everything before it in the log, by way of the one before, and of itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct RecordHash(pub(super) [u8; 32]);
+pub(crate) struct RecordHash(pub(super) [u8; 32]);
 
 impl RecordHash {
     /// What stands for the record before the first.
-    pub(super) const NONE: Self = Self([0; 32]);
+    pub(crate) const NONE: Self = Self([0; 32]);
     pub(super) const LEN: usize = 32;
 }
 
@@ -83,7 +83,7 @@ pub(super) fn hash(format: &Format, header: &[u8], body: &[u8]) -> RecordHash {
 ///
 /// # Errors
 /// The length, when it is over the log's limit.
-pub(super) fn encode(
+pub(crate) fn encode(
     format: &Format,
     previous: RecordHash,
     kind: RecordKind,

@@ -54,7 +54,7 @@ pub struct Build {
     pub(super) stop_after: Option<super::switch::Step>,
 }
 
-/// What a build has moved so far, in bytes of file content.
+/// What a build has moved so far, in bytes of file content but for lists.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct BuildBytes {
     /// In files linked or copied as they were.
@@ -63,6 +63,8 @@ pub struct BuildBytes {
     pub reused: u64,
     /// In chunks handed to [`Build::put`].
     pub written: u64,
+    /// In lists that were added, which are no file content.
+    pub lists: u64,
 }
 
 /// A complete tree that is not live yet; hand it to [`super::Docroot::switch`].
@@ -184,6 +186,7 @@ impl Build {
     /// [`DocrootError`] of the disk.
     pub fn add_list(&mut self, id: ListId, list: List) -> Result<(), DocrootError> {
         reuse::store_list(&self.folders, &id, &list)?;
+        self.bytes.lists += list.encode().len() as u64;
         self.lists.insert(id, Arc::new(list));
         Ok(())
     }
@@ -235,6 +238,9 @@ impl Build {
         }
         self.reuse_within(&here)?;
         reuse::from_live_tree(self, chunker)?;
+        if self.folder_name == super::layout::MEND {
+            self.reuse_older_trees()?;
+        }
         strangers::reuse(self, chunker)?;
         Ok(())
     }

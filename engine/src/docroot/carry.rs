@@ -10,8 +10,8 @@ use tidecast_proto::name::ReleasePath;
 use super::build::{Build, FileState, mode_of, unchanged_in};
 use super::error::DocrootError;
 use super::files::{self, FileRecord, FolderCache, Kind};
-use super::layout;
 use super::placement::create;
+use super::{layout, rot};
 
 /// What became of the files that two releases share.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -39,7 +39,8 @@ impl Build {
         let mut source = FolderCache::reading(live.folder());
         let manifest = self.manifest.clone();
         for (at, file) in manifest.files.iter().enumerate() {
-            if self.states[at] == FileState::Done {
+            // A repair leaves the files alone that are not damaged: links would change their ctimes.
+            if !matches!(self.states[at], FileState::ToBuild { .. }) {
                 continue;
             }
             let Some(before) = unchanged_in(&live, file) else {
@@ -89,8 +90,8 @@ impl Build {
         if found.record != *record || found.mode & 0o777 != mode_of(file) {
             // Somebody touched it, or an earlier build was cut off between a link and its record.
             let opened = source.open(path).map_err(fault("open"))?;
-            let hash = files::hash_file(&opened, &mut self.buffer).map_err(fault("read"))?;
-            if hash != file.hash || found.mode & 0o777 != mode_of(file) {
+            let hash = rot::hash_of(&opened, &mut self.buffer).map_err(fault("read"))?;
+            if hash != Some(file.hash) || found.mode & 0o777 != mode_of(file) {
                 return Ok(Taken::Damaged);
             }
             // The content is right: only the time that HTTP says has to be the one it said before.

@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use tidecast_proto::id::{FeedId, ListId, ReleaseNumber};
 use tidecast_proto::manifest::ManifestError;
 
+use super::front::Obstacle;
+
 /// Why the docroot could not be used or changed. What is served stays what it was, whole, whenever one comes back.
 #[expect(missing_docs, reason = "each message names its fields")]
 #[derive(Debug, thiserror::Error)]
@@ -37,6 +39,9 @@ pub enum DocrootError {
     /// The folder under the docroot's path is no longer the one that was opened and locked.
     #[error("docroot {} was replaced while it was in use: {what} is another one now", path.display())]
     Replaced { path: PathBuf, what: &'static str },
+    /// The layout without links was asked for where it cannot be had.
+    #[error("docroot {} cannot change places with another as a whole: {obstacle}", path.display())]
+    NotExchangeable { path: PathBuf, obstacle: Obstacle },
     /// A file system error that has no variant of its own.
     #[error("cannot {action} {}", path.display())]
     Io {
@@ -167,7 +172,10 @@ impl DocrootError {
             }
             Self::OtherFeed { .. } => "give each feed a docroot of its own",
             Self::InUse { .. } => "talk to the running daemon (`tidecast status`) or stop it first",
-            Self::Replaced { .. } => "restart the daemon once the docroot is back in its place",
+            Self::Replaced { .. } => {
+                "put it back, or unmount what lies over it, and look for jobs that still write there (an old rsync with --delete); the daemon goes on by itself, and needs a restart only if this is the docroot from now on"
+            }
+            Self::NotExchangeable { obstacle, .. } => obstacle.advice(),
             Self::NoSpace { .. } => {
                 "free some space; a release needs room for its new files beside the old ones"
             }
@@ -178,6 +186,9 @@ impl DocrootError {
             Self::Successor(_) => "ask the feed's operators; the old release stays in service",
             Self::WrongContent { .. } => "run `tidecast sync` again; if it repeats, check the disk",
             Self::State { .. } => "run `tidecast verify`; the next sync repairs what it can",
+            Self::Io { source, .. } if source.kind() == io::ErrorKind::ResourceBusy => {
+                "something is mounted there: unmount it; what was served before still is"
+            }
             _ => return None,
         })
     }

@@ -112,23 +112,34 @@ impl Docroot {
             files::unlink(&folders.state, &*name).map_err(fault())?;
         }
         files::remove_all(&folders.state, layout::TRASH).map_err(fault())?;
-        if let (Some(live), Some(unchanged)) = (&self.live, unchanged) {
-            let mut records = live.records().to_vec();
-            let mut cache = FolderCache::reading(live.folder());
-            for (at, file) in live.manifest().files.iter().enumerate() {
-                if unchanged[at]
-                    && let Some(found) = cache.look(file.path.as_str()).map_err(fault())?
-                {
-                    records[at] = found.record;
-                }
-            }
-            live.replace_records(records);
-            record_live(folders, live)?;
+        match (&self.live, unchanged) {
+            (Some(live), Some(unchanged)) => self.record_again(live, &unchanged),
+            _ => Ok(()),
         }
-        Ok(())
     }
 
-    fn as_recorded(&self, live: &LiveTree) -> Result<Vec<bool>, DocrootError> {
+    /// Records anew those files whose links we have changed and that were as recorded before.
+    pub(super) fn record_again(
+        &self,
+        live: &LiveTree,
+        unchanged: &[bool],
+    ) -> Result<(), DocrootError> {
+        let mut records = live.records().to_vec();
+        let mut cache = FolderCache::reading(live.folder());
+        let files = live.manifest().files.iter();
+        for ((file, record), unchanged) in files.zip(&mut records).zip(unchanged) {
+            let path = file.path.as_str();
+            let fault = self.folders.fault("look at", path);
+            if *unchanged && let Some(found) = cache.look(path).map_err(fault)? {
+                *record = found.record;
+            }
+        }
+        live.replace_records(records);
+        record_live(&self.folders, live)
+    }
+
+    /// Which files are as recorded.
+    pub(super) fn as_recorded(&self, live: &LiveTree) -> Result<Vec<bool>, DocrootError> {
         let records = live.records();
         let mut cache = FolderCache::reading(live.folder());
         let files = live.manifest().files.iter().zip(records.iter());

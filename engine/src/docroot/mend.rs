@@ -7,7 +7,7 @@ use super::error::DocrootError;
 use super::files::{self, FolderCache, Kind};
 use super::layout::{self, TIMESTAMP};
 use super::links::{self, Settled, Standing};
-use super::{Docroot, adopt, switch};
+use super::{Docroot, adopt, rot, switch};
 
 /// What was not as it should be.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -76,7 +76,8 @@ impl Docroot {
                 && found.record.size == file.size
                 && {
                     let opened = cache.open(path).map_err(fault("open"))?;
-                    files::hash_file(&opened, &mut buffer).map_err(fault("read"))? == file.hash
+                    let hash = rot::hash_of(&opened, &mut buffer).map_err(fault("read"))?;
+                    hash == Some(file.hash)
                 };
             if !right {
                 report.damaged.push(file.path.clone());

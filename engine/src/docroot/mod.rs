@@ -16,6 +16,8 @@ mod carry;
 mod error;
 mod expire;
 mod files;
+mod front;
+mod glance;
 pub(crate) mod index;
 mod keep;
 mod layout;
@@ -24,6 +26,7 @@ mod links;
 mod lock;
 mod mend;
 mod opened;
+pub(crate) mod pace;
 mod peek;
 mod placement;
 mod rebuilt;
@@ -31,6 +34,8 @@ mod recover;
 mod removed;
 mod repair;
 mod reuse;
+pub(crate) mod rot;
+mod sample;
 pub(crate) mod spool;
 mod strangers;
 mod survey;
@@ -43,11 +48,11 @@ mod tree;
 mod verify;
 
 use std::os::fd::OwnedFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tidecast_proto::id::{FeedId, Timestamp};
+use tidecast_proto::id::{FeedId, ReleaseNumber, Timestamp};
 use tidecast_proto::manifest::Manifest;
 use tidecast_proto::name::ReleasePath;
 
@@ -59,17 +64,21 @@ pub use carry::LinkReport;
 pub use error::DocrootError;
 pub use expire::ExpireReport;
 pub use files::FileRecord;
+pub use front::{Obstacle, Shown, check_front, verify_front};
+pub use glance::Glance;
 pub use keep::Gaps;
 pub use mend::MendReport;
 pub use peek::{Peek, peek};
 pub use placement::PutOutcome;
 pub use recover::Recovery;
+pub use rot::Damage;
+pub use sample::{Amount, AmountError, Extent};
 pub use spool::SPOOL_BYTES;
 pub use survey::{Concern, Foreign, ForeignKind, Survey};
 pub use switch::SwitchReport;
 pub(crate) use timestamp::{TIMESTAMP_BYTES, is_marked_stale};
 pub use tree::{LiveTree, SiteFile};
-pub use verify::{Fault, Progress, VerifyReport, verify_readonly};
+pub use verify::{Fault, Progress, Verification, VerifyReport, verify, verify_readonly};
 
 use build::FileState;
 use layout::Folders;
@@ -108,6 +117,8 @@ pub struct Docroot {
     options: Options,
     clock: Arc<dyn Clock>,
     live: Option<Arc<LiveTree>>,
+    /// The folder web clients see, where that is not this one.
+    front: Option<PathBuf>,
     /// Where an operator's files went outside of a switch that succeeded; the next one reports them.
     moved_earlier: Vec<String>,
     /// Where tests cut the power.
@@ -159,6 +170,7 @@ impl Docroot {
             options,
             clock,
             live: None,
+            front: None,
             moved_earlier: Vec::new(),
             #[cfg(test)]
             stop_after: None,
@@ -191,6 +203,18 @@ impl Docroot {
         self.live.as_ref()
     }
 
+    /// The manifest of a release whose tree is still kept, the live one among them.
+    ///
+    /// # Errors
+    /// [`DocrootError`] of the disk.
+    pub fn kept_manifest(
+        &self,
+        release: ReleaseNumber,
+    ) -> Result<Option<Arc<Manifest>>, DocrootError> {
+        let kept = tree::read_kept(&self.folders, release)?;
+        Ok(kept.map(|kept| kept.manifest))
+    }
+
     /// Checks that the docroot's path still leads to the folder, and to the lock, that this process holds. To be
     /// called at the beginning of every sync.
     ///
@@ -198,6 +222,15 @@ impl Docroot {
     /// [`DocrootError::Replaced`]; somebody renamed or replaced the docroot, nothing was changed.
     pub fn check_still_ours(&self) -> Result<(), DocrootError> {
         self.lock.check(&self.folders)
+    }
+
+    /// Puts right what a switch that failed half-way left, so that no start completes it.
+    ///
+    /// # Errors
+    /// [`DocrootError`]; the next build or start tries again.
+    pub fn give_up_switch(&mut self) -> Result<(), DocrootError> {
+        self.check_still_ours()?;
+        self.clear_up()
     }
 
     /// Begins the tree of a release, or goes on with what an earlier attempt left.

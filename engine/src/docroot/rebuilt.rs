@@ -14,7 +14,7 @@ use super::build::{Build, FileState, unchanged_in};
 use super::error::DocrootError;
 use super::files::{self, FolderCache};
 use super::tree::LiveTree;
-use super::{layout, opened, reuse};
+use super::{layout, opened, reuse, rot};
 use crate::rebuild::Source;
 
 /// What `st_blocks` counts in, whatever the file system (stat(2)).
@@ -253,8 +253,7 @@ impl Build {
             .and_then(|live| Some((live, unchanged_in(live, file)?)));
         if let Some((live, before)) = linked {
             let mut records = live.records().to_vec();
-            // Its modification time is kept: the repaired file is served with it.
-            (records[before].ctime_s, records[before].ctime_ns) = (0, 0);
+            rot::doubt(&mut records[before]);
             live.replace_records(records);
             let name = layout::index_name(live.release());
             files::write_whole(&folders.state, &name, &live.index().encode())

@@ -359,6 +359,12 @@ impl Docroot {
                 RenameFlags::NOREPLACE,
             ) {
                 Ok(()) => {
+                    // Somebody's link under that name is no tree, and in this place it would end every later build.
+                    let fault = || folders.fault("clear", layout::NEW);
+                    let moved = files::look(&folders.state, layout::NEW).map_err(fault())?;
+                    if moved.is_some_and(|moved| moved.kind != Kind::Folder) {
+                        files::unlink(&folders.state, layout::NEW).map_err(fault())?;
+                    }
                     for name in [layout::manifest_name(release), layout::index_name(release)] {
                         files::unlink(&folders.state, &*name)
                             .map_err(folders.fault("remove", &name))?;

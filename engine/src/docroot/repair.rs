@@ -3,11 +3,13 @@
 use super::build::{Build, FileState};
 use super::error::DocrootError;
 use super::files::{self, FolderCache};
+use super::rot::OlderTrees;
 use super::switch::record_live;
 use super::{Docroot, layout};
 
 impl Docroot {
-    /// Puts repaired files into the live tree, each in one instant; the release, its times and links stay.
+    /// Puts repaired files into the live tree, each in one instant, and into older trees that shared the damaged ones;
+    /// the release, its times and links stay.
     ///
     /// # Errors
     /// [`DocrootError::Incomplete`] when chunks are missing; else of the disk.
@@ -24,6 +26,7 @@ impl Docroot {
             })?;
         let mut tree = FolderCache::making(live.folder());
         let mut records = live.records().to_vec();
+        let mut older = OlderTrees::read(&folders, live.release())?;
         let mut repaired = 0;
         for (at, file) in live.manifest().files.iter().enumerate() {
             if build.states[at] != FileState::Done {
@@ -33,15 +36,21 @@ impl Docroot {
             let fault = || folders.fault("repair", path);
             let (from, name) = build.cache.place(path).map_err(fault())?;
             let (to, _) = tree.place(path).map_err(fault())?;
+            let damaged = files::look(&to, name).map_err(fault())?;
             files::rename(&from, name, &to, name).map_err(fault())?;
+            if let Some(damaged) = damaged {
+                older.heal(file, damaged.record.inode, name, &to, &from);
+            }
             if let Some(found) = files::look(&to, name).map_err(fault())? {
                 records[at] = found.record;
+                older.healed(file, &found.record);
             }
             repaired += 1;
         }
         rustix::fs::syncfs(&folders.docroot).map_err(folders.fault("sync", "."))?;
         live.replace_records(records);
         record_live(&folders, &live)?;
+        older.record(&folders)?;
         files::remove_all(&folders.state, layout::MEND)
             .map_err(folders.fault("clear", layout::MEND))?;
         Ok(repaired)

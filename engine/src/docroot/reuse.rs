@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::fs::File;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
@@ -10,6 +11,7 @@ use tidecast_proto::chunker::Chunker;
 use tidecast_proto::id::ListId;
 use tidecast_proto::limits;
 use tidecast_proto::list::List;
+use tidecast_proto::manifest::Manifest;
 
 use super::build::Build;
 use super::error::DocrootError;
@@ -78,11 +80,22 @@ pub(super) fn from_live_tree(build: &mut Build, chunker: &Chunker) -> Result<(),
     let Some(live) = build.live.clone() else {
         return Ok(());
     };
-    let mut source = FolderCache::reading(live.folder());
+    from_tree(build, live.manifest(), &live.folder(), Some(chunker))
+}
+
+/// Takes chunks out of a tree's files, found by their lists; a file whose list is not here is cut with the `chunker`, if
+/// there is one.
+pub(super) fn from_tree(
+    build: &mut Build,
+    manifest: &Manifest,
+    folder: &Arc<OwnedFd>,
+    chunker: Option<&Chunker>,
+) -> Result<(), DocrootError> {
+    let mut source = FolderCache::reading(folder.clone());
     let mut chunk = vec![0; limits::CHUNK_BYTES];
     // A release of ours is worth reading whole.
     let mut left = u64::MAX;
-    for file in &live.manifest().files {
+    for file in &manifest.files {
         if !build.wants_anything() {
             return Ok(());
         }
@@ -100,8 +113,8 @@ pub(super) fn from_live_tree(build: &mut Build, chunker: &Chunker) -> Result<(),
         let Ok(opened) = source.open(path) else {
             continue;
         };
-        match list {
-            Some(list) => {
+        match (list, chunker) {
+            (Some(list), _) => {
                 for (offset, entry) in list.with_offsets() {
                     let chunk = &mut chunk[..entry.len as usize];
                     if build.wants(&entry.id)
@@ -111,7 +124,8 @@ pub(super) fn from_live_tree(build: &mut Build, chunker: &Chunker) -> Result<(),
                     }
                 }
             }
-            None => cut(build, chunker, &opened, &mut left)?,
+            (None, Some(chunker)) => cut(build, chunker, &opened, &mut left)?,
+            (None, None) => {}
         }
     }
     Ok(())

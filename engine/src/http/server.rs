@@ -139,7 +139,7 @@ pub async fn serve(
             }
             Err(error) => {
                 pause = pause_after(&error, pause);
-                tracing::warn!(%error, ?pause, "accept failed");
+                tracing::warn!(%error, ?pause, "cannot take a client's connection; trying again");
             }
         }
     }

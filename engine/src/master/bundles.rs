@@ -221,7 +221,7 @@ impl Master {
                 }
             }
             Err(error) => {
-                tracing::info!(from = %fetch.from, %error, "no bundle");
+                tracing::info!(from = %fetch.from, %error, "no bundle is made; mirrors fetch chunks");
                 // A full disk may have room again by the next question.
                 if matches!(
                     error,
@@ -262,7 +262,7 @@ impl Master {
         match built.await {
             Some(Ok(runs)) => Some(runs),
             Some(Err(error)) => {
-                tracing::info!(%error, "no runs");
+                tracing::info!(%error, "no runs are made; mirrors fetch chunks");
                 None
             }
             // The runtime is shutting down.

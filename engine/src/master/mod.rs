@@ -1,10 +1,12 @@
 //! The master: announces releases, lets nodes in, serves what they lack. SPEC §6, §7.
 
+mod acquaintance;
 mod bundles;
 mod crowd;
 mod export;
 mod feed;
 pub(crate) mod heads;
+mod lines;
 mod nodes;
 mod pace;
 mod queue;
@@ -57,6 +59,7 @@ use crate::vouched::{self, UnacceptableError};
 use bundles::Bundles;
 use crowd::Crowd;
 use heads::Seat;
+use lines::Lines;
 use pace::Paces;
 use sessions::Sessions;
 use staleness::Told;
@@ -81,9 +84,16 @@ pub enum MasterError {
     /// The head service.
     #[error(transparent)]
     Heads(#[from] HeadsError),
-    /// The stored newest release does not verify: it was changed on disk, or its keys were replaced.
-    #[error("the newest release in the store is not acceptable: {0}")]
-    Manifest(#[from] ManifestError),
+    /// The stored newest release does not verify: its keys were replaced, a root withdrew it, or it was changed on disk.
+    #[error("release {release} cannot be announced under root {root}: {source}")]
+    Unannounceable {
+        /// The newest in the store.
+        release: ReleaseNumber,
+        /// The newest.
+        root: RootVersion,
+        /// What is wrong with it.
+        source: ManifestError,
+    },
     /// The socket.
     #[error(transparent)]
     Listen(#[from] ListenError),
@@ -99,23 +109,16 @@ pub enum MasterError {
     },
 }
 
-impl From<UnacceptableError> for MasterError {
-    fn from(error: UnacceptableError) -> Self {
-        match error {
-            UnacceptableError::Manifest(error) => error.into(),
-            UnacceptableError::Store(error) => error.into(),
-        }
-    }
-}
-
 impl MasterError {
     /// What to do about a head that cannot be signed.
     fn advice(&self) -> String {
         match self {
             Self::Heads(error) => error.advice(),
-            Self::Manifest(_) => {
-                "make a release that the newest root allows: `tidecast publish TREE`".into()
-            }
+            Self::Unannounceable {
+                release,
+                root,
+                source,
+            } => vouched::advice(*release, *root, source),
             Self::Retired { .. } => {
                 "make the key the root names this master's, or stop this master".into()
             }
@@ -186,6 +189,9 @@ pub struct Master {
     news: watch::Sender<u64>,
     sessions: Arc<Sessions>,
     testimonies: Testimonies,
+    /// Log lines about receipts, and about what else nodes say.
+    receipts_told: Lines,
+    words_told: Lines,
     bundles: Bundles,
     blocking: Blocking,
     /// Connections of each node.
@@ -238,6 +244,8 @@ impl Master {
             news: watch::Sender::new(0),
             sessions: Arc::default(),
             testimonies: Testimonies::default(),
+            receipts_told: Lines::default(),
+            words_told: Lines::default(),
             blocking,
             crowd: Arc::default(),
             paces: Paces::default(),
@@ -250,7 +258,7 @@ impl Master {
         let looked = master.look();
         let nodes = looked.nodes.map_err(MasterError::from);
         for error in [looked.roots.err(), nodes.err()].into_iter().flatten() {
-            tracing::error!(%error, "started with what could be read");
+            tracing::error!(%error, "a part of the state cannot be read; going on without it");
         }
         if let Err(error) = looked.head {
             tracing::error!(%error, "no fresh head is signed; {}", error.advice());
@@ -411,7 +419,15 @@ impl Master {
         let Some(signed) = self.store.manifest(newest.release)? else {
             return Ok(view.head.clone());
         };
-        let manifest = vouched::verify(&self.store, signed, &view.root, &self.feed.id)?;
+        let verified = vouched::verify(&self.store, signed, &view.root, &self.feed.id);
+        let manifest = verified.map_err(|error| match error {
+            UnacceptableError::Manifest(source) => MasterError::Unannounceable {
+                release: newest.release,
+                root: view.root.version,
+                source,
+            },
+            UnacceptableError::Store(error) => error.into(),
+        })?;
         Ok(Some(signer.sign(
             self.feed.id,
             &view.root,
@@ -474,7 +490,7 @@ impl Master {
             if self.head_is_due()
                 && let Err(error) = self.reload()
             {
-                tracing::error!(%error, "cannot sign a fresh head; mirrors will call this feed stale");
+                tracing::error!(%error, "cannot sign a fresh head, and mirrors will call this feed stale; {}", error.advice());
             }
             self.look_at_clock();
         }
@@ -492,12 +508,15 @@ impl Handler for Master {
         match command {
             Command::Status => status(),
             Command::Reload => {
-                self.reload().map_err(|error| error.to_string())?;
+                self.reload()
+                    .map_err(|error| format!("{error}; {}", error.advice()))?;
                 status()
             }
-            Command::Sync | Command::Import { .. } => {
-                Err("this daemon is a master; it has nothing to sync".into())
-            }
+            Command::Sync
+            | Command::Import { .. }
+            | Command::Doubt { .. }
+            | Command::Hold { .. }
+            | Command::Unhold => Err("this daemon is a master; it has nothing to sync".into()),
         }
     }
 }

@@ -51,7 +51,8 @@ impl Master {
     pub(super) fn admit_connection(self: Arc<Self>, incoming: Incoming) {
         // Under a flood, addresses must prove themselves before they cost a handshake.
         let proved = incoming.remote_address_validated();
-        let handshake = match self.sessions.door(incoming.remote_address().ip(), proved) {
+        let (from, now) = (incoming.remote_address().ip(), self.clock.now());
+        let handshake = match self.sessions.door(from, proved, now) {
             Door::Open(handshake) => handshake,
             Door::Prove => {
                 self.counters.retries.inc();
@@ -347,7 +348,12 @@ impl Served {
                 // Once for each thing it says: nobody fills a log by saying it again.
                 let news = self.entry.receipt(self.node, (*receipt).clone());
                 let (release, state) = (receipt.release, receipt.state.word());
-                if news {
+                if news
+                    && self
+                        .master
+                        .receipts_told
+                        .allow(&self.node, self.master.clock.now())
+                {
                     tracing::info!(node = %self.node, %release, state, "receipt");
                 } else {
                     tracing::debug!(node = %self.node, %release, state, "receipt");

@@ -1,6 +1,6 @@
 //! Who is connected, and what is known of them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,6 +11,7 @@ use tidecast_proto::limits;
 use tidecast_proto::receipt::ReceiptBody;
 use tidecast_proto::wire::Hello;
 
+use super::acquaintance::Acquaintance;
 use crate::network::{counted_address, network_of};
 
 /// Strangers from one IPv4 address or IPv6 /64.
@@ -31,9 +32,6 @@ const HANDSHAKES_RESERVED: usize = limits::HANDSHAKES_BEFORE_RETRY;
 /// once have room, and it takes 16 addresses to fill the house. Addresses that have not proved themselves are not
 /// counted, or anybody could keep out whoever they name.
 const HANDSHAKES_PER_ADDRESS: usize = 32;
-
-/// Addresses of admitted nodes that are remembered.
-const KNOWN_ADDRESSES_MAX: usize = 4096;
 
 /// What a connection counts as.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,7 +71,7 @@ struct Handshakes {
     /// By proved address.
     proved: BTreeMap<IpAddr, usize>,
     /// Where admitted nodes have come from.
-    known: BTreeSet<IpAddr>,
+    known: Acquaintance,
 }
 
 /// What is done about a connection that begins.
@@ -113,10 +111,10 @@ impl Drop for Handshake {
 
 impl Sessions {
     /// What is done about a connection that begins from `address`, which has `proved` to receive what is sent there.
-    pub(super) fn door(self: &Arc<Self>, address: IpAddr, proved: bool) -> Door {
+    pub(super) fn door(self: &Arc<Self>, address: IpAddr, proved: bool, now: Timestamp) -> Door {
         let mut handshakes = self.lock_handshakes();
         let address = network_of(address);
-        let room = if handshakes.known.contains(&address) {
+        let room = if handshakes.known.includes(&address, now) {
             HANDSHAKES_MAX + HANDSHAKES_RESERVED
         } else {
             HANDSHAKES_MAX
@@ -156,10 +154,9 @@ impl Sessions {
     /// Takes in a connection: an admitted one always, a stranger as what there is room for.
     pub(super) fn enter(self: &Arc<Self>, mut peer: Peer) -> Option<Entry> {
         if peer.standing == Standing::Admitted {
+            let address = network_of(peer.address.ip());
             let mut handshakes = self.lock_handshakes();
-            if handshakes.known.len() < KNOWN_ADDRESSES_MAX {
-                handshakes.known.insert(network_of(peer.address.ip()));
-            }
+            handshakes.known.met(peer.node, address, peer.connected);
         }
         let mut peers = self.lock();
         if peer.standing != Standing::Admitted {
@@ -297,7 +294,8 @@ mod tests {
     #[test]
     fn a_flood_must_prove_its_addresses_and_each_has_a_share() {
         let sessions: Arc<Sessions> = Arc::default();
-        let door = |address: &str, proved| sessions.door(address.parse().unwrap(), proved);
+        let door =
+            |address: &str, proved| sessions.door(address.parse().unwrap(), proved, Timestamp(0));
         let spoofed: Vec<_> = (0..limits::HANDSHAKES_BEFORE_RETRY)
             .map(|_| door("192.0.2.1", false))
             .collect();
@@ -318,7 +316,8 @@ mod tests {
     #[test]
     fn a_full_house_keeps_room_for_addresses_of_admitted_nodes() {
         let sessions: Arc<Sessions> = Arc::default();
-        let door = |address: &str, proved| sessions.door(address.parse().unwrap(), proved);
+        let door =
+            |address: &str, proved| sessions.door(address.parse().unwrap(), proved, Timestamp(0));
         drop(sessions.enter(peer("198.51.100.1", Standing::Admitted)));
         let full: Vec<_> = (0..HANDSHAKES_MAX)
             .map(|n| door(&format!("192.0.2.{}", n / HANDSHAKES_PER_ADDRESS), true))

@@ -127,7 +127,7 @@ fn adopt_keys(state: &Path, root: &RootBody) -> Result<Vec<KeyRole>, FeedError> 
         }
         let stem = name.strip_suffix(".key").unwrap_or(name);
         let old = state.join(format!("{stem}.old.key"));
-        keep_as(&present, &old)?;
+        durable::second_name(&present, &old)?;
         std::fs::rename(&next, &present).map_err(FileError::at("rename to", &present))?;
         durable::sync_folder_of(&present)?;
         switched.push(role);
@@ -142,20 +142,4 @@ fn adopt_keys(state: &Path, root: &RootBody) -> Result<Vec<KeyRole>, FeedError> 
 pub(super) fn look_for_keys(state: &Path, root: &RootBody) -> Result<Vec<KeyRole>, FeedError> {
     let _lock = nodes::lock(state).map_err(FeedError::File)?;
     adopt_keys(state, root)
-}
-
-/// Gives a file a second name, in place of whatever had that name.
-fn keep_as(file: &Path, name: &Path) -> Result<(), FileError> {
-    for (found, tolerated) in [
-        (std::fs::remove_file(name), name),
-        (std::fs::hard_link(file, name), file),
-    ] {
-        match found {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                return Err(FileError::at("keep", tolerated)(error));
-            }
-            _ => {}
-        }
-    }
-    Ok(())
 }

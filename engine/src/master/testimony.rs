@@ -156,13 +156,15 @@ impl Master {
         };
         let latest = self.clock.now().plus(limits::CLOCK_SKEW_MS as u64);
         if seq.0 > latest.0 {
-            if said {
+            if said || !self.words_told.allow(node, self.clock.now()) {
                 return;
             }
             tracing::error!(%node, %seq, "this node has seen a number of our head key from the future: our clock is behind, it lies, or somebody else signs with our key");
             return;
         }
-        tracing::warn!(%node, %seq, "this node has seen a higher number of our head key than we know: restored from a backup?");
+        if self.words_told.allow(node, self.clock.now()) {
+            tracing::warn!(%node, %seq, "this node has seen a higher number of our head key than we know: restored from a backup?");
+        }
         seat.raise(seq);
         drop(seat);
         if self.testimonies.may_resign()
@@ -198,7 +200,10 @@ impl Master {
     fn hear(&self, node: PublicKey, testimony: Testimony, believed: ReleaseNumber) {
         // Once for each thing it says: nobody fills a log by saying it again.
         let said = self.testimonies.lock().nodes.get(&node) == Some(&testimony);
-        if !said && let Some(alarm) = self.alarm_of(&node, testimony, believed) {
+        if !said
+            && let Some(alarm) = self.alarm_of(&node, testimony, believed)
+            && self.words_told.allow(&node, self.clock.now())
+        {
             tracing::error!(%node, kind = alarm.kind, "{}", alarm.what);
         }
         let view = self.view.load();

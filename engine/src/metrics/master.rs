@@ -185,7 +185,7 @@ impl Collector for Now {
             "mirrors",
             "Admitted nodes by what their last receipt says they serve",
             "serving",
-            &["newest", "behind", "stale", "unknown"].map(serving),
+            &["newest", "behind", "held", "stale", "unknown"].map(serving),
         )?;
         page.gauge(
             "shared_keys",
@@ -224,6 +224,7 @@ fn serving(node: &ConnectedNode, newest: u64) -> &'static str {
         (None, _) => "unknown",
         (Some("stale"), _) => "stale",
         (_, Some(release)) if release == newest => "newest",
+        (Some("held"), _) => "held",
         _ => "behind",
     }
 }

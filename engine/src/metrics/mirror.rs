@@ -24,6 +24,9 @@ const WHOSE: [&str; 7] = [
     "network", "operator", "feed", "upstream", "clock", "disk", "tidecast",
 ];
 
+/// What becomes of damaged files.
+const DAMAGED: [&str; 2] = ["found", "healed"];
+
 /// The states of a connection. SPEC §10.3.
 const STATES: [&str; 4] = ["connecting", "pending", "connected", "down"];
 
@@ -35,6 +38,10 @@ pub(crate) struct MirrorCounters {
     bytes: Counters,
     files: Counters,
     failures: Counters,
+    damaged: Counters,
+    scrubbed: Counter,
+    hook_runs: Counters,
+    clamd_reloads: Counters,
 }
 
 impl Default for MirrorCounters {
@@ -45,6 +52,10 @@ impl Default for MirrorCounters {
             bytes: counters("from", &["fetched", "reused", "linked"]),
             files: counters("road", &Road::ALL.map(Road::code)),
             failures: counters("whose", &WHOSE),
+            damaged: counters("state", &DAMAGED),
+            scrubbed: Counter::default(),
+            hook_runs: counters("outcome", &["ok", "failed"]),
+            clamd_reloads: counters("outcome", &["ok", "failed"]),
         }
     }
 }
@@ -76,6 +87,28 @@ impl MirrorCounters {
         self.failures.get_or_create(&[("whose", whose)]).inc();
     }
 
+    /// So many damaged files were `found` or `healed`.
+    pub(crate) fn damaged_files(&self, state: &'static str, files: u64) {
+        self.damaged
+            .get_or_create(&[("state", state)])
+            .inc_by(files);
+    }
+
+    /// The scrub has read so much.
+    pub(crate) fn scrubbed(&self, bytes: u64) {
+        self.scrubbed.inc_by(bytes);
+    }
+
+    /// A hook (or else a clamd) was told of a switch.
+    pub(crate) fn told(&self, whom: &str, ok: bool) {
+        let of = match whom {
+            "hook" => &self.hook_runs,
+            _ => &self.clamd_reloads,
+        };
+        let outcome = if ok { "ok" } else { "failed" };
+        of.get_or_create(&[("outcome", outcome)]).inc();
+    }
+
     fn register(&self, registry: &mut Registry) {
         registry.register(
             "switches",
@@ -101,6 +134,26 @@ impl MirrorCounters {
             "sync_failures",
             "Failed attempts by whose fault they were",
             self.failures.clone(),
+        );
+        registry.register(
+            "damaged_files",
+            "Served files found to hold other bytes than were signed, and those that are right again",
+            self.damaged.clone(),
+        );
+        registry.register(
+            "scrubbed_bytes",
+            "Bytes the scrub has read",
+            self.scrubbed.clone(),
+        );
+        registry.register(
+            "hook_runs",
+            "Runs of the hook after a switch",
+            self.hook_runs.clone(),
+        );
+        registry.register(
+            "clamd_reloads",
+            "Times clamd was asked to load a release",
+            self.clamd_reloads.clone(),
         );
     }
 }
@@ -165,10 +218,25 @@ impl Collector for Now {
             "1 while nobody vouches for what is served",
             u64::from(status.stale),
         )?;
+        page.gauge(
+            "held",
+            "1 while the operator has said to stay on this release",
+            u64::from(status.hold.is_some()),
+        )?;
+        page.gauge(
+            "head_release",
+            "The release that the newest head names, 0 for none",
+            status.head_release,
+        )?;
         page.moment(
             "last_success_timestamp_seconds",
             "When a sync last ended well",
             status.last_success_ms,
+        )?;
+        page.moment(
+            "scrub_last_pass_timestamp_seconds",
+            "When the scrub had last read every file",
+            status.scrub.last_pass_ms,
         )?;
         page.gauge(
             "equivocating_keys",

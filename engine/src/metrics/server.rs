@@ -56,7 +56,7 @@ pub async fn serve(listener: TcpListener, metrics: Metrics, shutdown: impl Futur
                     });
                 }
                 Err(error) => {
-                    tracing::warn!(%error, "accept failed");
+                    tracing::warn!(%error, "cannot take a connection for the metrics; trying again");
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
             }

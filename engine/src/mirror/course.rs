@@ -13,8 +13,10 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::Mirror;
+use super::care::Cared;
 use super::error::SyncError;
 use super::events::{Happened, Notice, What, Wish};
+use super::node_keys::Shown;
 use super::staleness;
 use super::status::SyncReport;
 use super::sync::Sync;
@@ -51,7 +53,11 @@ pub(super) struct Running {
     /// The newest bundle that came unasked, with its head; kept until that head's sync begins.
     pushed: Option<(Vec<u8>, Arc<PushedBundle>)>,
     link: Option<Link>,
+    /// The key it was dialled with.
+    shown: Shown,
     syncing: bool,
+    /// Whether the operator has said to stay, as this loop knows it.
+    held: bool,
     /// The next sync also checks a docroot that is current: asked for, or something was found damaged.
     thorough: bool,
     /// Whether the sync under way does.
@@ -91,7 +97,9 @@ impl Running {
             listening: 0,
             pushed: None,
             link: None,
+            shown: Shown::Present,
             syncing: false,
+            held: false,
             thorough,
             thorough_now: false,
             lost: None,
@@ -115,6 +123,7 @@ impl Running {
         // Not at once: after a start the first head is a moment away.
         let mut clock = tokio::time::interval_at(Instant::now() + staleness::LOOK, staleness::LOOK);
         clock.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        self.look_at_hold();
         self.handle(Event::Tick);
         loop {
             self.refresh_upstreams();
@@ -137,20 +146,27 @@ impl Running {
                         self.thorough = true;
                         self.handle(Event::Wanted);
                     }
+                    Some(Wish::LookAtHold) => self.look_at_hold(),
                     Some(Wish::Redial) => self.redial(),
                     Some(Wish::Stop) | None => break,
                 },
                 () = sleep_until(wake) => self.handle(Event::Tick),
-                _ = clock.tick() => self.look_at_clock(),
+                _ = clock.tick() => {
+                    self.look_at_hold();
+                    self.look_at_clock();
+                }
                 _ = tidy.tick() => {
                     // On tasks of their own: they wait for the disk, and this loop must not.
                     let mirror = self.mirror.clone();
                     tokio::spawn(async move { mirror.tidy().await });
-                    self.show_next_key();
+                    self.show_keys();
                     if Instant::now() >= mend_at && !self.syncing {
                         mend_at = Instant::now() + MEND;
                         let mirror = self.mirror.clone();
                         self.start(async move { What::Mended(mirror.mend().await) });
+                    } else if !self.syncing {
+                        let mirror = self.mirror.clone();
+                        self.start(async move { What::Cared(mirror.look_after().await) });
                     }
                 }
             }
@@ -179,8 +195,13 @@ impl Running {
             // What a wrong clock had refused is welcome now, and the next poll may be minutes away.
             self.handle(Event::Wanted);
         }
-        if self.mirror.look_at_clock()
-            && self.course.is_up()
+        if self.mirror.look_at_clock() {
+            self.tell_upstream();
+        }
+    }
+
+    fn tell_upstream(&mut self) {
+        if self.course.is_up()
             && let Some(link) = self.link.clone()
         {
             self.use_link(&link, Action::Receipt);
@@ -194,6 +215,21 @@ impl Running {
         let elapsed = looked.0.saturating_duration_since(before.0).as_millis();
         let expected = before.1.plus(u64::try_from(elapsed).unwrap_or(u64::MAX));
         looked.1.0.abs_diff(expected.0) > CLOCK_SET_MS
+    }
+
+    /// Acts on the operator's word to stay or to go on, whoever wrote it down.
+    fn look_at_hold(&mut self) {
+        let held = self.mirror.hold.look().is_some();
+        if held == self.held {
+            return;
+        }
+        self.held = held;
+        self.mirror.log_hold();
+        self.tell_upstream();
+        if !held {
+            self.thorough = true;
+            self.handle(Event::Wanted);
+        }
     }
 
     fn notice(&self, notice: Notice) {
@@ -242,23 +278,28 @@ impl Running {
         });
     }
 
+    /// Dials an upstream with the key that it knows.
+    fn connect(&mut self, index: usize) {
+        self.connection += 1;
+        self.link = None;
+        let Some(upstream) = self.upstreams.1.get(index).cloned() else {
+            return;
+        };
+        self.mirror.set_connection("connecting", Some(&upstream));
+        let (key, shown) = self.mirror.keys.for_upstream(&upstream);
+        self.shown = shown;
+        let mirror = self.mirror.clone();
+        self.start(async move {
+            match mirror.dial(&upstream, &key).await {
+                Ok(link) => What::Dialled(link),
+                Err(error) => What::Lost(error.into()),
+            }
+        });
+    }
+
     fn carry_out(&mut self, action: Action) {
         match action {
-            Action::Connect(index) => {
-                self.connection += 1;
-                self.link = None;
-                let Some(upstream) = self.upstreams.1.get(index).cloned() else {
-                    return;
-                };
-                self.mirror.set_connection("connecting", Some(&upstream));
-                let mirror = self.mirror.clone();
-                self.start(async move {
-                    match mirror.dial(&upstream).await {
-                        Ok(link) => What::Dialled(link),
-                        Err(error) => What::Lost(error.into()),
-                    }
-                });
-            }
+            Action::Connect(index) => self.connect(index),
             Action::Probe(index) => {
                 let Some(upstream) = self.upstreams.1.get(index).cloned() else {
                     return;
@@ -344,7 +385,10 @@ impl Running {
     fn take_in(&mut self, happened: Happened) {
         // A sync's end is always of interest: the disk was busy with it whichever connection it used.
         if happened.connection != self.connection
-            && !matches!(happened.what, What::Synced(_) | What::Mended(_))
+            && !matches!(
+                happened.what,
+                What::Synced(_) | What::Mended(_) | What::Cared(_)
+            )
         {
             if let What::Dialled(link) = happened.what {
                 link.connection().close(close_code::DONE, b"");
@@ -362,7 +406,8 @@ impl Running {
             What::Greeted(Ok(welcome)) => {
                 tracing::info!(upstream = self.upstream(), "connected");
                 self.mirror.set_connection("connected", None);
-                self.mirror.set_link(self.link.clone());
+                self.mirror.set_link(self.link.clone(), self.shown);
+                self.mirror.keys.welcomed(self.upstream(), self.shown);
                 self.mirror.forget_link_error();
                 if welcome.head.is_none() {
                     self.notice(Notice::NoRelease);
@@ -387,7 +432,12 @@ impl Running {
                     self.notice(Notice::NoRelease);
                 }
             }
-            What::Mended(damaged) => self.mended(damaged),
+            What::Mended(damaged) | What::Cared(Cared::Damaged(damaged)) => self.mended(damaged),
+            What::Cared(Cared::Nothing) => {}
+            What::Cared(Cared::BegunAnew) => {
+                self.thorough = true;
+                self.handle(Event::Wanted);
+            }
             What::Probed(upstream, Opinion { up, head }) => {
                 if let Some(key) = self.replaced_key() {
                     return self.failed(SyncError::NotAMaster(key));
@@ -445,6 +495,14 @@ impl Running {
     }
 
     fn refused(&mut self, refused: Refused) {
+        let keys = &self.mirror.keys;
+        if keys.refused(self.upstream(), self.shown, refused.reason) {
+            // The course waits for an answer of this upstream as before.
+            if let Some(link) = self.link.take() {
+                link.connection().close(close_code::DONE, b"");
+            }
+            return self.connect(self.course.upstream());
+        }
         if refused.reason != RefusalReason::PENDING {
             return self.failed(LinkError::Refused(refused).into());
         }
@@ -461,18 +519,12 @@ impl Running {
         }
     }
 
-    /// Shows upstreams the key that is to replace this node's, if one waits.
-    fn show_next_key(&self) {
-        let mirror = self.mirror.clone();
-        if self.syncing || !mirror.has_next_key() {
-            return;
+    /// Shows upstreams the key that is to replace this node's, or the present one where they know only the former.
+    fn show_keys(&self) {
+        if !self.syncing && self.mirror.is_rotating() {
+            // One that is under way does the same.
+            let _ = self.mirror.show_keys_soon();
         }
-        tokio::spawn(async move {
-            match mirror.show_next_key().await {
-                Ok(_) => {}
-                Err(error) => tracing::warn!(%error, "the next node key cannot be used"),
-            }
-        });
     }
 
     fn failed(&mut self, error: SyncError) {
@@ -480,7 +532,7 @@ impl Running {
             && refused.reason == RefusalReason::REVOKED
         {
             // Its successor may have been admitted in its place.
-            self.show_next_key();
+            self.show_keys();
         }
         if self.syncing {
             // The sync notices by itself; its end is waited for, because it works on the disk.
@@ -504,14 +556,17 @@ impl Running {
         if let Some(link) = self.link.take() {
             link.connection().close(code, b"");
         }
-        self.mirror.set_link(None);
+        self.mirror.set_link(None, Shown::Present);
     }
 
     fn synced(&mut self, result: Result<SyncReport, SyncError>) {
         self.syncing = false;
         // Also after an error: it may have come after the switch.
         let mirror = self.mirror.clone();
-        tokio::spawn(async move { mirror.publish_site().await });
+        tokio::spawn(async move {
+            mirror.publish_site().await;
+            mirror.look_at_doubted().await;
+        });
         let lost = self.lost.take();
         match result {
             Ok(report) => self.synced_well(report),

@@ -2,6 +2,7 @@
 
 use tidecast_proto::wire::Welcome;
 
+use super::care::Cared;
 use super::error::SyncError;
 use super::status::SyncReport;
 use super::upstream::Opinion;
@@ -25,6 +26,8 @@ pub(super) enum What {
     Probed(usize, Opinion),
     /// So many files are damaged.
     Mended(usize),
+    /// What the docroot was found to be.
+    Cared(Cared),
     Lost(SyncError),
 }
 
@@ -53,6 +56,8 @@ pub(super) enum Notice {
 pub(super) enum Wish {
     /// Look for news now, and at the docroot.
     Look,
+    /// The operator may have said to stay, or to go on.
+    LookAtHold,
     /// Leave the connection and come back: this node has another key.
     Redial,
     /// Stop.

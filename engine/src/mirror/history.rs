@@ -73,7 +73,7 @@ pub(crate) enum Step {
 }
 
 impl Step {
-    fn encode(&self, at: Timestamp) -> (RecordKind, Vec<u8>) {
+    pub(crate) fn encode(&self, at: Timestamp) -> (RecordKind, Vec<u8>) {
         let plain = |i: &Installed| (i.release, i.manifest, i.anchored);
         match self {
             Self::Began {

@@ -70,6 +70,9 @@ pub enum ImportError {
         #[source]
         fault: Option<BundleFault>,
     },
+    /// The operator has said to stay.
+    #[error("{}", .0.join("; "))]
+    Held(Vec<String>),
     /// Something signed in it was refused, or the docroot or disk failed.
     #[error(transparent)]
     Sync(#[from] SyncError),
@@ -97,6 +100,7 @@ impl ImportError {
                 format!("on the master, type: tidecast bundle export --from {have} FILE")
             }
             Self::OtherFeed { .. } => "import it on a mirror of its own feed".into(),
+            Self::Held(_) => "type `tidecast unhold`, then import it again".into(),
             Self::Sync(SyncError::Head(tidecast_proto::trust::HeadError::Expired { .. })) => {
                 "export a new one; or, if this machine's clock is wrong, say what time it is with --at".into()
             }
@@ -116,6 +120,7 @@ impl ImportError {
                 _ => "disk",
             },
             Self::NothingLive => "no_input",
+            Self::Held(_) => "held",
             Self::NotAFile { .. }
             | Self::NotABundle { .. }
             | Self::Bundle { .. }
@@ -239,6 +244,11 @@ async fn import(
     if head.manifest == live.id() {
         work.write_timestamp(&trust, &head, clock).await?;
         return Ok(report);
+    }
+    if let Some(held) = work.hold.forbids(&head.manifest) {
+        return Err(ImportError::Held(
+            held.withholds(head.release.0, trust.root()),
+        ));
     }
     if preamble.header.from != live.id() {
         return Err(refused(BundleFault::OtherStart));

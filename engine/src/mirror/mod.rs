@@ -1,18 +1,26 @@
 //! A mirror: keeps a docroot at the newest release and says how it is. SPEC §8.
 
 mod addition;
+mod after;
+mod care;
+mod clamd;
 mod course;
 mod disk;
 mod error;
 mod events;
 pub(crate) mod history;
+mod hold;
+mod hook;
 mod import;
 mod memory;
+mod node_keys;
 mod once;
 mod plan;
 mod receipt;
 pub(crate) mod road;
 mod rotate;
+mod sampled;
+mod scrub;
 pub(crate) mod site;
 mod staleness;
 mod status;
@@ -31,34 +39,44 @@ use tidecast_proto::key::SecretKey;
 use tokio::sync::{mpsc, watch};
 
 pub use crate::genuine::Unproved;
+pub use after::AfterStatus;
+pub use care::MendedStatus;
 pub use disk::{DiskGone, DiskMode};
 pub use error::SyncError;
+pub use hold::{
+    HOLD_DELIBERATE_MS, HOLD_REASON_BYTES, HoldError, HoldReport, HoldStatus, hold, unhold,
+};
 pub use import::ImportError;
 pub use memory::MemoryError;
+pub use node_keys::{FormerKey, OLD_NODE_KEY};
 pub use once::SyncFailure;
 pub use plan::plan;
 pub use road::BundleFault;
-pub use rotate::{NEXT_NODE_KEY, NextKey, RotateError, rotate};
+pub use rotate::{NEXT_NODE_KEY, NextKey, RotateError, masters, rotate};
+pub use sampled::{note_sampled, sampled_to};
 pub use status::{
-    ConnectionStatus, Fault, FileRoad, MirrorStatus, Progress, RoadTotal, SyncPlan, SyncReport,
-    status_on_disk,
+    ConnectionStatus, Fault, FileRoad, MirrorStatus, Progress, RoadTotal, ScrubStatus, SyncPlan,
+    SyncReport, status_on_disk,
 };
 pub use upstream::with_port;
 
 use crate::clock::Clock;
-use crate::config::{ConfigError, MirrorConfig};
+use crate::config::{ConfigError, Layout, MirrorConfig};
 use crate::control::{Command, Handler, Refusal};
 use crate::docroot::{Docroot, DocrootError, Options, Recovery};
 use crate::http::{HealthHandle, SiteHandle};
-use crate::keyfile::{self, KeyFileError};
+use crate::keyfile::KeyFileError;
 use crate::metrics::MirrorCounters;
 use crate::network::{Network, SystemNetwork};
 use crate::quic::{Link, LinkError};
 use crate::warning::Reminder;
+use after::After;
 use course::Running;
 use disk::Disk;
 use events::{Notice, Wish};
+use hold::Hold;
 use memory::{Beliefs, Memory};
+use node_keys::{NodeKeys, Shown};
 use vouched_clock::VouchedClock;
 use work::Work;
 
@@ -125,8 +143,13 @@ impl Surroundings {
 struct Present {
     connection: ConnectionStatus,
     link: Option<Link>,
+    /// The key that the link was dialled with.
+    shown: Shown,
     last_sync: Option<SyncReport>,
     last_error: Option<Fault>,
+    /// What keeps the docroot from being worked with.
+    docroot_fault: Option<Fault>,
+    mended: Option<MendedStatus>,
     switched_ms: Option<u64>,
     /// Whether it was said that nobody vouches for what is served.
     stale: bool,
@@ -164,22 +187,25 @@ pub struct Mirror {
     config: MirrorConfig,
     state: PathBuf,
     feed: FeedId,
-    /// Changes when `node rotate` has been through.
-    node_key: Mutex<SecretKey>,
-    /// Held while a new node key is shown to upstreams.
-    rotating: tokio::sync::Mutex<()>,
+    /// Change when `node rotate` has been through.
+    keys: NodeKeys,
+    /// Held while keys are shown to upstreams.
+    rotating: Arc<tokio::sync::Mutex<()>>,
     clock: Arc<dyn Clock>,
     vouched: Arc<VouchedClock>,
     network: Arc<dyn Network>,
     jitter: Option<u64>,
     beliefs: Arc<Beliefs>,
     disk: Disk,
+    hold: Arc<Hold>,
+    after: After,
     progress: watch::Sender<Progress>,
     turn: Arc<tokio::sync::Mutex<()>>,
     cut: road::Cut,
     site: SiteHandle,
     health: HealthHandle,
     counters: MirrorCounters,
+    scrub: scrub::Scrub,
     present: Mutex<Present>,
     wishes: Mutex<Option<mpsc::Sender<Wish>>>,
     /// Every notice of the loop, for commands that wait for one.
@@ -216,7 +242,8 @@ impl Mirror {
             jitter,
         } = surroundings;
         let feed = config.feed_id(&state.join(MIRROR_CONFIG))?;
-        let node_key = keyfile::load(&state.join(NODE_KEY))?;
+        let after = After::of(state, &config)?;
+        let keys = NodeKeys::load(state)?;
         let memory = Memory::new(state);
         let mut trust = memory.load(&feed)?;
         let options = Options {
@@ -226,7 +253,14 @@ impl Mirror {
             ..Options::default()
         };
         let vouched = Arc::new(VouchedClock::new(clock.clone()));
-        let (docroot, recovery) = Docroot::open(&config.docroot, feed, options, vouched.clone())?;
+        let (mut docroot, recovery) =
+            Docroot::open(&config.kept_docroot(), feed, options, vouched.clone())?;
+        if config.layout == Layout::Exchange {
+            docroot.set_front(&config.docroot);
+            for to in docroot.show()?.moved_away {
+                tracing::warn!("a file that is not of the release was moved to {to}");
+            }
+        }
         let memory = memory.record(feed, trust.as_ref(), clock.clone());
         if let (Some(trust), Some(live)) = (&mut trust, docroot.current())
             && live.release() > trust.installed_release()
@@ -245,20 +279,23 @@ impl Mirror {
         let mirror = Arc::new(Self {
             state: state.to_owned(),
             feed,
-            node_key: Mutex::new(node_key),
-            rotating: tokio::sync::Mutex::default(),
+            keys,
+            rotating: Arc::default(),
             clock,
             network,
             jitter,
             beliefs,
             vouched,
             disk: Disk::start(docroot, disk).map_err(MirrorError::Thread)?,
+            hold: Arc::new(Hold::of(state)),
+            after,
             progress: watch::Sender::new(Progress::default()),
             turn: Arc::default(),
             cut: road::Cut::default(),
             site: SiteHandle::default(),
             health: HealthHandle::default(),
             counters: MirrorCounters::default(),
+            scrub: scrub::Scrub::open(state, &config),
             present: Mutex::default(),
             wishes: Mutex::default(),
             notices: tokio::sync::broadcast::Sender::new(16),
@@ -304,14 +341,7 @@ impl Mirror {
     /// This node's public key.
     #[must_use]
     pub fn node_key(&self) -> tidecast_proto::key::PublicKey {
-        self.secret_key().public()
-    }
-
-    fn secret_key(&self) -> SecretKey {
-        self.node_key
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.keys.present().public()
     }
 
     /// Keeps the docroot at the newest release until `shutdown` completes. Everything that goes wrong is logged,
@@ -321,6 +351,7 @@ impl Mirror {
         let (wishes, wished) = mpsc::channel(16);
         *self.wishes.lock().unwrap_or_else(PoisonError::into_inner) = Some(wishes.clone());
         self.publish_site().await;
+        let following = self.follow();
         let (notices, mut noticed) = mpsc::unbounded_channel();
         let running = tokio::spawn(Running::new(self.clone(), notices, false).run(wished));
         let mirror = self.clone();
@@ -341,12 +372,15 @@ impl Mirror {
                 let _ = mirror.notices.send(result);
             }
         });
+        let scrubbing = tokio::spawn(self.clone().scrub());
         shutdown.await;
+        scrubbing.abort();
         *self.wishes.lock().unwrap_or_else(PoisonError::into_inner) = None;
         // Fails only when the loop has ended already. A sync under way is cut; its work is kept on disk.
         let _ = wishes.send(Wish::Stop).await;
         let _ = running.await;
         telling.abort();
+        following.end().await;
     }
 
     fn work(&self) -> Work {
@@ -354,14 +388,15 @@ impl Mirror {
             beliefs: self.beliefs.clone(),
             disk: self.disk.clone(),
             clock: self.clock.clone(),
+            hold: self.hold.clone(),
             progress: self.progress.clone(),
             turn: self.turn.clone(),
             cut: self.cut.clone(),
         }
     }
 
-    async fn dial(&self, upstream: &str) -> Result<Link, LinkError> {
-        upstream::dial(upstream, &self.secret_key(), &*self.network).await
+    async fn dial(&self, upstream: &str, key: &SecretKey) -> Result<Link, LinkError> {
+        upstream::dial(upstream, key, &*self.network).await
     }
 
     fn present(&self) -> MutexGuard<'_, Present> {
@@ -376,8 +411,9 @@ impl Mirror {
         }
     }
 
-    fn set_link(&self, link: Option<Link>) {
+    fn set_link(&self, link: Option<Link>, shown: Shown) {
         let mut present = self.present();
+        present.shown = shown;
         present.connection.upstream_key = link.as_ref().map(|l| l.upstream().to_string());
         present.replace_link(link);
     }
@@ -412,6 +448,8 @@ impl Mirror {
         // What was moved away is kept for weeks; a clock that is ahead for a minute must not end them.
         let now = self.vouched.now();
         match self.disk.run(move |disk| disk.docroot.expire(now)).await {
+            // Said by whoever looks after the docroot.
+            Ok(Err(DocrootError::Replaced { .. })) => {}
             Ok(Err(error)) => tracing::warn!(%error, "cannot remove old trees"),
             Ok(Ok(expired)) => {
                 for to in &expired.moved_away {
@@ -427,26 +465,6 @@ impl Mirror {
         self.present().marked_stale = None;
         self.publish_health();
     }
-
-    /// Checks and mends names, links and sizes; returns how many files must be fetched again.
-    async fn mend(&self) -> usize {
-        match self.disk.run(|disk| disk.docroot.mend()).await {
-            Ok(Ok(report)) => {
-                for line in report.lines() {
-                    tracing::warn!("{line}");
-                }
-                report.damaged.len()
-            }
-            Ok(Err(error)) => {
-                tracing::error!(%error, "cannot check the docroot");
-                0
-            }
-            Err(error) => {
-                tracing::error!(%error, "disk");
-                0
-            }
-        }
-    }
 }
 
 impl Handler for Mirror {
@@ -457,12 +475,22 @@ impl Handler for Mirror {
         match command {
             Command::Status => json(serde_json::to_value(self.status())),
             Command::Reload => {
-                self.show_next_key()
-                    .await
-                    .map_err(|error| error.to_string())?;
+                self.show_keys().await.map_err(|error| error.to_string())?;
                 json(serde_json::to_value(self.status()))
             }
             Command::Sync => json(serde_json::to_value(self.look().await?)),
+            Command::Doubt { paths } => {
+                let doubted = self.doubt(paths).await.map_err(|error| error.to_string())?;
+                Ok(serde_json::json!({ "doubted": doubted }))
+            }
+            Command::Hold { reason } => {
+                let report = self.hold(reason).await.map_err(refused_hold)?;
+                json(serde_json::to_value(report))
+            }
+            Command::Unhold => {
+                let report = self.unhold().await.map_err(refused_hold)?;
+                json(serde_json::to_value(report))
+            }
             Command::Import { path, at_ms } => {
                 let at = at_ms.map(tidecast_proto::id::Timestamp);
                 let report = self.import(&path, at).await.map_err(|error| Refusal {
@@ -472,6 +500,16 @@ impl Handler for Mirror {
                 json(serde_json::to_value(report))
             }
         }
+    }
+}
+
+fn refused_hold(error: HoldError) -> Refusal {
+    Refusal {
+        kind: Some(error.kind()),
+        what: match error.advice() {
+            Some(advice) => format!("{error} ({advice})"),
+            None => error.to_string(),
+        },
     }
 }
 

@@ -104,8 +104,8 @@ impl Mirror {
     pub async fn sync_once(self: &Arc<Self>) -> Result<SyncReport, SyncFailure> {
         let started = tokio::time::Instant::now();
         // Where no daemon runs, this is when a next key that was admitted is taken.
-        if self.has_next_key()
-            && let Err(error) = self.show_next_key().await
+        if self.is_rotating()
+            && let Err(error) = self.show_keys().await
         {
             tracing::warn!(%error, "the next node key cannot be used");
         }
@@ -132,8 +132,17 @@ impl Mirror {
         }
         drop(wishes);
         let _ = running.await;
+        self.look_at_doubted().await;
         // For those whose only word on this mirror is `timestamp`.
         self.mark_timestamp().await;
+        if let Err(error) = self.work().show().await {
+            tracing::warn!(%error, "web clients may see an old `timestamp`");
+        }
+        // Also of a switch that this start completed, whatever became of the look.
+        let failed = self.follow_up().await;
+        if let Ok(report) = &mut result {
+            report.warnings.extend(failed);
+        }
         result
     }
 }

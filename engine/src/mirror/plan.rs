@@ -17,6 +17,7 @@ use tidecast_proto::trust::Trust;
 use tidecast_proto::wire::{FetchBundle, FetchRuns, ObjectName, RefusalReason};
 
 use super::addition::{self, Anchors};
+use super::hold::Held;
 use super::memory::Memory;
 use super::status::{FILES_TOLD, FileRoad};
 use super::{MIRROR_CONFIG, MirrorError, NODE_KEY, SyncError, SyncFailure, SyncPlan, upstream};
@@ -43,7 +44,7 @@ pub async fn plan(
     let key = keyfile::load(&state.join(NODE_KEY)).map_err(|e| mirror(e.into()))?;
     let memory = Memory::new(state);
     let trust = memory.load(&feed).map_err(|e| mirror(e.into()))?;
-    let live = docroot::peek(&config.docroot, &feed).map_err(|e| mirror(e.into()))?;
+    let live = docroot::peek(&config.kept_docroot(), &feed).map_err(|e| mirror(e.into()))?;
     let mut tried = Vec::new();
     let mut closed = None;
     for name in &upstream::all(config, trust.as_ref()) {
@@ -64,7 +65,14 @@ pub async fn plan(
         let planned = look.plan(feed, trust.clone()).await;
         link.connection().close(close_code::DONE, b"");
         match planned {
-            Ok(plan) => return Ok(plan),
+            Ok(plan) => {
+                let held = Held::read(state);
+                let root = trust.as_ref().map(Trust::root);
+                return Ok(SyncPlan {
+                    hold: held.map(|held| held.status(root)),
+                    ..plan
+                });
+            }
             Err(SyncError::Link(LinkError::Refused(refused))) => {
                 // As a sync would: another upstream may let us in.
                 closed.get_or_insert(if refused.reason == RefusalReason::PENDING {
@@ -237,6 +245,7 @@ impl Look<'_> {
                 "fresh"
             }
             .into(),
+            hold: None,
         })
     }
 

@@ -19,6 +19,8 @@ impl Mirror {
             manifest: live.manifest().id(),
             state: if self.stale_since_ms().is_some() {
                 ServingState::STALE
+            } else if self.hold.now().is_some() {
+                ServingState::HELD
             } else {
                 ServingState::LIVE
             },
@@ -26,7 +28,8 @@ impl Mirror {
             issued: self.clock.now(),
             extensions: Vec::new(),
         };
-        let signed = SignedReceipt::sign(&body, &[&self.secret_key()]).ok()?;
+        let shown = self.present().shown;
+        let signed = SignedReceipt::sign(&body, &[&self.keys.shown(shown)]).ok()?;
         Some(frame(FrameType::RECEIPT, &signed.to_bytes()))
     }
 }

@@ -20,6 +20,7 @@ impl Mirror {
             .await;
         match found {
             Ok(Some((live, docroot, path))) => {
+                self.after.is_live(live.release().0);
                 let timestamp = read_timestamp(&path);
                 {
                     let mut present = self.present();
@@ -76,12 +77,16 @@ impl Mirror {
             role: "mirror".into(),
             fingerprint: self.feed.to_string(),
             node_key: self.node_key().to_string(),
+            former_key: self.keys.status(&self.upstreams().1),
             docroot: self.config.docroot.display().to_string(),
             progress: *self.progress.borrow(),
+            scrub: self.scrub.status(),
             ..MirrorStatus::default()
         };
         let clock = self.clock.now();
         self.beliefs.with(|trust| status.believe(trust, clock));
+        let trust = self.beliefs.trust();
+        status.hold(self.hold.now().as_ref(), trust.as_ref());
         let trouble = self.beliefs.trouble();
         status.warnings.extend(trouble.map(|why| Warning {
             about: "trust_log".into(),
@@ -93,10 +98,13 @@ impl Mirror {
             status.release = site.release;
         }
         {
+            status.after = self.after.status();
             let present = self.present();
             status.connection = present.connection.clone();
             status.last_sync = present.last_sync.clone();
-            status.last_error = present.last_error.clone();
+            let docroot = present.docroot_fault.clone();
+            status.last_error = present.last_error.clone().or(docroot);
+            status.mended = present.mended.clone();
             status.switched_ms = present.switched_ms;
             status.last_success_ms = present.last_success_ms;
             if let Some(link) = &present.link {

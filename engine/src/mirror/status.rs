@@ -6,12 +6,17 @@ use serde::{Deserialize, Serialize};
 use tidecast_proto::id::Timestamp;
 use tidecast_proto::trust::Trust;
 
+use super::after::{self, AfterStatus};
+use super::care::MendedStatus;
+use super::hold::{Held, HoldStatus};
 use super::memory::Memory;
+use super::node_keys::{FormerKey, NodeKeys};
+use super::scrub::Scrub;
 use super::staleness::stale_since;
-use super::{MIRROR_CONFIG, MirrorError, NODE_KEY};
+use super::{MIRROR_CONFIG, MirrorError, upstream};
 use crate::config::MirrorConfig;
+use crate::docroot;
 use crate::warning::Warning;
-use crate::{docroot, keyfile};
 
 /// What one sync came to.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -29,6 +34,9 @@ pub struct SyncReport {
     pub reused_bytes: u64,
     /// Bytes of changed files that were fetched, opened.
     pub fetched_bytes: u64,
+    /// Bytes of the lists that were fetched to know which chunks.
+    #[serde(default)]
+    pub list_bytes: u64,
     /// Bytes of files linked as they were.
     pub linked_bytes: u64,
     /// Files added or changed.
@@ -39,7 +47,7 @@ pub struct SyncReport {
     pub seconds: f64,
     /// Whether the docroot was switched.
     pub switched: bool,
-    /// Why it was done that way: `current`, `no_release`, `fresh`, `update`, `repair`, `prepared`.
+    /// Why it was done that way: `current`, `no_release`, `fresh`, `update`, `repair`, `prepared`, `import`, `held`.
     pub reason: String,
     /// What went along each road, cheapest first; roads nothing went along are left out.
     #[serde(default)]
@@ -117,6 +125,9 @@ pub struct SyncPlan {
     pub disk_bytes: u64,
     /// Why: as in [`SyncReport::reason`].
     pub reason: String,
+    /// That the operator has said to stay, so that none of this would be done.
+    #[serde(default)]
+    pub hold: Option<HoldStatus>,
 }
 
 /// How far a sync is.
@@ -156,12 +167,21 @@ pub struct MirrorStatus {
     pub fingerprint: String,
     /// This mirror's public key.
     pub node_key: String,
+    /// The key it had before, while some upstream may know only that one.
+    #[serde(default)]
+    pub former_key: Option<FormerKey>,
     /// The docroot.
     pub docroot: String,
     /// The release that is served, 0 for none.
     pub release: u64,
     /// Since when, in Unix milliseconds.
     pub switched_ms: Option<u64>,
+    /// That the operator has said to stay on it.
+    #[serde(default)]
+    pub hold: Option<HoldStatus>,
+    /// The release that the newest head names; 0 before the first.
+    #[serde(default)]
+    pub head_release: u64,
     /// Whether what is served is no longer vouched for.
     pub stale: bool,
     /// Since when, in Unix milliseconds.
@@ -192,6 +212,15 @@ pub struct MirrorStatus {
     /// The last thing that went wrong, until something goes right: what, and whose fault it is
     /// (`network`, `operator`, `feed`, `upstream`, `clock`, `disk`, `tidecast`).
     pub last_error: Option<Fault>,
+    /// How the files are read again and again, to find what rots.
+    #[serde(default)]
+    pub scrub: ScrubStatus,
+    /// How telling hook and clamd of the last switch went, for each that is configured and was told of any.
+    #[serde(default)]
+    pub after: Vec<AfterStatus>,
+    /// The last time that something in the docroot was not as this mirror had left it, and was mended.
+    #[serde(default)]
+    pub mended: Option<MendedStatus>,
     /// Keys caught signing two heads under one number.
     pub equivocators: Vec<String>,
     /// Keys that named another manifest for the release that was installed.
@@ -200,6 +229,17 @@ pub struct MirrorStatus {
 }
 
 impl MirrorStatus {
+    /// Whether a newer release is out and not installed because the operator has said to stay.
+    #[must_use]
+    pub fn is_held_back(&self) -> bool {
+        self.hold.is_some() && self.head_release > self.release
+    }
+
+    /// Says that the operator has said to stay, as far as one who believes `trust` can tell.
+    pub(super) fn hold(&mut self, held: Option<&Held>, trust: Option<&Trust>) {
+        self.hold = held.map(|held| held.status(trust.map(Trust::root)));
+    }
+
     /// Says what follows from whom this mirror believes; `clock` is what time it is.
     pub(super) fn believe(&mut self, trust: &Trust, clock: Timestamp) {
         let root = trust.root();
@@ -207,6 +247,7 @@ impl MirrorStatus {
         self.stale_since_ms = stale_since(trust, clock).map(|since| since.0);
         self.stale = self.stale_since_ms.is_some();
         if let Some((_, head)) = trust.newest_head() {
+            self.head_release = head.release.0;
             self.head_issued_ms = Some(head.issued.0);
             self.head_expires_ms = Some(head.expires.0);
         }
@@ -222,6 +263,25 @@ impl MirrorStatus {
     }
 }
 
+/// How a mirror looks for rot.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ScrubStatus {
+    /// Every byte is read once in so many seconds; 0 for never.
+    pub every_s: u64,
+    /// When the pass under way began, in Unix milliseconds.
+    pub pass_started_ms: Option<u64>,
+    /// The last file it has read; empty when it begins.
+    pub read_to: String,
+    /// When the last pass ended that read everything, in Unix milliseconds.
+    pub last_pass_ms: Option<u64>,
+    /// Damaged files found since this mirror was set up, also by `verify --heal`.
+    pub found: u64,
+    /// Of these, those that are right again, or gone with their release.
+    pub healed: u64,
+    /// Those that wait to be healed.
+    pub waiting: u64,
+}
+
 /// How a mirror is by what lies on disk, for when no daemon runs. Takes no lock and changes nothing; `now` is what
 /// time it is.
 ///
@@ -233,24 +293,31 @@ pub fn status_on_disk(
     now: Timestamp,
 ) -> Result<MirrorStatus, MirrorError> {
     let feed = config.feed_id(&state.join(MIRROR_CONFIG))?;
-    let live = if config.docroot.exists() {
-        docroot::peek(&config.docroot, &feed)?
+    let kept = config.kept_docroot();
+    let live = if kept.exists() {
+        docroot::peek(&kept, &feed)?
     } else {
         None
     };
+    let keys = NodeKeys::load(state)?;
+    let trust = Memory::new(state).load(&feed)?;
     let mut status = MirrorStatus {
         role: "mirror".into(),
         fingerprint: feed.to_string(),
-        node_key: keyfile::load(&state.join(NODE_KEY))?.public().to_string(),
+        node_key: keys.present().public().to_string(),
+        former_key: keys.status(&upstream::all(config, trust.as_ref())),
         docroot: config.docroot.display().to_string(),
         release: live.map_or(0, |live| live.manifest.release.0),
         ..MirrorStatus::default()
     };
     status.connection.state = "down".into();
     status.connection.upstream = config.upstreams.first().cloned().unwrap_or_default();
-    if let Some(trust) = Memory::new(state).load(&feed)? {
-        status.believe(&trust, now);
+    status.scrub = Scrub::open(state, config).status();
+    if let Some(trust) = &trust {
+        status.believe(trust, now);
     }
+    status.after = after::status_on_disk(state, config);
+    status.hold(Held::read(state).as_ref(), trust.as_ref());
     Ok(status)
 }
 

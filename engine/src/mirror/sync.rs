@@ -74,14 +74,30 @@ impl Sync {
         let judged = self.work.judge(head, clock, roots).await;
         // A root that came with the head may have taken this server's part from it.
         self.check_master()?;
-        let (trust, head) = judged?;
         let live = self.work.live().await?;
+        let (trust, head) = match judged {
+            Ok(judged) => judged,
+            Err(error) => {
+                self.heal_anyway(live.as_ref()).await;
+                return Err(error);
+            }
+        };
         let from = live.as_ref().map_or(0, |live| live.release.0);
         if let Some(live) = live.as_ref().filter(|live| live.id() == head.manifest) {
             let mut report = self.stay(&trust, live).await?;
             let moved = self.work.write_timestamp(&trust, &head, clock).await?;
             report.warnings.extend(moved_away(moved.as_slice()));
+            report.warnings.extend(self.work.show().await?);
             self.fill_gaps().await;
+            return Ok(report);
+        }
+        if let Some(held) = self.work.hold.forbids(&head.manifest) {
+            // What it stays on is looked after like the newest.
+            let mut report = match &live {
+                Some(live) => self.stay(&trust, live).await?,
+                None => SyncReport::default(),
+            };
+            report.held_back(&held, head.release, &trust);
             return Ok(report);
         }
         let mut by_bundle = match &live {
@@ -120,6 +136,7 @@ impl Sync {
         if head.phase == Phase::PREPARE {
             report.reason = "prepared".into();
             report.to = from;
+            self.heal_anyway(live.as_ref()).await;
             return Ok(report);
         }
         self.work
@@ -164,6 +181,25 @@ impl Sync {
         Ok(disk
             .run(move |disk| disk.docroot.add_list(&id, &list))
             .await??)
+    }
+
+    /// Heals what is live where this sync does not get as far as replacing it. What was signed once vouches for its own
+    /// content: that takes no fresh head, only somebody who still has the chunks.
+    async fn heal_anyway(&self, live: Option<&Arc<Manifest>>) {
+        let (true, Some(live), Some(trust)) = (self.thorough, live, self.work.beliefs.trust())
+        else {
+            return;
+        };
+        match self.stay(&trust, live).await {
+            Ok(report) => {
+                for warning in &report.warnings {
+                    tracing::warn!("{warning}");
+                }
+            }
+            Err(error) => {
+                tracing::warn!(release = %live.release, %error, "the live release could not be healed");
+            }
+        }
     }
 
     /// The docroot has the release already: when asked to be thorough, its names, links and files are checked,
@@ -409,7 +445,7 @@ impl MendReport {
         lines.extend(moved_away(&self.moved_away));
         let damaged = self.damaged.iter();
         lines.extend(
-            damaged.map(|path| format!("{path} was changed by somebody; it is fetched again")),
+            damaged.map(|path| format!("{path} is not what was signed any more; it is healed")),
         );
         lines
     }
@@ -421,6 +457,7 @@ impl SyncReport {
         self.linked_bytes = bytes.linked;
         self.reused_bytes = bytes.reused;
         self.fetched_bytes = bytes.written;
+        self.list_bytes = bytes.lists;
     }
 }
 

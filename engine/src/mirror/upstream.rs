@@ -234,28 +234,36 @@ impl Mirror {
     /// master restored without its list of nodes does that too. Newer roots that it has are taken, and its head is judged
     /// like any other.
     pub(super) async fn second_opinion(&self, upstream: &str, mut sync: Sync) -> Opinion {
-        let Ok(link) = self.dial(upstream).await else {
-            return Opinion::default();
-        };
-        sync.link = link;
-        let opinion = match sync.prove_master(&self.feed).await {
-            Ok(()) => self.ask(upstream, &sync).await,
-            Err(_) => Opinion::default(),
-        };
-        sync.link.connection().close(close_code::DONE, b"");
-        opinion
+        // Each of two keys once, and the first again where neither is known.
+        for _ in 0..3 {
+            let (key, shown) = self.keys.for_upstream(upstream);
+            let Ok(link) = self.dial(upstream, &key).await else {
+                break;
+            };
+            sync.link = link;
+            let answered = match sync.prove_master(&self.feed).await {
+                Ok(()) => self.ask(upstream, &sync).await,
+                Err(error) => Err(error),
+            };
+            sync.link.connection().close(close_code::DONE, b"");
+            match answered {
+                Ok(opinion) => return opinion,
+                Err(SyncError::Link(LinkError::Refused(refused)))
+                    if self.keys.refused(upstream, shown, refused.reason) => {}
+                Err(_) => break,
+            }
+        }
+        Opinion::default()
     }
 
-    async fn ask(&self, upstream: &str, sync: &Sync) -> Opinion {
-        let Ok(welcome) = sync.greet(self.feed, &self.config).await else {
-            return Opinion::default();
-        };
+    async fn ask(&self, upstream: &str, sync: &Sync) -> Result<Opinion, SyncError> {
+        let welcome = sync.greet(self.feed, &self.config).await?;
         let mut opinion = Opinion {
             up: true,
             head: None,
         };
         let Some(head) = welcome.head else {
-            return opinion;
+            return Ok(opinion);
         };
         let was_stale = self.stale_since_ms().is_some();
         let roots = RootSource::Link(&sync.link);
@@ -271,7 +279,7 @@ impl Mirror {
                 tracing::warn!(upstream, whose = error.whose(), %error, "another upstream's head is of no use");
             }
         }
-        opinion
+        Ok(opinion)
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tidecast_proto::chunker::Chunker;
 use tidecast_proto::head::{Head, HeadBody, SignedHead};
-use tidecast_proto::id::{RootVersion, Timestamp};
+use tidecast_proto::id::{ReleaseNumber, RootVersion, Timestamp};
 use tidecast_proto::limits;
 use tidecast_proto::manifest::Manifest;
 use tidecast_proto::name::ReleasePath;
@@ -16,11 +16,12 @@ use tokio::sync::watch;
 use super::addition::Anchors;
 use super::disk::{Disk, DiskState};
 use super::error::SyncError;
+use super::hold::{Held, Hold};
 use super::memory::Beliefs;
 use super::road::Cut;
 use super::status::{Progress, SyncReport};
 use crate::clock::Clock;
-use crate::docroot::{Build, DocrootError};
+use crate::docroot::{Build, DocrootError, LinkReport};
 use crate::quic::{Link, LinkError};
 
 /// What a change of the docroot works with.
@@ -29,6 +30,7 @@ pub(super) struct Work {
     pub(super) beliefs: Arc<Beliefs>,
     pub(super) disk: Disk,
     pub(super) clock: Arc<dyn Clock>,
+    pub(super) hold: Arc<Hold>,
     pub(super) progress: watch::Sender<Progress>,
     /// Held by whoever builds: there is one tree being built.
     pub(super) turn: Arc<tokio::sync::Mutex<()>>,
@@ -162,11 +164,16 @@ impl Work {
         Ok(self
             .disk
             .run(move |disk| {
-                let mut build = match begin {
-                    Begin::Release => disk.docroot.begin(release)?,
-                    Begin::Repair(damaged) => disk.docroot.begin_repair(&damaged)?,
+                let (mut build, linked) = match begin {
+                    Begin::Release => {
+                        let mut build = disk.docroot.begin(release)?;
+                        let linked = build.link_unchanged()?;
+                        (build, linked)
+                    }
+                    Begin::Repair(damaged) => {
+                        (disk.docroot.begin_repair(&damaged)?, LinkReport::default())
+                    }
                 };
-                let linked = build.link_unchanged()?;
                 for path in &linked.damaged {
                     tracing::warn!(%path, "a served file was changed by somebody; it is fetched again");
                 }
@@ -267,7 +274,7 @@ impl Work {
             .await??)
     }
 
-    /// Switches, and writes `timestamp` after it.
+    /// Switches, and writes `timestamp` after it; unless the operator has said to stay meanwhile, which the report tells.
     ///
     /// # Errors
     /// As [`Self::switch`].
@@ -279,7 +286,13 @@ impl Work {
         manifest: &Arc<Manifest>,
         report: &mut SyncReport,
     ) -> Result<(), SyncError> {
+        let gate = self.hold.gate().await;
+        if let Some(held) = self.hold.forbids(&head.manifest) {
+            report.held_back(&held, head.release, trust);
+            return Ok(());
+        }
         self.switch(trust, head, clock, manifest, report).await?;
+        drop(gate);
         // The release is live: a disk too full for this must not hide that, and the next head writes it anyway.
         match self.write_timestamp(trust, head, clock).await {
             Ok(moved) => report.warnings.extend(moved_away(moved.as_slice())),
@@ -287,7 +300,18 @@ impl Work {
                 .warnings
                 .push(format!("`timestamp` was not written: {error}")),
         }
+        report.warnings.extend(self.show().await?);
         Ok(())
+    }
+
+    /// Shows web clients what is live, where they see another folder than the one it is kept in. What moved comes back in
+    /// sentences.
+    ///
+    /// # Errors
+    /// [`SyncError`] of the docroot; they see what they saw before.
+    pub(super) async fn show(&self) -> Result<Vec<String>, SyncError> {
+        let shown = self.disk.run(|disk| disk.docroot.show()).await??;
+        Ok(moved_away(&shown.moved_away).collect())
     }
 
     /// Cuts as the feed says.
@@ -313,6 +337,16 @@ pub(super) fn no_build() -> DocrootError {
     DocrootError::Incomplete {
         files: 0,
         path: "the build was given up".into(),
+    }
+}
+
+impl SyncReport {
+    /// Release `offered` is out, and the operator has said to stay.
+    pub(super) fn held_back(&mut self, held: &Held, offered: ReleaseNumber, trust: &Trust) {
+        self.to = self.from;
+        self.reason = "held".into();
+        self.warnings
+            .extend(held.withholds(offered.0, trust.root()));
     }
 }
 

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+use tidecast_proto::addition::NotAnAddition;
 use tidecast_proto::database::VerifyPolicy;
 use tidecast_proto::id::{FeedId, ReleaseNumber, Timestamp};
 use tidecast_proto::manifest::{Anchor, File, Flags, Manifest, ManifestBody};
@@ -230,6 +231,9 @@ fn anchor(
         let why = "too few of today's release keys signed the release it would add to";
         return Ok(Err(why.into()));
     };
+    if !anchor.bears(body.release) {
+        return Ok(Err(NotAnAddition::TooFar(body.release).to_string()));
+    }
     let added = match body
         .additions_to(&whole)
         .and_then(|added| body.additions_to(before).map(|_| added))

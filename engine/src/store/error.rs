@@ -46,7 +46,7 @@ pub enum StoreError {
         source: Box<StoreError>,
     },
     /// Packs come faster than they can be listed.
-    #[error("{} does not hold still", folder.display())]
+    #[error("{} changes whenever it is read", folder.display())]
     Unsettled { folder: PathBuf },
     /// A caller's mistake or a bug: nothing of this length may be stored.
     #[error("a {kind} of {got} bytes cannot be stored (1 to {limit})")]

@@ -9,6 +9,7 @@ use tidecast_proto::limits;
 use tidecast_proto::wire::{BundleHeader, ChunkHeader, Encoding, FrameType, ObjectHeader, frame};
 
 use crate::support::staller::{At, Heedless, How, Offer, Staller};
+use crate::support::upstream;
 use crate::support::wire::{Relay, Rule};
 use crate::support::{RunningMaster, World, noise};
 use crate::victim::Victim;
@@ -123,7 +124,7 @@ async fn no_upstream_makes_a_mirror_grow_by_more_than_32_mib() {
             mirror.sync_once().await.unwrap();
         }
     }
-    let old_head = Offer::sign_head(&world);
+    let old_head = upstream::newest_head(&world);
     feed.advance(Day::Ordinary).unwrap();
     let new = publish(&feed, 200);
     let offer = Offer::of(&world, old_head);

@@ -157,6 +157,8 @@ async fn be_mirror(world: &Path) -> (u64, Arc<AtomicU64>) {
         access_log: None,
         metrics: None,
         grace_s: 600,
+        scrub_s: 0,
+        ..MirrorConfig::default()
     };
     let state = world.join(format!("{name}.state"));
     let (mirror, _) = Mirror::open(&state, config, Arc::new(SystemClock)).unwrap();

@@ -234,6 +234,8 @@ impl World {
             access_log: None,
             metrics: None,
             grace_s: 60,
+            scrub_s: 0,
+            ..MirrorConfig::default()
         };
         let disk = DiskMode::Inline(Duration::from_millis(self.plan.disk_ms));
         let jitter = RefCell::new(Chance::of(self.seed, &format!("jitter {name}")));

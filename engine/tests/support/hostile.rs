@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use quinn::{Connection, RecvStream, SendStream, VarInt};
-use tidecast_engine::master::{Feed, HeadSigner};
+use tidecast_engine::master::Feed;
 use tidecast_engine::quic::{self, Bind, read_frame};
 use tidecast_engine::store::Store;
 use tidecast_proto::id::ChunkId;
@@ -15,7 +15,7 @@ use tidecast_proto::wire::{
     Request, Welcome, frame,
 };
 
-use super::World;
+use super::{World, upstream};
 
 /// What it does wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,9 +50,7 @@ pub(crate) struct Hostile {
 
 impl Hostile {
     pub(crate) fn start(world: &World, mischief: Mischief) -> Self {
-        let feed = Feed::load(&world.master_state()).unwrap();
-        let head = head(world, &feed);
-        Self::announcing(world, mischief, head)
+        Self::announcing(world, mischief, upstream::newest_head(world))
     }
 
     /// One that announces this head.
@@ -72,19 +70,8 @@ impl Hostile {
             chunks_sent: chunks_sent.clone(),
         });
         let address = endpoint.local_addr().unwrap();
-        let accepting = endpoint.clone();
-        tokio::spawn(async move {
-            while let Some(incoming) = accepting.accept().await {
-                let evil = evil.clone();
-                tokio::spawn(async move {
-                    let Ok(connection) = incoming.await else {
-                        return;
-                    };
-                    while let Ok((send, receive)) = connection.accept_bi().await {
-                        tokio::spawn(evil.clone().answer(connection.clone(), send, receive));
-                    }
-                });
-            }
+        upstream::serve(endpoint.clone(), move |connection, send, receive| {
+            evil.clone().answer(connection, send, receive)
         });
         Self {
             address,
@@ -98,23 +85,6 @@ impl Drop for Hostile {
     fn drop(&mut self) {
         self.endpoint.close(VarInt::from_u32(0), b"");
     }
-}
-
-fn head(world: &World, feed: &Feed) -> Vec<u8> {
-    use tidecast_engine::clock::Clock;
-    let store = Store::open(&feed.store_folder()).unwrap();
-    let newest = store.newest().unwrap();
-    let manifest = store
-        .manifest(newest.release)
-        .unwrap()
-        .unwrap()
-        .verify_stored(&feed.root, &feed.id)
-        .unwrap();
-    HeadSigner::open(&world.master_state(), feed.head_key().unwrap())
-        .unwrap()
-        .sign(feed.id, &feed.root, &manifest, world.clock.now())
-        .unwrap()
-        .bytes
 }
 
 struct Evil {
@@ -137,12 +107,7 @@ impl Evil {
         };
         match Request::decode(kind, &body).unwrap() {
             Request::Root(version) => {
-                let index = usize::try_from(version.0).unwrap() - 1;
-                let answer = match self.roots.get(index) {
-                    Some(root) => frame(FrameType::ROOT, root),
-                    None => frame(FrameType::ABSENT, &[]),
-                };
-                let _ = send.write_all(&answer).await;
+                let _ = send.write_all(&upstream::root(&self.roots, version)).await;
             }
             Request::Hello(_) => self.greet(&mut send).await,
             Request::Poll(_) => {
@@ -151,7 +116,7 @@ impl Evil {
             Request::Object(name) => self.object(&mut send, name).await,
             Request::Chunks(ids) => self.chunks(&connection, &mut send, &ids).await,
             Request::Bundle(_) | Request::Runs(_) => {
-                let _ = send.write_all(&frame(FrameType::ABSENT, &[])).await;
+                let _ = send.write_all(&upstream::absent()).await;
             }
         }
         let _ = send.finish();
@@ -175,13 +140,8 @@ impl Evil {
     }
 
     async fn object(&self, send: &mut SendStream, name: ObjectName) {
-        let found = match name {
-            ObjectName::Manifest(id) => self.store.manifest_bytes_packed(&id),
-            ObjectName::List(id) => self.store.list(&id),
-            ObjectName::Recipe(id) => self.store.recipe(&id),
-        };
-        let Some(stored) = found else {
-            let _ = send.write_all(&frame(FrameType::ABSENT, &[])).await;
+        let Some(stored) = upstream::stored(&self.store, name) else {
+            let _ = send.write_all(&upstream::absent()).await;
             return;
         };
         let mut opened = stored.open().unwrap();
@@ -210,7 +170,7 @@ impl Evil {
             match self.mischief {
                 Mischief::Stall => std::future::pending().await,
                 Mischief::NoChunks => {
-                    let _ = send.write_all(&frame(FrameType::ABSENT, &[])).await;
+                    let _ = send.write_all(&upstream::absent()).await;
                     continue;
                 }
                 Mischief::WrongChunks => bytes[0] ^= 1,

@@ -3,6 +3,7 @@
 
 pub(crate) mod hostile;
 pub(crate) mod staller;
+pub(crate) mod upstream;
 pub(crate) mod wire;
 
 use std::net::SocketAddr;
@@ -151,6 +152,8 @@ impl World {
             access_log: None,
             metrics: None,
             grace_s: 600,
+            scrub_s: 0,
+            ..MirrorConfig::default()
         };
         config::store(&state.join(MIRROR_CONFIG), &config, "A mirror of a test.").unwrap();
         Mirror::open(&state, config, Arc::new(self.clock.clone()))
@@ -172,6 +175,16 @@ impl World {
     pub(crate) fn served(&self, name: &str, path: &str) -> Option<Vec<u8>> {
         std::fs::read(self.docroot(name).join(path)).ok()
     }
+}
+
+/// A feed whose release 1 is the file `f`, its master, and the mirror `m`, which is admitted and has asked for nothing yet.
+pub(crate) fn small_feed() -> (World, RunningMaster, Arc<Mirror>) {
+    let world = World::new();
+    world.publish(&[("f", b"one")]);
+    let master = RunningMaster::start(&world);
+    let mirror = world.admitted_mirror("m", &master.upstream());
+    master.master.reload().unwrap();
+    (world, master, mirror)
 }
 
 /// A master that serves until dropped.

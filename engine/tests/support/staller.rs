@@ -6,8 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use quinn::{Connection, RecvStream, SendStream, TransportConfig, VarInt};
-use tidecast_engine::clock::Clock;
-use tidecast_engine::master::{Feed, HeadSigner};
+use tidecast_engine::master::Feed;
 use tidecast_engine::quic::{self, Bind, read_frame};
 use tidecast_engine::store::Store;
 use tidecast_proto::id::{ChunkId, RootVersion};
@@ -16,7 +15,7 @@ use tidecast_proto::wire::{
     ChunkHeader, FrameType, ObjectHeader, ObjectName, PROTOCOL, Request, Welcome, frame,
 };
 
-use super::World;
+use super::{World, upstream};
 
 /// Where it misbehaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -140,27 +139,13 @@ pub(crate) struct Offer {
 }
 
 impl Offer {
-    /// A head of the newest release, as this feed's master signs it.
-    pub(crate) fn sign_head(world: &World) -> Vec<u8> {
-        let feed = Feed::load(&world.master_state()).unwrap();
-        let store = Store::open(&feed.store_folder()).unwrap();
-        let newest = store.newest().unwrap();
-        let manifest = store.manifest(newest.release).unwrap().unwrap();
-        let manifest = manifest.verify_stored(&feed.root, &feed.id).unwrap();
-        HeadSigner::open(&world.master_state(), feed.head_key().unwrap())
-            .unwrap()
-            .sign(feed.id, &feed.root, &manifest, world.clock.now())
-            .unwrap()
-            .bytes
-    }
-
     /// Everything there is by now; `old_head` is one of the release that mirrors have.
     pub(crate) fn of(world: &World, old_head: Vec<u8>) -> Arc<Self> {
         let feed = Feed::load(&world.master_state()).unwrap();
         Arc::new(Self {
             key: feed.node_key().unwrap(),
             store: Store::open(&feed.store_folder()).unwrap(),
-            head: Self::sign_head(world),
+            head: upstream::newest_head(world),
             roots: feed.roots,
             old_head,
         })
@@ -219,19 +204,8 @@ impl Staller {
             fills,
         });
         let address = endpoint.local_addr().unwrap();
-        let accepting = endpoint.clone();
-        tokio::spawn(async move {
-            while let Some(incoming) = accepting.accept().await {
-                let bad = bad.clone();
-                tokio::spawn(async move {
-                    let Ok(connection) = incoming.await else {
-                        return;
-                    };
-                    while let Ok((send, receive)) = connection.accept_bi().await {
-                        tokio::spawn(bad.clone().question(connection.clone(), send, receive));
-                    }
-                });
-            }
+        upstream::serve(endpoint.clone(), move |connection, send, receive| {
+            bad.clone().question(connection, send, receive)
         });
         Self {
             address,
@@ -349,13 +323,8 @@ impl Bad {
     }
 
     fn answer(&self, request: &Request) -> Vec<u8> {
-        let absent = || frame(FrameType::ABSENT, &[]);
         match request {
-            Request::Root(version) => {
-                let index = usize::try_from(version.0).unwrap() - 1;
-                let root = self.offer.roots.get(index);
-                root.map_or_else(absent, |root| frame(FrameType::ROOT, root))
-            }
+            Request::Root(version) => upstream::root(&self.offer.roots, *version),
             Request::Hello(_) => {
                 let head = if self.at.is_idle() {
                     &self.offer.old_head
@@ -371,19 +340,14 @@ impl Bad {
                 .to_frame()
             }
             Request::Poll(_) => frame(FrameType::UNCHANGED, &[]),
-            Request::Object(name) => self.object(*name).unwrap_or_else(absent),
+            Request::Object(name) => self.object(*name).unwrap_or_else(upstream::absent),
             Request::Chunks(ids) => ids.iter().flat_map(|id| self.chunk(id)).collect(),
-            Request::Bundle(_) | Request::Runs(_) => absent(),
+            Request::Bundle(_) | Request::Runs(_) => upstream::absent(),
         }
     }
 
     fn object(&self, name: ObjectName) -> Option<Vec<u8>> {
-        let store = &self.offer.store;
-        let stored = match name {
-            ObjectName::Manifest(id) => store.manifest_bytes_packed(&id),
-            ObjectName::List(id) => store.list(&id),
-            ObjectName::Recipe(id) => store.recipe(&id),
-        }?;
+        let stored = upstream::stored(&self.offer.store, name)?;
         let header = ObjectHeader {
             encoding: stored.encoding,
             opened_bytes: stored.opened_len.into(),
@@ -394,7 +358,7 @@ impl Bad {
 
     fn chunk(&self, id: &ChunkId) -> Vec<u8> {
         let Some(stored) = self.offer.store.chunk(id) else {
-            return frame(FrameType::ABSENT, &[]);
+            return upstream::absent();
         };
         let header = ChunkHeader {
             encoding: stored.encoding,

@@ -27,11 +27,15 @@ pub enum HeadError {
     #[error("head speaks of root {got}, we have {have}")]
     NewerRoot { got: RootVersion, have: RootVersion },
     /// Its life is over: the upstream is cut off, frozen, or our clock is ahead.
-    #[error("head expired at {expires} ms, it is {now} ms")]
+    #[error(
+        "head expired {minutes} minutes ago by this machine's clock",
+        minutes = minutes(*expires, *now)
+    )]
     Expired { expires: Timestamp, now: Timestamp },
     /// Signed in the future: their clock or ours is wrong.
     #[error(
-        "head was issued at {issued} ms, more than 10 minutes after our {now} ms: is the clock right?"
+        "head was issued {minutes} minutes after this machine's time: is the clock right?",
+        minutes = minutes(*now, *issued)
     )]
     FromTheFuture { issued: Timestamp, now: Timestamp },
     /// Its life is longer than the root allows.
@@ -67,4 +71,9 @@ pub enum HeadError {
     /// Points at a manifest the root revoked.
     #[error("head points at manifest {0}, which the feed's root revoked")]
     Revoked(ObjectId),
+}
+
+/// Whole minutes between two moments: Unix milliseconds tell nobody anything.
+fn minutes(from: Timestamp, to: Timestamp) -> u64 {
+    to.0.saturating_sub(from.0) / 60_000
 }

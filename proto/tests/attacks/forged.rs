@@ -11,13 +11,13 @@ use tidecast_proto::manifest::SignedManifest;
 use tidecast_proto::receipt::SignedReceipt;
 use tidecast_proto::recipe::{Deflate, Recipe, RecipeBody, Segment};
 use tidecast_proto::root::SignedRoot;
-use tidecast_proto::trust::{Trust, Verdict};
+use tidecast_proto::trust::Trust;
 
 use crate::altered::{Change, change};
 use crate::life::Life;
 use crate::rng::Rng;
 use crate::series::{Tally, cases, run};
-use crate::support::NOW;
+use crate::support::{NOW, newer};
 
 /// What a mirror can be offered, and in what it believes then.
 enum Target {
@@ -135,9 +135,7 @@ fn targets(life: &Life) -> Vec<Target> {
         let release = life.releases.iter().find(|r| r.number == number).unwrap();
         let head = life.fresh_head(&trust, 501, release);
         targets.push(Target::Head(Box::new(trust.clone()), head.to_bytes()));
-        let Ok(Verdict::Newer(head)) = trust.accept_head(head, NOW) else {
-            panic!("release {number} is newer")
-        };
+        let head = newer(&mut trust, head);
         let bytes = release.manifest.to_bytes();
         targets.push(Target::Manifest(Box::new(trust), Box::new(head), bytes));
     }

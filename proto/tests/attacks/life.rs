@@ -1,18 +1,15 @@
 //! A feed's whole life, every object of it: what an attacker may have collected, and what an insider may sign.
 
 use tidecast_proto::addition::Vouched;
-use tidecast_proto::chunker::Chunking;
 use tidecast_proto::head::{Head, HeadBody, Phase, SignedHead};
-use tidecast_proto::id::{
-    Epoch, FeedId, FeedName, ObjectId, ReleaseNumber, RootVersion, Seq, Timestamp,
-};
+use tidecast_proto::id::{Epoch, FeedId, ObjectId, ReleaseNumber, RootVersion, Seq, Timestamp};
 use tidecast_proto::key::SecretKey;
 use tidecast_proto::manifest::{Anchor, File, Flags, Manifest, ManifestBody, SignedManifest};
 use tidecast_proto::receipt::{ReceiptBody, ServingState, SignedReceipt};
-use tidecast_proto::root::{Master, RootBody, SignedRoot};
+use tidecast_proto::root::{RootBody, SignedRoot};
 use tidecast_proto::trust::{Trust, Verdict};
 
-use crate::support::{DAY_MS, HOUR_MS, NOW, database, file, keys, publics, sign};
+use crate::support::{DAY_MS, HOUR_MS, NOW, database, file, first_root, keys, publics, sign};
 
 /// A release as the story below numbers it; the second of two is the one that should not be.
 #[derive(Debug, Clone)]
@@ -48,28 +45,7 @@ impl Life {
         let head_keys = keys(&[seed + 21, seed + 22]);
         let new_head_key = crate::support::key(seed + 23);
         let node = crate::support::key(seed + 31);
-        let body = RootBody {
-            version: RootVersion(1),
-            epoch: Epoch(0),
-            feed: FeedName::new("test").unwrap(),
-            expires: NOW.plus(400 * DAY_MS),
-            root_keys: publics(&root_keys),
-            root_threshold: 2,
-            release_keys: publics(&release_keys),
-            release_threshold: 2,
-            added_threshold: 1,
-            head_keys: publics(&head_keys),
-            head_ttl_max_ms: 6 * HOUR_MS,
-            masters: vec![Master {
-                name: "one".into(),
-                node_key: node.public(),
-                addresses: vec!["master.example.org:4873".into()],
-            }],
-            chunking: Chunking::default(),
-            revoked_manifests: Vec::new(),
-            release_min: ReleaseNumber(0),
-            extensions: Vec::new(),
-        };
+        let body = first_root(&root_keys, &release_keys, &head_keys, &node);
         let first = sign(&body, &root_keys[..2]);
         let mut life = Self {
             id: FeedId(first.id().0),

@@ -6,7 +6,7 @@ use tidecast_proto::{
     addition::Vouched,
     chunker::Chunking,
     codec,
-    head::{HeadBody, Phase, SignedHead},
+    head::{Head, HeadBody, Phase, SignedHead},
     id::{Epoch, FeedId, FeedName, FileHash, ObjectId, ReleaseNumber, RootVersion, Seq, Timestamp},
     key::{PublicKey, SecretKey, Signature},
     manifest::{Database, File, Flags, ManifestBody, SignedManifest},
@@ -65,6 +65,16 @@ pub(crate) fn signature(key: &SecretKey, name: &str, body: &[u8]) -> KeySignatur
     }
 }
 
+/// Signed by all of `keys`, also when [`Signed::sign`] would refuse to: by somebody who does not use our code.
+pub(crate) fn sign_unchecked<T: Body>(body: &T, keys: &[SecretKey]) -> Signed<T> {
+    let bytes = codec::encode(body);
+    let all: Vec<_> = keys
+        .iter()
+        .map(|key| signature(key, T::NAME, &bytes))
+        .collect();
+    Signed::from_bytes(&envelope(&bytes, &all)).expect("well formed")
+}
+
 pub(crate) fn file(path: &str, content: &[u8]) -> File {
     File {
         path: ReleasePath::new(path).expect("a legal path"),
@@ -90,34 +100,44 @@ pub(crate) fn database(path: &str, version: u64) -> File {
     }
 }
 
+/// Root 1: two of `root_keys` sign roots, two of `release_keys` releases, one of them additions.
+pub(crate) fn first_root(
+    root_keys: &[SecretKey],
+    release_keys: &[SecretKey],
+    head_keys: &[SecretKey],
+    node: &SecretKey,
+) -> RootBody {
+    RootBody {
+        version: RootVersion(1),
+        epoch: Epoch(0),
+        feed: FeedName::new("test").expect("a legal name"),
+        expires: NOW.plus(400 * DAY_MS),
+        root_keys: publics(root_keys),
+        root_threshold: 2,
+        release_keys: publics(release_keys),
+        release_threshold: 2,
+        added_threshold: 1,
+        head_keys: publics(head_keys),
+        head_ttl_max_ms: 6 * HOUR_MS,
+        masters: vec![Master {
+            name: "one".into(),
+            node_key: node.public(),
+            addresses: vec!["master.example.org:4873".into()],
+        }],
+        chunking: Chunking::default(),
+        revoked_manifests: Vec::new(),
+        release_min: ReleaseNumber(0),
+        extensions: Vec::new(),
+    }
+}
+
 impl Feed {
     pub(crate) fn new() -> Self {
         let root_keys = keys(&[1, 2, 3]);
         let release_keys = keys(&[11, 12]);
         let head_keys = keys(&[21, 22]);
         let node = key(31);
-        let body = RootBody {
-            version: RootVersion(1),
-            epoch: Epoch(0),
-            feed: FeedName::new("test").expect("a legal name"),
-            expires: NOW.plus(400 * DAY_MS),
-            root_keys: publics(&root_keys),
-            root_threshold: 2,
-            release_keys: publics(&release_keys),
-            release_threshold: 2,
-            added_threshold: 1,
-            head_keys: publics(&head_keys),
-            head_ttl_max_ms: 6 * HOUR_MS,
-            masters: vec![Master {
-                name: "one".into(),
-                node_key: node.public(),
-                addresses: vec!["master.example.org:4873".into()],
-            }],
-            chunking: Chunking::default(),
-            revoked_manifests: Vec::new(),
-            release_min: ReleaseNumber(0),
-            extensions: Vec::new(),
-        };
+        let body = first_root(&root_keys, &release_keys, &head_keys, &node);
         let first = sign(&body, &root_keys[..2]);
         Self {
             root_keys,
@@ -214,12 +234,7 @@ impl Feed {
 
     /// Takes `release` all the way: head, manifest, installed.
     pub(crate) fn install(&self, trust: &mut Trust, seq: u64, release: u64) {
-        let verdict = trust
-            .accept_head(self.head(seq, release), NOW)
-            .expect("a good head");
-        let Verdict::Newer(head) = verdict else {
-            panic!("release {release} is not newer")
-        };
+        let head = newer(trust, self.head(seq, release));
         let manifest = trust
             .verify_manifest(self.manifest(release), &head)
             .and_then(Vouched::whole)
@@ -241,6 +256,14 @@ impl Feed {
 
     pub(crate) fn receipt(&self) -> SignedReceipt {
         sign(&self.receipt_body(), std::slice::from_ref(&self.node))
+    }
+}
+
+/// What comes of a head that must be good, and of a newer release than the installed one.
+pub(crate) fn newer(trust: &mut Trust, head: SignedHead) -> Head {
+    match trust.accept_head(head, NOW) {
+        Ok(Verdict::Newer(head)) => head,
+        other => panic!("no newer release: {other:?}"),
     }
 }
 

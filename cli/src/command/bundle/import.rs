@@ -19,7 +19,7 @@ use crate::shell::Shell;
 ///
 /// It is checked as if it had come over the network: keys, head, manifest and every byte; local_* stays. A bundle starts
 /// from the release this mirror holds. While the mirror daemon runs, it is asked to do it. Exit status: 0 installed or
-/// already current, 65 not acceptable or damaged, 66 no such file, 74 the disk.
+/// already current, 1 held (`tidecast hold`), 65 not acceptable or damaged, 66 no such file, 74 the disk.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Import {
     /// The bundle, made by `tidecast bundle export` on a master.
@@ -47,10 +47,12 @@ impl Import {
             Err(ControlError::NotRunning { .. }) => {
                 let (mirror, _) = Mirror::open(&shell.state, config, Arc::new(SystemClock))
                     .map_err(ImportError::from)?;
-                mirror.import(&file, self.at).await?
+                let mut report = mirror.import(&file, self.at).await?;
+                report.warnings.extend(mirror.follow_up().await);
+                report
             }
             Err(ControlError::FailedFor { what, kind }) => {
-                return Err(Failure::new(exit_of(&kind), what));
+                return Err(Failure::new(diagnosis::exit_of_kind(&kind), what));
             }
             Err(ControlError::Failed(what)) => return Err(Failure::new(Exit::Data, what)),
             Err(error) => return Err(error.into()),
@@ -58,16 +60,6 @@ impl Import {
         let text = render(&report);
         shell.result(&report, &text)?;
         Ok(Exit::Ok)
-    }
-}
-
-/// The exit code of what a daemon says went wrong.
-fn exit_of(kind: &str) -> Exit {
-    match kind {
-        "no_input" => Exit::NoInput,
-        "permission" => Exit::NoPermission,
-        "content" => Exit::Data,
-        whose => diagnosis::exit_of(whose),
     }
 }
 
@@ -165,8 +157,9 @@ mod tests {
             ("content", Exit::Data),
             ("feed", Exit::Data),
             ("disk", Exit::Io),
+            ("held", Exit::General),
         ] {
-            assert_eq!(exit_of(kind), exit, "{kind}");
+            assert_eq!(diagnosis::exit_of_kind(kind), exit, "{kind}");
         }
     }
 

@@ -90,7 +90,8 @@ fn concerns(shell: &Shell<'_>) -> Result<Vec<String>, Failure> {
         .transpose()?;
     if let Some((release, error)) = concern.flatten() {
         concerns.push(format!(
-            "release {release} cannot be served to new mirrors ({error}): publish again"
+            "release {release} cannot be announced under root {version} ({error}); {}",
+            vouched::advice(release, version, &error)
         ));
     }
     Ok(concerns)

@@ -6,6 +6,7 @@ mod failing;
 mod full_disk;
 mod mending;
 mod recovering;
+mod rotting;
 mod switching;
 
 use std::collections::HashMap;

@@ -77,7 +77,10 @@ impl HeadsError {
                 "mirrors that took the other one refuse this one: make a release above it, `tidecast publish --above {release} TREE`"
             ),
             Self::Exhausted => "replace the head key: a new root with another epoch".into(),
-            Self::Randomness(_) | Self::Head(_) => "report this".into(),
+            Self::Randomness(_) => {
+                "the system gives no random bytes: look at its log, then restart it".into()
+            }
+            Self::Head(_) => "report this".into(),
         }
     }
 

@@ -88,7 +88,13 @@ async fn an_upstream_that_keeps_its_roots_to_itself_holds_up_no_switch() {
     let (trust, head) = work.judge(&new.head, NOW, nobody).await.unwrap();
     build(&work, &new).await;
 
-    let sync = sync_on(&mirror, mirror.dial(&silent.address).await.unwrap());
+    let sync = sync_on(
+        &mirror,
+        mirror
+            .dial(&silent.address, &mirror.keys.present())
+            .await
+            .unwrap(),
+    );
     let id = feed.id;
     let proving = tokio::spawn(async move { sync.prove_master(&id).await });
     silent.asked.notified().await;
@@ -115,7 +121,10 @@ async fn a_newer_head_of_another_upstream_is_judged_and_used() {
     let mirror = feed.mirror_at(&old).await;
     let behind = Upstream::start(&feed, &old, &old, Answers::bundle(Stream::Absent));
     let ahead = Upstream::start(&feed, &old, &new, Answers::bundle(Stream::Absent));
-    let link = mirror.dial(&behind.address).await.unwrap();
+    let link = mirror
+        .dial(&behind.address, &mirror.keys.present())
+        .await
+        .unwrap();
 
     let same = mirror
         .second_opinion(&behind.address, sync_on(&mirror, link.clone()))

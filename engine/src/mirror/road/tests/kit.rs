@@ -272,6 +272,8 @@ impl Feed {
             access_log: None,
             metrics: None,
             grace_s: 600,
+            scrub_s: 0,
+            ..MirrorConfig::default()
         };
         let (mirror, _) = Mirror::open(&state, config, Arc::new(Fixed)).unwrap();
         let work = mirror.work();

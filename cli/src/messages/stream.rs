@@ -1,0 +1,103 @@
+//! Bytes that cannot be read.
+
+use super::{Entry, Subject};
+
+pub(super) const SUBJECT: Subject = Subject {
+    title: "BYTES THAT CANNOT BE READ",
+    introduction: "An upstream, a file carried by hand or the master's store holds bytes that are not what they should be. Nothing of it was installed. These messages mostly follow the name of a file or of an upstream.",
+    entries: &[
+        Entry {
+            messages: &[
+                "a receipt before the Welcome",
+                "a receipt that is malformed or not signed by this node",
+                "empty Hello",
+                "{kind} frame: {reason}",
+                "{kind} frame of {got} bytes, the limit is {limit}",
+                "{got} frame where {expected} was due",
+                "nothing was read for {reader_patience} s",
+                "receipt for feed {feed_id}",
+                "the stream ended inside a frame",
+                "the stream ended without an answer",
+            ],
+            meaning: "what one end said does not belong there; the connection is given up and made again",
+            advice: "nothing if it happens once. If it repeats, compare the versions of both ends with `tidecast --version`, then tell the operator of the other end",
+        },
+        Entry {
+            messages: &[
+                "a run of {expected} bytes opens to {got}",
+                "bytes after its END part",
+                "cannot be read: {reason}",
+                "{path}: cannot be rebuilt from it: {reason}",
+                "chunk {at} of a run hashes to something else than the list says",
+                "it leads to another release than the head that was followed",
+                "it starts from another release than the one that is live",
+                "{path}: its bases have {got} chunks, the limit is {limit}",
+                "more roots than one walk may take",
+                "no tidecast bundle of this version",
+                "{kind} part: {reason}",
+                "{kind} part: does not open: {reason}",
+                "{kind} part: {what} {index} of {count}",
+                "{kind} part of {got} bytes, the limit is {limit}",
+                "{got} part where {expected} was due",
+                "the bundle ends before its END part",
+                "two sections for {path}",
+            ],
+            meaning: "a bundle cannot be used, or not to its end; what was verified of it is kept",
+            advice: "over the network: nothing, the rest is fetched another way. A file carried by hand: copy the file again, or export it again",
+        },
+        Entry {
+            messages: &[
+                "{codes} are incomplete",
+                "{codes} are over-subscribed",
+                "block announces {literals} literal/length and {distances} distance codes",
+                "block has no end-of-block code",
+                "deflate stream, at bit {packed_bits}, after {plain_bytes} plain bytes: {reason}",
+                "distance {distance} reaches before the start",
+                "invalid distance code",
+                "invalid literal/length code",
+                "opens to more than {limit} bytes",
+                "repeat of a code length out of place",
+                "stored block's length {length} does not agree with its complement {complement}",
+                "stream is cut",
+                "unknown block type",
+            ],
+            meaning: "a packed file does not open; such a file is carried whole instead of by its changes",
+            advice: "nothing for a mirror. A publisher: the file was damaged or not copied whole; fetch or build it again",
+        },
+        Entry {
+            messages: &[
+                "{what}: {extra} bytes after the end",
+                "{what}: {got} bytes, the limit is {limit}",
+                "{field}: {got} elements, the limit is {limit}",
+                "list {list} describes {got} bytes, the file has {expected}",
+                "list hashes to {got}, asked for {expected}",
+                "{what}: malformed ({got} bytes)",
+                "{what}: not in canonical form",
+                "{field}: not strictly ascending at element {index}",
+                "recipe hashes to {got}, asked for {expected}",
+                "recipe {recipe} makes {got} bytes, the file has {expected}",
+            ],
+            meaning: "",
+            advice: "a file of your own: restore it from a backup. An upstream: nothing was installed; tell the feed's operators if it repeats",
+        },
+        Entry {
+            messages: &[
+                "chunk {index} of its content, {chunk}, at byte {at}, has other bytes",
+                "it ends at byte {at}, {expected} were expected",
+                "the stream that begins at byte {stream_at} does not open",
+                "the stream that begins at byte {stream_at} opens to another length than before",
+            ],
+            meaning: "an old file on this disk is not what it was when it was installed",
+            advice: "run `tidecast verify`; a disk that damages files should be replaced",
+        },
+        Entry {
+            messages: &[
+                "list refused: {reason}",
+                "recipe refused: {reason}",
+                "the upstream sent something unreadable: {reason}",
+            ],
+            meaning: "",
+            advice: "nothing was installed; tell the feed's operators if it repeats",
+        },
+    ],
+};
