@@ -272,6 +272,8 @@ impl Mirror {
                 Link::Connecting => {}
                 Link::Up { .. } => {
                     self.wanted = true;
+                    // Whoever refused us a good head before is asked again after this one.
+                    self.failures = 0;
                     self.actions.push_back(Action::Poll);
                 }
             },

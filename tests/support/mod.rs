@@ -8,6 +8,7 @@
 pub(crate) mod command;
 pub(crate) mod container;
 pub(crate) mod dns;
+pub(crate) mod fake_clock;
 pub(crate) mod freshclam;
 pub(crate) mod http;
 pub(crate) mod nobody;
@@ -17,6 +18,7 @@ pub(crate) mod relay;
 pub(crate) mod rot;
 pub(crate) mod servers;
 pub(crate) mod small_disk;
+pub(crate) mod udp;
 pub(crate) mod world;
 
 use std::fs::OpenOptions;

@@ -65,10 +65,15 @@ impl Drop for Running {
 }
 
 /// Asks `done` until it says yes; `false` when patience ran out.
-pub(crate) fn eventually(mut done: impl FnMut() -> bool) -> bool {
+pub(crate) fn eventually(done: impl FnMut() -> bool) -> bool {
+    within(PATIENCE, done)
+}
+
+/// The same with another patience.
+pub(crate) fn within(patience: Duration, mut done: impl FnMut() -> bool) -> bool {
     let start = Instant::now();
     while !done() {
-        if start.elapsed() > PATIENCE {
+        if start.elapsed() > patience {
             return false;
         }
         std::thread::sleep(Duration::from_millis(10));

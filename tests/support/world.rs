@@ -180,17 +180,22 @@ impl World {
 
     /// A mirror that has joined, not yet admitted. Other names may lie in its docroot already.
     pub(crate) fn mirror(&self, name: &str) -> Mirror {
-        let state = self.path(name);
-        let docroot = self.path(&format!("{name}-docroot"));
         let upstream = match &self.master {
             Some(_) => self.upstream(),
             None => "127.0.0.1:9".to_owned(),
         };
+        self.mirror_of(name, &upstream)
+    }
+
+    /// The same with an upstream of the caller's choice.
+    pub(crate) fn mirror_of(&self, name: &str, upstream: &str) -> Mirror {
+        let state = self.path(name);
+        let docroot = self.path(&format!("{name}-docroot"));
         let joined = command::run(
             &state,
             &[
                 "join",
-                &upstream,
+                upstream,
                 "--fingerprint",
                 &self.fingerprint,
                 "--docroot",
@@ -260,8 +265,14 @@ impl Mirror {
 
     /// Starts the daemon with HTTP on a port of its own.
     pub(crate) fn start(&mut self) {
+        self.start_as(|_| {});
+    }
+
+    /// The same with the command prepared by the caller.
+    pub(crate) fn start_as(&mut self, prepare: impl FnOnce(&mut Command)) {
         let mut command = tidecast(&self.state);
         command.args(["mirror", "--json", "--http", "127.0.0.1:0"]);
+        prepare(&mut command);
         let log = self.state.with_extension("log");
         self.daemon = Some(Daemon::start(&mut command, &log));
     }

@@ -67,14 +67,18 @@ impl Docroot {
             .filter(|release| *release <= live.release())
             .collect();
         while kept.len() > self.options.keep_trees_min.max(1) {
-            // A tree was replaced when the one after it was switched to.
-            let replaced = if kept[1] == live.release() {
-                live.switched()
-            } else {
-                tree::read_kept(&folders, kept[1])?
+            // A tree was replaced when the one after it was switched to. Where that lies ahead the clock was wrong then,
+            // and one that was switched to later says more.
+            let mut replaced = live.switched();
+            for later in kept[1..].iter().filter(|later| **later != live.release()) {
+                let switched = tree::read_kept(&folders, *later)?
                     .and_then(|kept| kept.index?.switched)
-                    .unwrap_or(live.switched())
-            };
+                    .unwrap_or(live.switched());
+                if switched <= now {
+                    replaced = switched;
+                    break;
+                }
+            }
             if replaced.plus(grace_ms) > now {
                 break;
             }

@@ -28,6 +28,9 @@ use super::tree::{self, LiveTree};
 const STAMP_LEAD_S: u64 = 2;
 /// A disk that needs longer than the lead gets twice the lead, this many times: two minutes in the end.
 const STAMPS_MAX: u32 = 6;
+/// A time this far ahead in the live tree was given by a clock that was wrong, and is not followed: heads, which bound that
+/// clock, live for hours.
+const STAMP_AHEAD_MAX_S: u64 = 7 * 24 * 3600;
 
 /// Where a crash may fall: after each of these the docroot is whole, and the next start goes on from there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -260,7 +263,13 @@ impl Docroot {
         lead_s: u64,
     ) -> Result<Stamp, DocrootError> {
         let folders = &self.folders;
-        let seconds = self.now().seconds().saturating_add(lead_s);
+        let mut seconds = self.now().seconds().saturating_add(lead_s);
+        // A clock that was set back, or two switches in one second: whoever holds a file of the live tree would be told that
+        // the new one is not newer.
+        let latest = self.live.as_ref().map_or(0, |live| live.latest_stamp_s());
+        if latest >= seconds && latest - seconds < STAMP_AHEAD_MAX_S {
+            seconds = latest + 1;
+        }
         let mut cache = FolderCache::reading(tree.clone());
         let mut stamped = Vec::new();
         let mut any_at_switch = false;

@@ -83,6 +83,15 @@ impl LiveTree {
         self.records.load_full()
     }
 
+    /// The latest Last-Modified of what is no database, seconds since 1970; 0 where all are.
+    pub(super) fn latest_stamp_s(&self) -> u64 {
+        let records = self.records();
+        let files = self.manifest.files.iter().zip(records.iter());
+        let stamped = files.filter(|(file, _)| file.database.is_none());
+        let latest = stamped.map(|(_, record)| record.mtime_s).max();
+        latest.and_then(|s| u64::try_from(s).ok()).unwrap_or(0)
+    }
+
     pub(super) fn replace_records(&self, records: Vec<FileRecord>) {
         self.records.store(Arc::new(records));
     }

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tidecast_proto::id::RootVersion;
+use tidecast_proto::id::{RootVersion, Timestamp};
 use tidecast_proto::key::PublicKey;
 use tidecast_proto::mirror::{Action, Event, Mirror as Course, SyncOutcome};
 use tidecast_proto::rate::Millis;
@@ -29,6 +29,9 @@ const TIDY: Duration = Duration::from_secs(30);
 /// How long a goodbye is given to leave.
 const GOODBYE: Duration = Duration::from_millis(5);
 
+/// A wall clock that is off by more since the last look was set, not slewed.
+const CLOCK_SET_MS: u64 = 60_000;
+
 /// How often names, links and sizes are checked and mended.
 const MEND: Duration = Duration::from_secs(3 * 3600);
 
@@ -41,6 +44,8 @@ pub(super) struct Running {
     mirror: Arc<Mirror>,
     course: Course,
     started: Instant,
+    /// What time it was, by both clocks, when they were last compared.
+    looked: (Instant, Timestamp),
     /// Counts connections, so that late word of an old one is not taken for the present one's.
     connection: u64,
     /// The connection whose news are passed on.
@@ -81,11 +86,13 @@ impl Running {
             .jitter
             .unwrap_or_else(|| getrandom::u64().unwrap_or_default());
         let upstreams = mirror.upstreams();
+        let now = mirror.clock.now();
         Self {
             course: Course::new(Millis(0), upstreams.1.len(), jitter),
             upstreams,
             mirror,
             started: Instant::now(),
+            looked: (Instant::now(), now),
             connection: 0,
             listening: 0,
             pushed: None,
@@ -184,6 +191,10 @@ impl Running {
 
     /// Tells the upstream when what is served is no longer vouched for, or is again.
     fn look_at_clock(&mut self) {
+        if self.clock_was_set() {
+            // What a wrong clock had refused is welcome now, and the next poll may be minutes away.
+            self.handle(Event::Wanted);
+        }
         if self.mirror.look_at_clock() {
             self.tell_upstream();
         }
@@ -195,6 +206,15 @@ impl Running {
         {
             self.use_link(&link, Action::Receipt);
         }
+    }
+
+    /// Whether the wall clock has gone on otherwise than time did; also after the machine slept.
+    fn clock_was_set(&mut self) -> bool {
+        let looked = (Instant::now(), self.mirror.clock.now());
+        let before = std::mem::replace(&mut self.looked, looked);
+        let elapsed = looked.0.saturating_duration_since(before.0).as_millis();
+        let expected = before.1.plus(u64::try_from(elapsed).unwrap_or(u64::MAX));
+        looked.1.0.abs_diff(expected.0) > CLOCK_SET_MS
     }
 
     /// Acts on the operator's word to stay or to go on, whoever wrote it down.

@@ -26,6 +26,7 @@ mod staleness;
 mod status;
 mod sync;
 mod upstream;
+mod vouched_clock;
 mod work;
 
 use std::path::{Path, PathBuf};
@@ -77,6 +78,7 @@ use events::{Notice, Wish};
 use hold::Hold;
 use memory::{Beliefs, Memory};
 use node_keys::{NodeKeys, Shown};
+use vouched_clock::VouchedClock;
 use work::Work;
 
 /// The configuration's name in the state folder: what makes a folder a mirror's.
@@ -193,6 +195,7 @@ pub struct Mirror {
     /// Held while keys are shown to upstreams.
     rotating: Arc<tokio::sync::Mutex<()>>,
     clock: Arc<dyn Clock>,
+    vouched: Arc<VouchedClock>,
     network: Arc<dyn Network>,
     jitter: Option<u64>,
     beliefs: Arc<Beliefs>,
@@ -252,10 +255,11 @@ impl Mirror {
             create: trust.is_none(),
             ..Options::default()
         };
-        let (path, now) = (config.kept_docroot(), clock.clone());
+        let vouched = Arc::new(VouchedClock::new(clock.clone()));
+        let (path, dated, now) = (config.kept_docroot(), vouched.clone(), clock.clone());
         let front = (config.layout == Layout::Exchange).then(|| config.docroot.clone());
         let (disk, (recovery, memory, trust)) = Disk::start(disk, move || {
-            let (mut docroot, recovery) = Docroot::open(&path, feed, options, now.clone())?;
+            let (mut docroot, recovery) = Docroot::open(&path, feed, options, dated)?;
             if let Some(front) = front {
                 docroot.set_front(&front);
                 for to in docroot.show()?.moved_away {
@@ -266,6 +270,8 @@ impl Mirror {
             let trust = memory.raise_to(&docroot, trust);
             Ok((docroot, (recovery, memory, trust)))
         })?;
+        let beliefs = Arc::new(Beliefs::new(memory, trust));
+        vouched.believe(beliefs.clone());
         let mirror = Arc::new(Self {
             state: state.to_owned(),
             feed,
@@ -274,7 +280,8 @@ impl Mirror {
             clock,
             network,
             jitter,
-            beliefs: Arc::new(Beliefs::new(memory, trust)),
+            beliefs,
+            vouched,
             hold: Arc::new(Hold::of(state)),
             after,
             disk,
@@ -437,7 +444,8 @@ impl Mirror {
 
     /// Lets go of trees whose grace is over and of what was moved away long ago, and keeps health current.
     async fn tidy(&self) {
-        let (now, state) = (self.clock.now(), self.state.clone());
+        // What was moved away is kept for weeks; a clock that is ahead for a minute must not end them.
+        let (now, state) = (self.vouched.now(), self.state.clone());
         let expiring = self.disk.run(move |disk| {
             for folder in ["", "roots", "evidence"] {
                 if let Err(error) = durable::remove_old_temporaries(&state.join(folder), now) {

@@ -396,6 +396,8 @@ impl Sync {
                 return Ok(());
             }
             let packed = answers.next(id).await?;
+            // What crosses the wire twice shows in these lines, also of a process that was killed.
+            tracing::trace!(chunk = %id, bytes = packed.opened_bytes(), "received");
             let (failed, fetched) = (failed.clone(), fetched.clone());
             self.work
                 .disk

@@ -325,6 +325,30 @@ fn a_refused_head_sends_the_mirror_to_the_next_upstream_and_then_it_stays() {
 }
 
 #[test]
+fn a_wish_has_those_asked_again_whose_head_was_refused() {
+    let mut mirror = up(2);
+    mirror.handle(Millis(1), Event::Announced(head("good")));
+    mirror.handle(Millis(2), Event::SyncEnded(SyncOutcome::HeadRefused));
+    mirror.handle(
+        Millis(3),
+        Event::Welcomed {
+            head: Some(head("old")),
+        },
+    );
+    mirror.handle(Millis(4), Event::SyncEnded(SyncOutcome::HeadRefused));
+    drain(&mut mirror);
+    mirror.handle(Millis(5), Event::Wanted);
+    assert_eq!(drain(&mut mirror), [Action::Poll]);
+    mirror.handle(Millis(6), Event::Unchanged);
+    mirror.handle(Millis(7), Event::SyncEnded(SyncOutcome::HeadRefused));
+    let actions = drain(&mut mirror);
+    assert!(
+        actions.ends_with(&[Action::Disconnect, Action::Connect(0)]),
+        "{actions:?}"
+    );
+}
+
+#[test]
 fn what_overtakes_its_answer_is_not_lost() {
     let mut mirror = started(1);
     mirror.handle(Millis(1), Event::Admitted);

@@ -115,6 +115,41 @@ fn databases_carry_their_build_time_other_new_files_the_moment_of_the_switch_and
     assert_eq!(live.site_files().count(), 3);
 }
 
+#[test]
+fn a_new_file_is_dated_after_the_one_it_replaces_in_the_same_second_and_by_a_clock_set_back() {
+    let site = Site::new();
+    let (mut docroot, _) = site.open();
+    let mut release = |number: u64| {
+        Release::new(number, &[("a", number.to_string().into_bytes())]).install(&mut docroot)
+    };
+    let first = release(1);
+    let second = release(2);
+    assert_eq!(second.stamp_s, first.stamp_s + 1);
+    site.clock.0.fetch_sub(HOUR_MS, Ordering::SeqCst);
+    assert_eq!(release(3).stamp_s, first.stamp_s + 2);
+    // A time that no clock can have borne out is not followed.
+    site.clock.0.fetch_sub(8 * 24 * HOUR_MS, Ordering::SeqCst);
+    assert_eq!(release(4).stamp_s, site.clock.now().seconds() + 2);
+}
+
+#[test]
+fn trees_are_let_go_of_though_one_was_switched_to_by_a_clock_that_was_ahead() {
+    let site = Site::new();
+    let (mut docroot, _) = site.open();
+    let mut release = |number: u64, ahead_ms: u64| {
+        site.clock.advance(ahead_ms);
+        Release::new(number, &[("a", number.to_string().into_bytes())]).install(&mut docroot);
+        site.clock.0.fetch_sub(ahead_ms, Ordering::SeqCst);
+    };
+    release(1, 0);
+    release(2, 100 * 365 * 24 * HOUR_MS);
+    release(3, 0);
+    release(4, 0);
+    site.clock.advance(24 * HOUR_MS);
+    let expired = docroot.expire(site.clock.now()).unwrap();
+    assert_eq!(expired.trees, [1, 2].map(ReleaseNumber));
+}
+
 /// Every look at it takes a second and a half.
 #[derive(Debug)]
 struct SlowClock(AtomicU64);

@@ -255,6 +255,7 @@ impl Incoming<'_, '_> {
         let mut rest = opened.as_slice();
         for entry in target {
             let (chunk, after) = rest.split_at(entry.len as usize);
+            tracing::trace!(chunk = %entry.id, bytes = entry.len, "received");
             if let Err(error) = self.build.spool_chunk(&entry.id, chunk) {
                 return Err(self.failed(error));
             }

@@ -144,6 +144,11 @@ pub struct PackedChunk {
 }
 
 impl PackedChunk {
+    /// How long it is said to be once opened, in bytes.
+    pub(crate) fn opened_bytes(&self) -> usize {
+        self.opened_bytes
+    }
+
     /// The chunk's bytes, which hash to its id.
     ///
     /// # Errors
