@@ -67,7 +67,7 @@ fn a_file_that_somebody_edits_is_noticed_within_a_minute_and_fetched_again() {
     let right = || mirror.file("f").as_ref() == Some(&whole) && is_clean(&mirror);
     assert!(within(A_MINUTE, right), "{}", mirror.log());
     let said = mended(&mirror);
-    assert!(said.contains("f was changed by somebody"), "{said}");
+    assert!(said.contains("f is not what was signed any more"), "{said}");
     assert!(said.contains("find out who or what writes"), "{said}");
     let status = mirror.run(&["status"]);
     assert!(

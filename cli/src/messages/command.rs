@@ -61,6 +61,13 @@ pub(super) const SUBJECT: Subject = Subject {
             advice: "name the master as host or host:port, for example master.example.org:4873",
         },
         Entry {
+            messages: &[
+                "neither a number of files, such as 100, nor a percentage of the bytes, such as 5%",
+            ],
+            meaning: "what --sample takes",
+            advice: "give a value of one of these two forms",
+        },
+        Entry {
             messages: &["not joined; nothing was changed"],
             meaning: "",
             advice: "type it again and answer `y` if you agree with what was shown",

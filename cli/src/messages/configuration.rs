@@ -10,6 +10,7 @@ pub(super) const SUBJECT: Subject = Subject {
             messages: &[
                 "a command has at most {command_bytes} bytes",
                 "a field that this command does not have",
+                "doubt without paths",
                 "import without a path",
                 "not a command: {reason}",
                 "this daemon is a master; it has nothing to sync",
@@ -45,6 +46,7 @@ pub(super) const SUBJECT: Subject = Subject {
                 "{verify} is none of \"genuine\", \"header\", \"none\"",
                 "{value} is not between {least} and {most}",
                 "name at least one master, for example \"master.example.org:4873\"",
+                "name the absolute path of clamd's socket (LocalSocket in clamd.conf), or host:port",
                 "{path}: upstreams: {what}",
             ],
             meaning: "",

@@ -25,6 +25,11 @@ pub(super) const SUBJECT: Subject = Subject {
             advice: "run `tidecast verify`; a disk that damages files should be replaced",
         },
         Entry {
+            messages: &["{text} cannot be read from the disk"],
+            meaning: "",
+            advice: "type `tidecast verify --heal`; then look for disk errors in the kernel log: the disk may be failing",
+        },
+        Entry {
             messages: &["cannot start: {reason}"],
             meaning: "",
             advice: "raise the limits of this user or service on tasks and memory (`ulimit -u`, systemd's `TasksMax`)",
@@ -47,6 +52,11 @@ pub(super) const SUBJECT: Subject = Subject {
             messages: &["cannot {action} {path}: the file system is read-only"],
             meaning: "",
             advice: "look for disk errors in the kernel log, then remount",
+        },
+        Entry {
+            messages: &["cannot {action} {path}: too many open files"],
+            meaning: "",
+            advice: "raise the limit of open files (`LimitNOFILE=` in the unit, `ulimit -n` in a shell)",
         },
         Entry {
             messages: &["cannot write {place}"],
@@ -93,11 +103,23 @@ pub(super) const SUBJECT: Subject = Subject {
             advice: "the system gives no random bytes: look at its log, then restart it",
         },
         Entry {
+            messages: &["no space: {need_bytes} bytes needed, {left}"],
+            meaning: "",
+            advice: "free some space, or raise the quota; a release needs room for its new files beside the old ones",
+        },
+        Entry {
             messages: &[
                 "no space to {action} {path}: {need_bytes} bytes needed, {free_bytes} free",
             ],
             meaning: "",
             advice: "free some space; a release needs room for its new files beside the old ones",
+        },
+        Entry {
+            messages: &[
+                "no space to {action} {path}: {need_bytes} bytes needed, none free in this user's quota",
+            ],
+            meaning: "",
+            advice: "raise the quota; a release needs room for its new files beside the old ones",
         },
         Entry {
             messages: &["no space to write {place}"],

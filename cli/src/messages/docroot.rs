@@ -13,6 +13,23 @@ pub(super) const SUBJECT: Subject = Subject {
         },
         Entry {
             messages: &[
+                "a file that is not of the release was moved to {to}",
+                "the docroot was mended: {advice}",
+            ],
+            meaning: "somebody else changed the docroot",
+            advice: "if it repeats, look for another program that writes into the docroot, an old rsync job for example",
+        },
+        Entry {
+            messages: &[
+                "a release that was begun and not added to for a week was removed",
+                "; an unfinished release without progress for a week was removed",
+                "what somebody who was killed left stays",
+            ],
+            meaning: "what is left of syncs that never ended takes room for a week at most",
+            advice: "nothing; if it repeats, find out why no sync comes to its end",
+        },
+        Entry {
+            messages: &[
                 "a served file was changed by somebody; it is fetched again",
                 "damaged files; they are fetched again",
             ],
@@ -44,11 +61,6 @@ pub(super) const SUBJECT: Subject = Subject {
             advice: "run `tidecast sync` again; if it repeats, check the disk",
         },
         Entry {
-            messages: &["cannot check the docroot"],
-            meaning: "the look at names, links and sizes, every three hours, did not come to its end",
-            advice: "look up the reason on this page; then type `tidecast verify`",
-        },
-        Entry {
             messages: &[
                 "cannot {action} {path}: permission denied",
                 "docroot {path} is not writable for this user",
@@ -65,6 +77,11 @@ pub(super) const SUBJECT: Subject = Subject {
             messages: &["docroot {path} belongs to feed {has}, not to feed {wanted}"],
             meaning: "",
             advice: "give each feed a docroot of its own",
+        },
+        Entry {
+            messages: &["docroot {path} cannot change places with another as a whole: {obstacle}"],
+            meaning: "the setting `layout` asks for it, and something in the docroot forbids it; the obstacle is listed by itself",
+            advice: "look up the obstacle on this page, or take `layout` out of mirror.toml",
         },
         Entry {
             messages: &["docroot {path} does not exist"],
@@ -86,7 +103,7 @@ pub(super) const SUBJECT: Subject = Subject {
                 "docroot {path} was replaced while it was in use: {what} is another one now",
             ],
             meaning: "a file system was mounted or unmounted there, or somebody renamed the folder",
-            advice: "restart the daemon once the docroot is back in its place",
+            advice: "put it back, or unmount what lies over it, and look for jobs that still write there (an old rsync with --delete); the daemon goes on by itself, and needs a restart only if this is the docroot from now on",
         },
         Entry {
             messages: &[
@@ -97,6 +114,15 @@ pub(super) const SUBJECT: Subject = Subject {
             ],
             meaning: "`verify` found that somebody or the disk changed what is served",
             advice: "type `tidecast sync`, which mends it; if it comes back, look for another program that writes into the docroot, then for a failing disk",
+        },
+        Entry {
+            messages: &[
+                "how far the scrub is could not be noted",
+                "the live release could not be healed",
+                "the scrub cannot go on; it tries again",
+            ],
+            meaning: "",
+            advice: "look up the reason, in the field `error`, on this page; it is tried again",
         },
         Entry {
             messages: &["{text} in the docroot is not of the release"],
@@ -123,6 +149,26 @@ pub(super) const SUBJECT: Subject = Subject {
             ],
             meaning: "",
             advice: "put files of your own at the top of the docroot, under names that begin with `local_`",
+        },
+        Entry {
+            messages: &["it holds .tidecast: it has the layout with links"],
+            meaning: "",
+            advice: "name a new folder as docroot and remove this one later, or take `layout` out of mirror.toml",
+        },
+        Entry {
+            messages: &["it holds {text}, which is yours and would not be there at every instant"],
+            meaning: "",
+            advice: "move it out of the docroot and let the web server find it there (Alias in Apache); or let the server follow links (Options FollowSymLinks) and take `layout` out of mirror.toml",
+        },
+        Entry {
+            messages: &["it is a mount point"],
+            meaning: "",
+            advice: "name a folder below it as docroot",
+        },
+        Entry {
+            messages: &["it is a symbolic link"],
+            meaning: "",
+            advice: "name the folder itself as docroot",
         },
         Entry {
             messages: &["{reason}; it stays"],
@@ -162,6 +208,11 @@ pub(super) const SUBJECT: Subject = Subject {
             advice: "ask the feed's operators; the old release stays in service",
         },
         Entry {
+            messages: &["scrub: the disk does not hold what was signed; it is healed"],
+            meaning: "",
+            advice: "if it repeats, look for another program that writes into the docroot, then for a failing disk",
+        },
+        Entry {
             messages: &[
                 "the disk took minutes to store the new files' times; caches may hold old files for a while",
             ],
@@ -177,6 +228,7 @@ pub(super) const SUBJECT: Subject = Subject {
             messages: &[
                 "`timestamp` does not say whether this mirror is stale",
                 "`timestamp` was not written: {reason}",
+                "web clients may see an old `timestamp`",
             ],
             meaning: "whoever watches mirrors by this file sees an old time",
             advice: "look up the reason on this page: mostly a full disk or a wrong owner",

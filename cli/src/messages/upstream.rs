@@ -96,7 +96,7 @@ pub(super) const SUBJECT: Subject = Subject {
         Entry {
             messages: &[
                 "the daemon is just starting or shutting down; try again",
-                "the sync ended without a word",
+                "the hash ended without a word",
             ],
             meaning: "",
             advice: "try again in a minute; if it stays so, the daemon's log says why",
