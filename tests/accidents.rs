@@ -74,7 +74,7 @@ fn a_file_that_somebody_edits_is_noticed_within_a_minute_and_fetched_again() {
         status.out.contains("mended       the docroot"),
         "{status:?}"
     );
-    assert!(mirror.log().contains("f was changed by somebody"));
+    assert!(mirror.log().contains("f is not what was signed any more"));
     assert_eq!(get(mirror.http(), "/f", &[]).body, whole);
 }
 
@@ -129,10 +129,10 @@ fn whatever_somebody_destroys_in_our_own_folder_the_release_is_there_again_withi
     type Accident = fn(&Path);
     let accidents: [(&str, Accident); 6] = [
         ("lost-all", |docroot| {
-            fs::remove_dir_all(docroot.join(".tidecast")).unwrap()
+            fs::remove_dir_all(docroot.join(".tidecast")).unwrap();
         }),
         ("lost-tree", |docroot| {
-            fs::remove_dir_all(docroot.join(".tidecast/r2")).unwrap()
+            fs::remove_dir_all(docroot.join(".tidecast/r2")).unwrap();
         }),
         ("lost-trees", |docroot| {
             fs::remove_dir_all(docroot.join(".tidecast/r1")).unwrap();

@@ -15,7 +15,7 @@ use tokio::net::{UnixListener, UnixStream};
 pub const SOCKET: &str = "control.sock";
 
 /// Longest command, in bytes with its line feed: the longest path of Linux, each byte escaped.
-pub const COMMAND_BYTES: u64 = 32 * 1024;
+pub const COMMAND_BYTES: usize = 32 * 1024;
 
 /// Longest answer, in bytes with its line feed: the status of some 30,000 nodes.
 const ANSWER_BYTES: u64 = 16 * 1024 * 1024;
@@ -267,12 +267,12 @@ async fn answer<H: Handler>(stream: UnixStream, handler: &H, idle: Duration) -> 
     let mut line = Vec::new();
     loop {
         line.clear();
-        let mut limited = (&mut read).take(COMMAND_BYTES);
+        let mut limited = (&mut read).take(COMMAND_BYTES as u64);
         if in_time(idle, limited.read_until(b'\n', &mut line)).await? == 0 {
             return Ok(());
         }
         // The rest of a line that is too long cannot be told from the next command.
-        let too_long = line.len() as u64 == COMMAND_BYTES && line.last() != Some(&b'\n');
+        let too_long = line.len() == COMMAND_BYTES && line.last() != Some(&b'\n');
         let result = match serde_json::from_slice(&line) {
             _ if too_long => Err(format!("a command has at most {COMMAND_BYTES} bytes").into()),
             Ok(command) => handler.handle(command).await,
@@ -460,9 +460,9 @@ mod tests {
     #[tokio::test]
     async fn the_limit_is_one_lines_not_the_connections() {
         let command = "{\"command\":\"status\"}\n";
-        let many = usize::try_from(COMMAND_BYTES).unwrap() / command.len() + 2;
+        let many = COMMAND_BYTES / command.len() + 2;
         assert_eq!(talk(&command.repeat(many)).await.lines().count(), many);
-        let long = " ".repeat(usize::try_from(COMMAND_BYTES).unwrap());
+        let long = " ".repeat(COMMAND_BYTES);
         let answers = talk(&long).await;
         assert!(answers.contains("at most 32768 bytes"), "{answers}");
     }

@@ -130,7 +130,7 @@ impl Down {
     }
 }
 
-/// A sequence of chances that a seed repeats (SplitMix64).
+/// A sequence of chances that a seed repeats (`SplitMix64`).
 #[derive(Debug, Clone)]
 pub(crate) struct Luck(u64);
 

@@ -18,7 +18,7 @@ use crate::shell::Shell;
 use crate::text;
 
 /// Paths of one command have at most so many bytes together, quotes and commas included: the rest is the command itself.
-const PATHS_BYTES: usize = COMMAND_BYTES as usize - 1024;
+const PATHS_BYTES: usize = COMMAND_BYTES - 1024;
 
 /// Files named one by one when healing fails.
 const STILL_NAMED: usize = 5;
@@ -206,7 +206,7 @@ mod tests {
         for paths in &commands {
             let paths = paths.clone();
             let line = serde_json::to_string(&Command::Doubt { paths }).unwrap();
-            assert!(line.len() < COMMAND_BYTES as usize, "{}", line.len());
+            assert!(line.len() < COMMAND_BYTES, "{}", line.len());
         }
         assert_eq!(commands.concat(), paths);
         assert!(in_commands(&[]).is_empty());

@@ -10,6 +10,7 @@ use tidecast_engine::docroot::{
 };
 use tidecast_engine::mirror::{self, MIRROR_CONFIG};
 use tidecast_proto::id::FeedId;
+use tidecast_proto::name::ReleasePath;
 
 use super::heal::{self, Healed};
 use crate::exit::Exit;
@@ -174,7 +175,7 @@ impl Verify {
                 let _ = writeln!(text, "next: {}", shell.command("verify --heal"));
             }
         }
-        let read = report.read.iter().map(|path| path.as_str());
+        let read = report.read.iter().map(ReleasePath::as_str);
         let verified = Verified {
             clean: fault_count == 0,
             release: report.release.0,
