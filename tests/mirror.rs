@@ -26,6 +26,9 @@ fn a_mirror_killed_while_it_fetches_goes_on_where_it_was() {
     let first = world.publish(&[("daily.bin", b"old"), ("stays", b"same")]);
     let mut mirror = world.serving("mirror");
     mirror.reaches(first);
+    // Slow enough to be killed in the middle.
+    let slowly = ["node", "set", &mirror.key, "--rate", "20M", "--json"];
+    world.on_master(&slowly).object();
     let big = noise(1, 48 * MB);
     let second = world.publish(&[("daily.bin", &big), ("stays", b"same"), ("new", b"n")]);
 

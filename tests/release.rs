@@ -513,7 +513,7 @@ fn whoever_installs_a_root_that_revokes_what_the_newest_release_adds_to_is_told(
     next_root(&world, |root| root.revoked_manifests.push(anchor));
     let warnings = install(4);
     assert!(
-        warnings.contains("release 2 cannot be served"),
+        warnings.contains("release 2 cannot be announced under root 4"),
         "{warnings}"
     );
 }

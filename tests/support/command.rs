@@ -71,7 +71,9 @@ impl Ran {
     pub(crate) fn refused(&self, code: i32, parts: &[&str]) {
         assert_eq!(self.code, code, "{self:?}");
         assert!(self.out.is_empty(), "{self:?}");
-        assert!(self.err.starts_with("error: "), "{self:?}");
+        // Before it may stand what was found and put right at the start.
+        let error = |line: &str| line.starts_with("error: ");
+        assert!(self.err.lines().any(error), "{self:?}");
         assert!(self.err.contains("\nhint: "), "{self:?}");
         for part in parts {
             assert!(self.err.contains(part), "{part:?} is not in {self:?}");
