@@ -8,6 +8,7 @@ use tidecast_proto::head::Head;
 use tidecast_proto::id::ObjectId;
 use tidecast_proto::manifest::{Manifest, SignedManifest};
 use tidecast_proto::name::ReleasePath;
+use tidecast_proto::plan::Plan;
 use tidecast_proto::trust::Trust;
 use tidecast_proto::wire::FetchBundle;
 
@@ -108,7 +109,7 @@ impl Sync {
                 let parts = Parts::new(Cursor::new(Bytes::from(pushed.bytes.clone())));
                 return self
                     .work
-                    .by_bundle(parts, || 0, trust, head, live, anchors)
+                    .by_bundle(parts, (0, || 0), trust, head, live, anchors)
                     .await;
             }
             tracing::debug!("a bundle that came unasked starts elsewhere or leads elsewhere");
@@ -160,14 +161,14 @@ impl Sync {
             let parts = Parts::new(Cursor::new(held));
             return self
                 .work
-                .by_bundle(parts, || 0, trust, head, live, anchors)
+                .by_bundle(parts, (0, || 0), trust, head, live, anchors)
                 .await;
         }
         let to_come = move || bytes.saturating_sub(link.traffic().0.saturating_sub(before));
         let (fed, taken) = self
             .feed(answer, |parts| {
                 self.work
-                    .by_bundle(parts, to_come, trust, head, live, anchors)
+                    .by_bundle(parts, (bytes, to_come), trust, head, live, anchors)
             })
             .await;
         let taken = taken?;
@@ -216,12 +217,12 @@ impl Work {
             .await?)
     }
 
-    /// Applies a bundle that is to lead to the release of `head`, which has been judged. `to_come` says how many bytes of it
-    /// are not here yet.
+    /// Applies a bundle that is to lead to the release of `head`, which has been judged. It has `bytes`, and `to_come` says how
+    /// many of them are not here yet.
     async fn by_bundle(
         &self,
         parts: Parts,
-        to_come: impl Fn() -> u64,
+        (bytes, to_come): (u64, impl Fn() -> u64),
         trust: &Trust,
         head: &Head,
         live: &Arc<Manifest>,
@@ -258,8 +259,10 @@ impl Work {
         manifest.check_replaces(live)?;
         let begun = self.begin(&manifest, Begin::Release).await?;
         // What came while the build was begun is paid for: leaving it for what an interrupted build still lacks would cost
-        // both.
-        if to_come() > begun.lacking_bytes {
+        // both. One that is longer than all it could bring is never worth it: chunks can be fetched on from any byte, and it
+        // cannot.
+        let build_bytes = Plan::new(&manifest, Some(live)).build_bytes();
+        if bytes > build_bytes || to_come() > begun.lacking_bytes {
             return Ok(ByBundle {
                 release: Some(judged),
                 damaged: begun.damaged,
