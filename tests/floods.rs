@@ -82,12 +82,6 @@ impl Fleet {
                 upstreams: vec![world.upstream()],
                 docroot: docroot.clone(),
                 name: format!("{name}{n}"),
-                contact: String::new(),
-                hosts: Vec::new(),
-                http: None,
-                access_log: None,
-                metrics: None,
-                grace_s: 600,
                 scrub_s: 0,
                 ..MirrorConfig::default()
             };

@@ -52,12 +52,6 @@ fn mirror(world: &World, name: &str, upstream: Vec<String>, clock: Arc<dyn Clock
         upstreams: upstream,
         docroot: world.docroot(name),
         name: name.into(),
-        contact: String::new(),
-        hosts: Vec::new(),
-        http: None,
-        access_log: None,
-        metrics: None,
-        grace_s: 600,
         scrub_s: 0,
         ..MirrorConfig::default()
     };

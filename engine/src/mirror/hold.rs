@@ -333,15 +333,8 @@ impl Mirror {
 
     /// Has the running loop act on what the file says now.
     async fn told_of_hold(&self) {
-        let wishes = self
-            .wishes
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone();
-        if let Some(wishes) = wishes {
-            // Its end comes first otherwise, and the next start reads the file.
-            let _ = wishes.send(Wish::LookAtHold).await;
-        }
+        // Not told while the daemon shuts down; the next start reads the file.
+        self.wish(Wish::LookAtHold).await;
     }
 
     /// Says in the log that this mirror stays, and whether the feed still allows what it stays on.

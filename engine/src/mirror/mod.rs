@@ -398,6 +398,16 @@ impl Mirror {
         upstream::dial(upstream, key, &*self.network).await
     }
 
+    /// Tells the running loop, if there is one that has not ended.
+    async fn wish(&self, wish: Wish) {
+        let wishes = self.wishes.lock();
+        let wishes = wishes.unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(wishes) = wishes {
+            // Fails only when the loop has just ended.
+            let _ = wishes.send(wish).await;
+        }
+    }
+
     fn present(&self) -> MutexGuard<'_, Present> {
         self.present.lock().unwrap_or_else(PoisonError::into_inner)
     }

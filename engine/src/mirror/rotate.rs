@@ -342,13 +342,6 @@ mod tests {
             fingerprint: "ab".repeat(32),
             upstreams: vec!["nowhere.example:1".into()],
             docroot: state.join("docroot"),
-            name: String::new(),
-            contact: String::new(),
-            hosts: Vec::new(),
-            http: None,
-            access_log: None,
-            metrics: None,
-            grace_s: 600,
             scrub_s: 0,
             ..MirrorConfig::default()
         };

@@ -410,15 +410,8 @@ impl Mirror {
 
     /// Asks the running loop for a thorough sync.
     async fn want_healing(&self) {
-        let wishes = self
-            .wishes
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone();
-        if let Some(wishes) = wishes {
-            // Fails only while the daemon shuts down; the next start finds the doubt in the index.
-            let _ = wishes.send(Wish::Look).await;
-        }
+        // Not asked while the daemon shuts down; the next start finds the doubt in the index.
+        self.wish(Wish::Look).await;
     }
 }
 

@@ -257,13 +257,6 @@ pub(crate) fn open(folder: &Path, fingerprint: &str) -> Option<Arc<Mirror>> {
         fingerprint: fingerprint.into(),
         upstreams: vec!["192.0.2.1:9".into()],
         docroot: folder.join("m.docroot"),
-        name: String::new(),
-        contact: String::new(),
-        hosts: Vec::new(),
-        http: None,
-        access_log: None,
-        metrics: None,
-        grace_s: 600,
         scrub_s: 0,
         ..MirrorConfig::default()
     };

@@ -151,12 +151,6 @@ async fn be_mirror(world: &Path) -> (u64, Arc<AtomicU64>) {
         upstreams: vec![std::env::var("TIDECAST_UPSTREAM").unwrap()],
         docroot: world.join(format!("{name}.docroot")),
         name: name.clone(),
-        contact: String::new(),
-        hosts: Vec::new(),
-        http: None,
-        access_log: None,
-        metrics: None,
-        grace_s: 600,
         scrub_s: 0,
         ..MirrorConfig::default()
     };

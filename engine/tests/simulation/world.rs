@@ -228,11 +228,6 @@ impl World {
                 .collect(),
             docroot: self.folder.join(name).join("docroot"),
             name: name.into(),
-            contact: String::new(),
-            hosts: Vec::new(),
-            http: None,
-            access_log: None,
-            metrics: None,
             grace_s: 60,
             scrub_s: 0,
             ..MirrorConfig::default()

@@ -146,12 +146,6 @@ impl World {
             upstreams: upstreams.to_vec(),
             docroot: self.docroot(name),
             name: name.into(),
-            contact: String::new(),
-            hosts: Vec::new(),
-            http: None,
-            access_log: None,
-            metrics: None,
-            grace_s: 600,
             scrub_s: 0,
             ..MirrorConfig::default()
         };

@@ -265,13 +265,6 @@ impl Feed {
             fingerprint: self.id.to_string(),
             upstreams: vec![upstream.into()],
             docroot: self.docroot(),
-            name: String::new(),
-            contact: String::new(),
-            hosts: Vec::new(),
-            http: None,
-            access_log: None,
-            metrics: None,
-            grace_s: 600,
             scrub_s: 0,
             ..MirrorConfig::default()
         };
